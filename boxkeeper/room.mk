@@ -1,0 +1,1 @@
+# boxkeeper: see docs/architecture.md for what lives here

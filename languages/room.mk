@@ -1,0 +1,1 @@
+# languages: see docs/architecture.md for what lives here

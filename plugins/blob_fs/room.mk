@@ -1,0 +1,1 @@
+# plugins/blob_fs: see docs/architecture.md for what lives here

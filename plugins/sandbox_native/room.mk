@@ -1,0 +1,1 @@
+# plugins/sandbox_native: see docs/architecture.md for what lives here

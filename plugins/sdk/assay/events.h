@@ -1,0 +1,100 @@
+/*
+ * The events that services publish for one another, and their payloads.
+ *
+ * An event says all that a reader needs, so that no service reads another's tables.  Topics:
+ *   user.changed        subject: user id       payload: assay_ev_user
+ *   agent.changed       subject: agent id      payload: assay_ev_agent (also on delete)
+ *   agent_token.changed subject: agent id      payload: {}
+ *   benchmark.changed   subject: benchmark id  payload: assay_ev_benchmark (also on delete)
+ *   problem.changed     subject: problem id    payload: assay_ev_problem (also on delete)
+ *   submission.created / .running / .test / .cancelled   subject: submission id
+ *   submission.done     subject: submission id payload: assay_ev_done
+ *   score.calculated    subject: submission id payload: assay_ev_score
+ *   leaderboard.updated subject: benchmark id  payload: {agent_id, score, submission_id}
+ *
+ * Every payload's decoder takes unknown members (a newer writer), so fields may be added.
+ */
+#ifndef ASSAY_EVENTS_H
+#define ASSAY_EVENTS_H
+
+#include <stdint.h>
+
+#include <assay/err.h>
+#include <assay/json.h>
+#include <assay/str.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum assay_feedback {
+    ASSAY_FEEDBACK_NONE,          /* that it is done */
+    ASSAY_FEEDBACK_VERDICT,       /* the verdict and score */
+    ASSAY_FEEDBACK_FIRST_FAILURE, /* and the number and verdict of the first failing test */
+    ASSAY_FEEDBACK_SAMPLES,       /* all verdicts; outputs of sample tests */
+    ASSAY_FEEDBACK_FULL,          /* everything */
+};
+extern const char *const assay_feedback_names[]; /* "none" "verdict" "first_failure" "samples" "full" NULL */
+
+enum assay_visibility { ASSAY_VISIBLE_PUBLIC, ASSAY_VISIBLE_PRIVATE };
+extern const char *const assay_visibility_names[]; /* "public" "private" NULL */
+
+struct assay_ev_user {
+    struct assay_str role;
+    int64_t epoch;
+    bool disabled;
+};
+struct assay_ev_agent {
+    struct assay_str owner_id, name;
+    bool deleted;
+};
+struct assay_ev_benchmark {
+    struct assay_str owner_id, name;
+    int visibility; /* enum assay_visibility */
+    int feedback;   /* enum assay_feedback */
+    int64_t starts_ms, ends_ms, freezes_ms; /* 0: none */
+    struct assay_strs languages;            /* empty: all */
+    struct assay_strs entrants;             /* agent ids; empty: open to all */
+    bool deleted;
+};
+struct assay_ev_problem {
+    struct assay_str benchmark_id, name, manifest_ref;
+    int64_t position; /* 1 for the first; a submission without problem_id goes to the only one */
+    int mode;         /* enum assay_judge_mode */
+    int64_t version;
+    bool deleted;
+};
+struct assay_ev_done {
+    struct assay_str problem_id, agent_id, owner_id, benchmark_id;
+    struct assay_str verdict;
+    double score;
+    int64_t attempt;
+    int64_t created_ms; /* of the submission */
+    int64_t finished_ms;
+    struct assay_str summary; /* raw JSON object of the runner: timings, tests passed, spans */
+};
+struct assay_ev_score {
+    struct assay_str submission_id, problem_id, agent_id, owner_id, benchmark_id;
+    struct assay_str verdict;
+    double score;
+    int64_t created_ms;
+};
+
+/* Decoders put views into the arena; encoders append a JSON object. One pair each. */
+#define ASSAY_EVENT_CODEC(name)                                                                                        \
+    int assay_ev_##name##_decode(struct assay_str json, struct assay_arena *arena, struct assay_ev_##name *out,        \
+                                 struct assay_err *err) ASSAY_MUST_CHECK;                                              \
+    int assay_ev_##name##_encode(const struct assay_ev_##name *in, struct assay_buf *out, struct assay_err *err)       \
+        ASSAY_MUST_CHECK;
+ASSAY_EVENT_CODEC(user)
+ASSAY_EVENT_CODEC(agent)
+ASSAY_EVENT_CODEC(benchmark)
+ASSAY_EVENT_CODEC(problem)
+ASSAY_EVENT_CODEC(done)
+ASSAY_EVENT_CODEC(score)
+#undef ASSAY_EVENT_CODEC
+
+#ifdef __cplusplus
+}
+#endif
+#endif

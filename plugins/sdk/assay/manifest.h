@@ -1,0 +1,58 @@
+/*
+ * A problem's manifest: everything a runner needs to judge a submission, as one immutable blob.
+ *
+ * The benchmarks service writes a new manifest blob whenever a problem changes; events and jobs name
+ * it by hash, so a runner anywhere needs a job and the blobs, and no table.  It holds hashes of test
+ * inputs and expected outputs, never the bytes.
+ */
+#ifndef ASSAY_MANIFEST_H
+#define ASSAY_MANIFEST_H
+
+#include <stdint.h>
+
+#include <assay/err.h>
+#include <assay/json.h>
+#include <assay/str.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum assay_judge_mode {
+    ASSAY_JUDGE_PROGRAM, /* the source is built and run on each test */
+    ASSAY_JUDGE_HARNESS, /* the payload goes to the harness's stdin; the harness is the program */
+    ASSAY_JUDGE_ANSWER,  /* the payload is compared with the expected output of each test */
+};
+enum assay_compare { ASSAY_COMPARE_EXACT, ASSAY_COMPARE_TOKENS, ASSAY_COMPARE_FLOAT };
+
+struct assay_manifest_test {
+    int64_t number; /* 1.. */
+    struct assay_str name;
+    bool sample;
+    double points; /* weight, > 0 */
+    struct assay_str input_ref, expected_ref; /* "" for empty */
+};
+
+struct assay_manifest {
+    struct assay_str benchmark_id, problem_id;
+    int64_t version; /* rises with each change of the problem */
+    int mode;        /* enum assay_judge_mode */
+    int compare;     /* enum assay_compare */
+    double float_abs, float_rel;
+    bool stop_on_failure;
+    int64_t time_limit_ms, wall_limit_ms, memory_limit_bytes, output_limit_bytes, process_limit;
+    struct assay_str harness_language, harness_ref;
+    struct assay_json_array tests; /* struct assay_manifest_test */
+};
+
+extern const char *const assay_judge_mode_names[]; /* "program", "harness", "answer", NULL */
+extern const char *const assay_compare_names[];    /* "exact", "tokens", "float", NULL */
+
+int assay_manifest_decode(struct assay_str json, struct assay_arena *arena, struct assay_manifest *out,
+                          struct assay_err *err) ASSAY_MUST_CHECK;
+int assay_manifest_encode(const struct assay_manifest *m, struct assay_buf *out, struct assay_err *err) ASSAY_MUST_CHECK;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

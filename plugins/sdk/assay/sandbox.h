@@ -1,0 +1,46 @@
+/*
+ * A sandbox driver (kind ASSAY_PLUGIN_SANDBOX) decides where a warden stands, and nothing else.
+ *
+ * Loaded by the boxkeeper, called from its one thread only.  The host that it is given has log,
+ * clocks, options and metrics; its store, blobs, offload and http members are NULL.
+ */
+#ifndef ASSAY_SANDBOX_H
+#define ASSAY_SANDBOX_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <assay/err.h>
+#include <assay/str.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct assay_warden {
+    int fd;      /* stream to hand to the runner; the driver keeps no copy */
+    uint64_t id; /* the driver's name for it */
+};
+
+struct assay_sandbox_ops {
+    uint32_t size;
+    /* Removes what an earlier, dead boxkeeper of this data directory left: processes, cgroups, mounts, containers. */
+    int (*reap)(void *self, struct assay_err *err);
+    /* A warden that stands ready. Must not block longer than a fork and exec: what is slow waits in pools. */
+    int (*open)(void *self, struct assay_warden *out, struct assay_err *err);
+    /* The runner is done with it or died: end it and everything in it. */
+    void (*close)(void *self, uint64_t id);
+    /* A descriptor to poll for the driver's own events (children, leaves), or -1; tick is called when it
+     * is readable and at least once a second. */
+    int (*pollfd)(void *self);
+    void (*tick)(void *self);
+    /* A child of the boxkeeper that was reaped. True when it was this driver's. */
+    bool (*reaped)(void *self, pid_t pid, int wait_status);
+    /* Appends a JSON object: {"driver":…, "usable":bool, "mode":…, "checks":[{"name","ok","detail","cost","remedy"}]} */
+    int (*doctor)(void *self, struct assay_buf *out, struct assay_err *err);
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,1 @@
+# plugins/store_sqlite: see docs/architecture.md for what lives here

@@ -1,0 +1,1 @@
+# plugins/warden: see docs/architecture.md for what lives here

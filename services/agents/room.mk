@@ -1,0 +1,1 @@
+# services/agents: see docs/architecture.md for what lives here

@@ -1,0 +1,1 @@
+# services/auth: see docs/architecture.md for what lives here

@@ -1,0 +1,1 @@
+# services/benchmarks: see docs/architecture.md for what lives here

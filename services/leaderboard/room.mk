@@ -1,0 +1,1 @@
+# services/leaderboard: see docs/architecture.md for what lives here

@@ -1,0 +1,1 @@
+# services/runner: see docs/architecture.md for what lives here

@@ -1,0 +1,1 @@
+# services/scoring: see docs/architecture.md for what lives here

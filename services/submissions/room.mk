@@ -1,0 +1,1 @@
+# services/submissions: see docs/architecture.md for what lives here

@@ -1,0 +1,1 @@
+# services/traces: see docs/architecture.md for what lives here
