@@ -1,0 +1,205 @@
+/*
+ * What a warden speaks: the stream on its descriptor 3, the control socket on its descriptor 4, and
+ * its command line.  Shared by the warden (which has no other header of ours), the box client of the
+ * SDK and the sandbox drivers; so it includes <stdint.h> and nothing else.
+ *
+ * All numbers are little-endian, structs are laid out without holes, and both ends are on one
+ * machine.  Neither end believes the other: a frame that breaks a rule below ends the stream.
+ *
+ * STREAM (SOCK_STREAM, runner <-> warden).  Frames: struct assay_warden_frame, then `length` bytes.
+ * The warden sends HELLO once.  Then, one box at a time: RUN (client), OUTPUT* (warden), DONE
+ * (warden).  CANCEL may come while a box runs; its serial says which one is meant, so that a cancel
+ * that crosses a DONE is harmless.  DROP forgets an artefact.  End of file ends the warden and with
+ * it the box.
+ *
+ * CONTROL (SOCK_SEQPACKET, boxkeeper <-> warden; may be absent).  The boxkeeper gives a leaf, the
+ * place where a box's program tree is accounted and limited:
+ *
+ *     LEAF  struct assay_warden_leaf, and in one SCM_RIGHTS the descriptors whose bits are set in
+ *           `present`, in ascending order of the bits.
+ *     SPENT struct assay_warden_spent, from the warden: leaf `id` will not be used again.
+ *
+ * A version 1 leaf is ASSAY_LEAF_REUSABLE: the warden resets it by writing the files and uses it for
+ * every box; it says SPENT (with `dirty`) only when a reset fails.  A version 2 leaf serves one box and is SPENT
+ * after it: keep one or two ahead, and remove the directory on SPENT.  Send the first leaf before
+ * the warden is started: it looks for one before it says HELLO, whose feature bits tell what it got.
+ *
+ * Making a version 1 leaf (limits are the warden's to write; let use_hierarchy be 1 in the parent):
+ *
+ *     mkdir("/sys/fs/cgroup/memory/assay/w3", 0755);   likewise under cpuacct/ and pids/
+ *     fds[0] = open("/sys/fs/cgroup/memory/assay/w3/cgroup.procs", O_RDWR | O_CLOEXEC);          MEMORY_PROCS
+ *     fds[1] = open(".../memory.limit_in_bytes", O_RDWR | O_CLOEXEC);                            MEMORY_MAX
+ *     fds[2] = open(".../memory.memsw.limit_in_bytes", O_RDWR | O_CLOEXEC);  when it is there    MEMORY_SWAP
+ *     fds[3] = open(".../memory.max_usage_in_bytes", O_RDWR | O_CLOEXEC);                        MEMORY_PEAK
+ *     fds[4] = open(".../memory.usage_in_bytes", O_RDONLY | O_CLOEXEC);                          MEMORY_USAGE
+ *     fds[5] = open(".../memory.oom_control", O_RDONLY | O_CLOEXEC);                             MEMORY_EVENTS
+ *     fds[6] = open("/sys/fs/cgroup/cpuacct/assay/w3/cgroup.procs", O_RDWR | O_CLOEXEC);         CPU_PROCS
+ *     fds[7] = open(".../cpuacct.usage", O_RDWR | O_CLOEXEC);                                    CPU_USAGE
+ *     fds[8] = open(".../cpuacct.stat", O_RDONLY | O_CLOEXEC);                                   CPU_STAT
+ *     fds[9] = open("/sys/fs/cgroup/pids/assay/w3/cgroup.procs", O_RDWR | O_CLOEXEC);            PIDS_PROCS
+ *     fds[10] = open(".../pids.max", O_RDWR | O_CLOEXEC);                                        PIDS_MAX
+ *     leaf = (struct assay_warden_leaf){.type = ASSAY_WARDEN_LEAF, .version = 1, .id = 3,
+ *                                       .flags = ASSAY_LEAF_REUSABLE, .present = ASSAY_LEAF_ALL_V1};
+ *     sendmsg(control, iov = leaf, SCM_RIGHTS = fds);  then close the fds.
+ *
+ * A version 2 leaf: one directory; MEMORY_PROCS is its cgroup.procs (O_RDWR), MEMORY_MAX memory.max,
+ * MEMORY_SWAP memory.swap.max, MEMORY_PEAK memory.peak (5.19 and later), MEMORY_USAGE memory.current,
+ * MEMORY_EVENTS memory.events, CPU_USAGE cpu.stat (O_RDONLY; user and system are in it), PIDS_MAX
+ * pids.max; CPU_PROCS, CPU_STAT and PIDS_PROCS are not sent.  What a machine does not have is left
+ * out of `present`, and the warden reports the lost precision.
+ *
+ * COMMAND LINE.  assay-warden OPTION...
+ *
+ *     --mode=native         started as root on the host: own mount, net, ipc and uts namespaces
+ *     --mode=userns         started as an ordinary user: the same inside a user namespace
+ *     --mode=docker         in a container, already cut off from host and net: user namespace in it
+ *     --name=TEXT           in messages
+ *     --uid=N --gid=N       who a box's program is; native: give each warden its own, never 0
+ *     --base=DIR            the root whose usr, bin, lib, lib32, lib64, sbin a box sees (default /)
+ *     --bind=SRC:DST        more of the host, read-only, file or directory ("SRC" alone: same place);
+ *                           SRC is as the host sees it; the warden fails when it is missing
+ *     --bind-try=SRC:DST    the same, passed over when SRC does not exist
+ *     --hide=PATH           an empty directory (or file) over PATH in the box's root, after the binds
+ *     --link=TARGET:PATH    a symbolic link in the box's root
+ *     --mount-at=DIR        an existing directory to build the new root on (default /tmp); only this
+ *                           process sees the mount
+ *     --leaf=none|optional|required   optional (default): boxes run without a leaf when fd 4 is
+ *                           absent or gives none; required: they fail
+ *     --artefact-bytes=N --artefact-count=N   bounds of the artefact store (256 MiB, 64)
+ *     --scratch-bytes=N     most that a box may ask for as scratch (1 GiB)
+ *     --request-bytes=N     longest RUN (256 MiB)
+ *     --stay-attached       do not ask for SIGKILL at the parent's death (for debuggers)
+ *     --version             prints the version and ends
+ *
+ * /usr/local is hidden unless --bind=/usr/local is given; /proc, /dev, /tmp, /box and an /etc with
+ * passwd, group, hosts, nsswitch.conf and ld.so.cache are made by the warden itself.
+ * Exit status: 0 the stream ended; 1 it could not start (a line on stderr says why); 2 bad usage.
+ */
+#ifndef ASSAY_WARDEN_WIRE_H
+#define ASSAY_WARDEN_WIRE_H
+
+#include <stdint.h>
+
+#define ASSAY_WARDEN_STREAM_FD 3
+#define ASSAY_WARDEN_CONTROL_FD 4
+#define ASSAY_WARDEN_PROTOCOL 1u
+
+/* ---- stream ---- */
+
+enum assay_warden_frame_type {
+    ASSAY_WARDEN_HELLO = 1,   /* warden: struct assay_warden_hello */
+    ASSAY_WARDEN_OUTPUT = 2,  /* warden: u32 stream (1 or 2), then 1 to ASSAY_WARDEN_OUTPUT_MAX bytes */
+    ASSAY_WARDEN_DONE = 3,    /* warden: struct assay_warden_done */
+    ASSAY_WARDEN_RUN = 16,    /* client: struct assay_warden_run and what follows it */
+    ASSAY_WARDEN_CANCEL = 17, /* client: u64 serial */
+    ASSAY_WARDEN_DROP = 18,   /* client: 64 hex digits */
+};
+
+struct assay_warden_frame {
+    uint32_t length; /* of what follows these 8 bytes */
+    uint16_t type;
+    uint16_t zero;
+};
+
+#define ASSAY_WARDEN_OUTPUT_MAX 65536u
+#define ASSAY_WARDEN_RUN_MAX (256u << 20)
+#define ASSAY_WARDEN_ARTEFACT_HEX 64u
+#define ASSAY_WARDEN_ARGV_MAX 4096u    /* entries in argv, and in env */
+#define ASSAY_WARDEN_STRING_MAX 131071u /* the kernel's own bound of one argument (MAX_ARG_STRLEN) less its NUL */
+#define ASSAY_WARDEN_FILES_MAX 4096u
+#define ASSAY_WARDEN_MOUNTS_MAX 16u
+#define ASSAY_WARDEN_COLLECT_MAX 256u
+#define ASSAY_WARDEN_PATH_MAX 1024u    /* bytes of a path in a box; its parts at most 255 */
+#define ASSAY_WARDEN_SECCOMP_MAX 4096u /* instructions, BPF_MAXINSNS */
+
+struct assay_warden_hello {
+    uint32_t protocol;
+    uint32_t features; /* as struct assay_box_hello */
+    char version[32];  /* NUL-terminated, like every char array here */
+    char mode[32];
+};
+
+/*
+ * Followed by, in this order and without padding:
+ *   n_argv strings, n_env strings,
+ *   n_files times  { string path; u32 mode; u64 size; bytes },
+ *   n_mounts times { string artefact (64 hex digits); string path },
+ *   n_collect strings,
+ *   seccomp_bytes bytes (struct sock_filter each 8), stdin_bytes bytes.
+ * A string is u32 length, that many bytes without NUL, and one NUL.
+ * Paths are relative, without empty, "." or ".." parts.  A collected path may name a directory:
+ * then the regular files below it are kept.
+ */
+struct assay_warden_run {
+    uint64_t serial; /* rises with each run of a stream */
+    int64_t cpu_ms, wall_ms, memory_bytes, stdout_bytes, stderr_bytes, processes, open_files, file_bytes, stack_bytes,
+        scratch_bytes, scratch_files; /* as struct assay_box_limits */
+    int64_t collect_bytes;
+    uint64_t stdin_bytes;
+    uint32_t seccomp_bytes;
+    uint32_t flags; /* enum assay_box_flag */
+    uint32_t n_argv, n_env, n_files, n_mounts, n_collect;
+    uint32_t zero;
+};
+
+struct assay_warden_done {
+    uint64_t serial;
+    uint32_t end; /* enum assay_box_end */
+    int32_t exit_code, signal;
+    uint32_t precision;
+    int64_t cpu_us, cpu_user_us, cpu_system_us, wall_us, memory_peak_bytes, max_rss_bytes, oom_kills, stdout_bytes,
+        stderr_bytes, voluntary_switches, forced_switches;
+    char artefact[72]; /* 64 hex digits, or "" */
+    char message[256];
+};
+
+/* ---- control ---- */
+
+enum assay_warden_control_type {
+    ASSAY_WARDEN_LEAF = 1,
+    ASSAY_WARDEN_SPENT = 2,
+};
+
+/* One descriptor each; the value is its bit in `present`. */
+enum assay_leaf_fd {
+    ASSAY_LEAF_MEMORY_PROCS = 0,  /* v2: the cgroup.procs */
+    ASSAY_LEAF_MEMORY_MAX = 1,
+    ASSAY_LEAF_MEMORY_SWAP = 2,
+    ASSAY_LEAF_MEMORY_PEAK = 3,
+    ASSAY_LEAF_MEMORY_USAGE = 4,
+    ASSAY_LEAF_MEMORY_EVENTS = 5,
+    ASSAY_LEAF_CPU_PROCS = 6,
+    ASSAY_LEAF_CPU_USAGE = 7,     /* v1: cpuacct.usage; v2: cpu.stat */
+    ASSAY_LEAF_CPU_STAT = 8,
+    ASSAY_LEAF_PIDS_PROCS = 9,
+    ASSAY_LEAF_PIDS_MAX = 10,
+    ASSAY_LEAF_FD_COUNT = 11,
+};
+#define ASSAY_LEAF_BIT(x) (1u << (x))
+#define ASSAY_LEAF_ALL_V1 ((1u << ASSAY_LEAF_FD_COUNT) - 1u)
+
+#define ASSAY_LEAF_REUSABLE 1u
+
+struct assay_warden_leaf {
+    uint32_t type; /* ASSAY_WARDEN_LEAF */
+    uint32_t version; /* 1 or 2 */
+    uint64_t id;
+    uint32_t flags;
+    uint32_t present;
+};
+
+struct assay_warden_spent {
+    uint32_t type; /* ASSAY_WARDEN_SPENT */
+    uint32_t dirty; /* 1: it could not be reset, or something was left in it */
+    uint64_t id;
+};
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the stream is little-endian");
+_Static_assert(sizeof(struct assay_warden_frame) == 8, "no holes");
+_Static_assert(sizeof(struct assay_warden_hello) == 72, "no holes");
+_Static_assert(sizeof(struct assay_warden_run) == 14 * 8 + 8 * 4, "no holes");
+_Static_assert(sizeof(struct assay_warden_done) == 8 + 16 + 88 + 72 + 256, "no holes");
+_Static_assert(sizeof(struct assay_warden_leaf) == 24, "no holes");
+_Static_assert(sizeof(struct assay_warden_spent) == 16, "no holes");
+
+#endif
