@@ -3,7 +3,8 @@
  *
  * Decoding.  A codec describes a struct by a table of fields; assay_json_decode() parses (RFC 8259,
  * UTF-8 only, no duplicate member, bounded depth and size), checks presence, type and bounds of
- * every field, refuses members the table does not know, and fills the struct.  Every fault found is
+ * every field, refuses members the table does not know (unless it has a row named "*": then they
+ * are passed over, as readers of a newer writer's text must), and fills the struct.  Every fault found is
  * reported, each with its JSON pointer, so a client sees all of them at once.  Strings are views
  * into the arena.  The parser (jansson) stays inside json.c: no json_t crosses a layer.
  *

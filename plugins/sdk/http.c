@@ -1,0 +1,192 @@
+/* What handlers share: query parameters, bodies, faults, answers. */
+#include <assay/http.h>
+#include <assay/plugin.h>
+#include <assay/value.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* application/x-www-form-urlencoded as browsers and curl write it: '+' is a space. */
+static bool decode(struct assay_arena *arena, struct assay_str in, struct assay_str *out)
+{
+    char *to = assay_arena_alloc(arena, in.n + 1);
+    if (!to)
+        return false;
+    size_t n = 0;
+    for (size_t i = 0; i < in.n; i++) {
+        if (in.p[i] != '%') {
+            to[n++] = in.p[i] == '+' ? ' ' : in.p[i];
+            continue;
+        }
+        bool whole = in.n - i >= 3;
+        int hi = whole ? hex_digit(in.p[i + 1]) : -1, lo = whole ? hex_digit(in.p[i + 2]) : -1;
+        if (hi < 0 || lo < 0)
+            return false;
+        to[n++] = (char)(hi * 16 + lo);
+        i += 2;
+    }
+    *out = (struct assay_str){to, n};
+    return assay_utf8_valid(*out) && !assay_str_has_nul(*out);
+}
+
+struct pair {
+    struct assay_str name, value;
+};
+
+/* The next name=value of *rest; false at the end. */
+static bool next_pair(struct assay_str *rest, struct pair *out)
+{
+    while (rest->n && rest->p[0] == '&') {
+        rest->p++;
+        rest->n--;
+    }
+    if (!rest->n)
+        return false;
+    const char *amp = memchr(rest->p, '&', rest->n);
+    size_t n = amp ? (size_t)(amp - rest->p) : rest->n;
+    const char *eq = memchr(rest->p, '=', n);
+    size_t name = eq ? (size_t)(eq - rest->p) : n;
+    out->name = (struct assay_str){rest->p, name};
+    out->value = eq ? (struct assay_str){eq + 1, n - name - 1} : (struct assay_str){rest->p + n, 0};
+    rest->p += n;
+    rest->n -= n;
+    return true;
+}
+
+int assay_query(struct assay_request *rq, const char *name, struct assay_str *out, struct assay_err *err)
+{
+    struct assay_str rest = rq->query;
+    struct pair p;
+    bool seen = false;
+    *out = ASSAY_STR_NULL;
+    while (next_pair(&rest, &p)) {
+        struct assay_str key;
+        if (!decode(rq->arena, p.name, &key) || !assay_str_is(key, name))
+            continue;
+        if (seen)
+            return assay_err_set(err, ASSAY_E_INVALID, "the query parameter \"%s\" is given twice", name);
+        seen = true;
+        if (!decode(rq->arena, p.value, out))
+            return assay_err_set(err, ASSAY_E_INVALID, "the query parameter \"%s\" is not percent-encoded UTF-8", name);
+    }
+    return 0;
+}
+
+int assay_query_only(struct assay_request *rq, struct assay_response *rs, const char *const *names, struct assay_err *err)
+{
+    struct assay_str rest = rq->query;
+    struct pair p;
+    while (next_pair(&rest, &p)) {
+        struct assay_str key = ASSAY_STR_NULL;
+        bool known = false;
+        if (decode(rq->arena, p.name, &key))
+            for (size_t i = 0; names[i] && !known; i++)
+                known = assay_str_is(key, names[i]);
+        if (!known)
+            return assay_fault(rq, rs, err, "", "the query parameter \"%.*s\" is not known here",
+                               (int)(p.name.n > 40 ? 40 : p.name.n), p.name.p);
+    }
+    return 0;
+}
+
+int assay_query_page(struct assay_request *rq, struct assay_response *rs, int64_t dflt, int64_t max, int64_t *limit,
+                     struct assay_str *cursor, struct assay_err *err)
+{
+    struct assay_str text;
+    int rc = assay_query(rq, "limit", &text, err);
+    if (rc)
+        return rc;
+    *limit = dflt;
+    struct assay_err why;
+    if (text.p && assay_parse_i64(text, 1, max, limit, &why) != 0)
+        return assay_fault(rq, rs, err, "", "the query parameter \"limit\": %s", why.msg);
+    rc = assay_query(rq, "cursor", cursor, err);
+    if (rc)
+        return rc;
+    if (cursor->n > 512)
+        return assay_fault(rq, rs, err, "", "the query parameter \"cursor\" is not one that this server gave out");
+    return 0;
+}
+
+struct assay_json_faults *assay_faults(struct assay_request *rq, struct assay_response *rs)
+{
+    /* without memory the faults are lost, but not the status */
+    static _Thread_local struct assay_json_faults lost;
+    if (!rs->faults)
+        rs->faults = assay_arena_alloc(rq->arena, sizeof *rs->faults);
+    if (rs->faults)
+        return rs->faults;
+    lost.n = 0;
+    return &lost;
+}
+
+static bool json_content(struct assay_str type)
+{
+    const char *semi = type.n ? memchr(type.p, ';', type.n) : NULL;
+    if (semi)
+        type.n = (size_t)(semi - type.p);
+    while (type.n && type.p[type.n - 1] == ' ')
+        type.n--;
+    return assay_str_ieq(type, "application/json") || (type.n > 17 && assay_str_starts(type, "application/") && assay_str_ends(type, "+json"));
+}
+
+int assay_body_json(struct assay_request *rq, struct assay_response *rs, const struct assay_json_field *fields, void *out,
+                    struct assay_err *err)
+{
+    if (!json_content(rq->content_type)) {
+        rs->status = 415;
+        return assay_fault(rq, rs, err, "", "the body must be JSON, sent with Content-Type: application/json");
+    }
+    struct assay_json_limits limits = {.max_bytes = rq->route ? rq->route->body_max : 0};
+    return assay_json_decode(rq->body, fields, out, &limits, rq->arena, assay_faults(rq, rs), err);
+}
+
+int assay_fault(struct assay_request *rq, struct assay_response *rs, struct assay_err *err, const char *pointer, const char *fmt, ...)
+{
+    char text[256];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    assay_json_fault(assay_faults(rq, rs), rq->arena, pointer, "%s", text);
+    return assay_err_set(err, ASSAY_E_INVALID, "%s%s%s", pointer, *pointer ? ": " : "", text);
+}
+
+int assay_reply_json(struct assay_response *rs, int status, struct assay_jw *w, struct assay_err *err)
+{
+    assay_buf_reset(&rs->body);
+    rs->status = status;
+    rs->content_type = NULL;
+    return assay_jw_finish(w, &rs->body, err);
+}
+
+void assay_reply_header(struct assay_response *rs, struct assay_str name, struct assay_str value)
+{
+    if (rs->n_headers < sizeof rs->header / sizeof rs->header[0])
+        rs->header[rs->n_headers++] = (struct assay_json_pair){name, value};
+}
+
+void assay_response_clear(struct assay_response *rs)
+{
+    assay_buf_free(&rs->body);
+    *rs = (struct assay_response){.status = 0};
+}
+
+bool assay_is_staff(const struct assay_principal *who)
+{
+    return who && (who->role & ASSAY_ROLES_STAFF) != 0;
+}
+
+bool assay_is_admin(const struct assay_principal *who)
+{
+    return who && (who->role & ASSAY_ROLE_ADMIN) != 0;
+}

@@ -1,0 +1,86 @@
+/* The manifest's codec. */
+#include <assay/manifest.h>
+
+const char *const assay_judge_mode_names[] = {"program", "harness", "answer", NULL};
+const char *const assay_compare_names[] = {"exact", "tokens", "float", NULL};
+
+#define ROW(type_, struct_, member, ...)                                                                               \
+    {.name = #member, .type = (type_), .offset = offsetof(struct struct_, member), .has_offset = -1, __VA_ARGS__}
+#define MUST .flags = ASSAY_JSON_REQUIRED
+
+static const struct assay_json_field test_fields[] = {
+    ROW(ASSAY_JSON_INT, assay_manifest_test, number, MUST),
+    ROW(ASSAY_JSON_STRING, assay_manifest_test, name),
+    ROW(ASSAY_JSON_BOOL, assay_manifest_test, sample),
+    ROW(ASSAY_JSON_REAL, assay_manifest_test, points, MUST),
+    ROW(ASSAY_JSON_STRING, assay_manifest_test, input_ref),
+    ROW(ASSAY_JSON_STRING, assay_manifest_test, expected_ref),
+    {.name = "*", .type = ASSAY_JSON_RAW, .has_offset = -1},
+    {.name = NULL},
+};
+
+static const struct assay_json_field manifest_fields[] = {
+    ROW(ASSAY_JSON_STRING, assay_manifest, benchmark_id, MUST),
+    ROW(ASSAY_JSON_STRING, assay_manifest, problem_id, MUST),
+    ROW(ASSAY_JSON_INT, assay_manifest, version, MUST),
+    ROW(ASSAY_JSON_ENUM, assay_manifest, mode, MUST, .names = assay_judge_mode_names),
+    ROW(ASSAY_JSON_ENUM, assay_manifest, compare, MUST, .names = assay_compare_names),
+    ROW(ASSAY_JSON_REAL, assay_manifest, float_abs),
+    ROW(ASSAY_JSON_REAL, assay_manifest, float_rel),
+    ROW(ASSAY_JSON_BOOL, assay_manifest, stop_on_failure),
+    ROW(ASSAY_JSON_INT, assay_manifest, time_limit_ms, MUST),
+    ROW(ASSAY_JSON_INT, assay_manifest, wall_limit_ms, MUST),
+    ROW(ASSAY_JSON_INT, assay_manifest, memory_limit_bytes, MUST),
+    ROW(ASSAY_JSON_INT, assay_manifest, output_limit_bytes, MUST),
+    ROW(ASSAY_JSON_INT, assay_manifest, process_limit, MUST),
+    ROW(ASSAY_JSON_STRING, assay_manifest, harness_language),
+    ROW(ASSAY_JSON_STRING, assay_manifest, harness_ref),
+    ROW(ASSAY_JSON_ARRAY, assay_manifest, tests, MUST, .fields = test_fields,
+        .elem_size = sizeof(struct assay_manifest_test), .min = 0, .max = 100000),
+    {.name = "*", .type = ASSAY_JSON_RAW, .has_offset = -1},
+    {.name = NULL},
+};
+
+int assay_manifest_decode(struct assay_str json, struct assay_arena *arena, struct assay_manifest *out, struct assay_err *err)
+{
+    *out = (struct assay_manifest){.version = 0};
+    return assay_json_decode(json, manifest_fields, out, NULL, arena, NULL, err);
+}
+
+int assay_manifest_encode(const struct assay_manifest *m, struct assay_buf *out, struct assay_err *err)
+{
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    assay_jw_object(w);
+    assay_jw_kstr(w, "benchmark_id", m->benchmark_id);
+    assay_jw_kstr(w, "problem_id", m->problem_id);
+    assay_jw_kint(w, "version", m->version);
+    assay_jw_kz(w, "mode", assay_judge_mode_names[m->mode]);
+    assay_jw_kz(w, "compare", assay_compare_names[m->compare]);
+    assay_jw_kreal(w, "float_abs", m->float_abs);
+    assay_jw_kreal(w, "float_rel", m->float_rel);
+    assay_jw_kbool(w, "stop_on_failure", m->stop_on_failure);
+    assay_jw_kint(w, "time_limit_ms", m->time_limit_ms);
+    assay_jw_kint(w, "wall_limit_ms", m->wall_limit_ms);
+    assay_jw_kint(w, "memory_limit_bytes", m->memory_limit_bytes);
+    assay_jw_kint(w, "output_limit_bytes", m->output_limit_bytes);
+    assay_jw_kint(w, "process_limit", m->process_limit);
+    assay_jw_kstr(w, "harness_language", m->harness_language);
+    assay_jw_kstr(w, "harness_ref", m->harness_ref);
+    assay_jw_key(w, "tests");
+    assay_jw_array(w);
+    const struct assay_manifest_test *tests = m->tests.items;
+    for (size_t i = 0; i < m->tests.n; i++) {
+        const struct assay_manifest_test *t = &tests[i];
+        assay_jw_object(w);
+        assay_jw_kint(w, "number", t->number);
+        assay_jw_kstr(w, "name", t->name);
+        assay_jw_kbool(w, "sample", t->sample);
+        assay_jw_kreal(w, "points", t->points);
+        assay_jw_kstr(w, "input_ref", t->input_ref);
+        assay_jw_kstr(w, "expected_ref", t->expected_ref);
+        assay_jw_end(w);
+    }
+    assay_jw_end(w);
+    assay_jw_end(w);
+    return assay_jw_finish(w, out, err);
+}
