@@ -44,8 +44,14 @@ int assay_err_prefix(struct assay_err *err, const char *fmt, ...)
     va_start(ap, fmt);
     int n = vsnprintf(err->msg, sizeof err->msg, fmt, ap);
     va_end(ap);
-    if (n >= 0 && (size_t)n < sizeof err->msg)
-        (void)snprintf(err->msg + n, sizeof err->msg - (size_t)n, ": %.*s", (int)(sizeof old - 1), old);
+    size_t used = n < 0 ? 0 : (size_t)n;
+    if (used + 3 < sizeof err->msg) {
+        /* what does not fit is cut: a message is for a person, and its head says most */
+        size_t room = sizeof err->msg - used - 3, len = strnlen(old, sizeof old - 1);
+        memcpy(err->msg + used, ": ", 2);
+        memcpy(err->msg + used + 2, old, len < room ? len : room);
+        err->msg[used + 2 + (len < room ? len : room)] = 0;
+    }
     return err->code;
 }
 
