@@ -149,7 +149,7 @@ int assay_parse_duration_ms(struct assay_str s, int64_t bare_unit_ms, int64_t *o
     bool ok = s.n > 0;
     while (ok && i < s.n) {
         bool first = i == 0;
-        int64_t milli, ms = 0, part;
+        int64_t milli = 0, ms = 0, part = 0;
         ok = decimal_milli(s, &i, &milli);
         struct assay_str rest = {s.p + i, s.n - i};
         if (ok && rest.n == 0 && first) {
