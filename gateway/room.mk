@@ -1,1 +1,4 @@
-# gateway: see docs/architecture.md for what lives here
+# gateway: the server program. Three libraries' worth of rooms; each takes the flags of the library it wraps.
+
+# ---- the HTTP front, the router, the auth gate -------------------------------------------------------
+noinst_HEADERS += gateway/http.h gateway/router.h gateway/gate.h gateway/problem.h
