@@ -98,6 +98,13 @@ struct assay_event_row {
     struct assay_event ev;
 };
 
+/* An event that a durable subscriber can never take: kept aside in assay_dead_letters, for a person. */
+struct assay_dead_letter {
+    struct assay_str group;
+    int64_t seq; /* of the event; 0: no dead letter */
+    struct assay_str error; /* why, one line */
+};
+
 /* A transaction under construction; lives in its arena. */
 #define ASSAY_TX_OPS 256
 struct assay_tx {
@@ -109,6 +116,7 @@ struct assay_tx {
     size_t n_events, room_events;
     struct assay_str cursor_group; /* with cursor_to > 0: moves that group's cursor from..to */
     int64_t cursor_from, cursor_to;
+    struct assay_dead_letter dead_letter; /* with seq > 0: written in the same commit (the host's dispatcher sets it) */
     bool failed; /* sticky: no memory, or over ASSAY_TX_OPS */
     /* out */
     int status;     /* 0, ASSAY_E_GUARD, ... */
