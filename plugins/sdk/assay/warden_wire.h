@@ -27,20 +27,23 @@
  * Making a version 1 leaf (limits are the warden's to write; let use_hierarchy be 1 in the parent):
  *
  *     mkdir("/sys/fs/cgroup/memory/assay/w3", 0755);   likewise under cpuacct/ and pids/
- *     fds[0] = open("/sys/fs/cgroup/memory/assay/w3/cgroup.procs", O_RDWR | O_CLOEXEC);          MEMORY_PROCS
+ *     fds[0] = open("/sys/fs/cgroup/memory/assay/w3/tasks", O_RDWR | O_CLOEXEC);                 MEMORY_PROCS
  *     fds[1] = open(".../memory.limit_in_bytes", O_RDWR | O_CLOEXEC);                            MEMORY_MAX
  *     fds[2] = open(".../memory.memsw.limit_in_bytes", O_RDWR | O_CLOEXEC);  when it is there    MEMORY_SWAP
  *     fds[3] = open(".../memory.max_usage_in_bytes", O_RDWR | O_CLOEXEC);                        MEMORY_PEAK
  *     fds[4] = open(".../memory.usage_in_bytes", O_RDONLY | O_CLOEXEC);                          MEMORY_USAGE
  *     fds[5] = open(".../memory.oom_control", O_RDONLY | O_CLOEXEC);                             MEMORY_EVENTS
- *     fds[6] = open("/sys/fs/cgroup/cpuacct/assay/w3/cgroup.procs", O_RDWR | O_CLOEXEC);         CPU_PROCS
+ *     fds[6] = open("/sys/fs/cgroup/cpuacct/assay/w3/tasks", O_RDWR | O_CLOEXEC);                CPU_PROCS
  *     fds[7] = open(".../cpuacct.usage", O_RDWR | O_CLOEXEC);                                    CPU_USAGE
  *     fds[8] = open(".../cpuacct.stat", O_RDONLY | O_CLOEXEC);                                   CPU_STAT
- *     fds[9] = open("/sys/fs/cgroup/pids/assay/w3/cgroup.procs", O_RDWR | O_CLOEXEC);            PIDS_PROCS
+ *     fds[9] = open("/sys/fs/cgroup/pids/assay/w3/tasks", O_RDWR | O_CLOEXEC);                   PIDS_PROCS
  *     fds[10] = open(".../pids.max", O_RDWR | O_CLOEXEC);                                        PIDS_MAX
  *     leaf = (struct assay_warden_leaf){.type = ASSAY_WARDEN_LEAF, .version = 1, .id = 3,
  *                                       .flags = ASSAY_LEAF_REUSABLE, .present = ASSAY_LEAF_ALL_V1};
  *     sendmsg(control, iov = leaf, SCM_RIGHTS = fds);  then close the fds.
+ *
+ * (The tasks file and not cgroup.procs: a thread that writes "0" there moves itself without the
+ * kernel's global lock against forks. A single-threaded child is what joins.)
  *
  * A version 2 leaf: one directory; MEMORY_PROCS is its cgroup.procs (O_RDWR), MEMORY_MAX memory.max,
  * MEMORY_SWAP memory.swap.max, MEMORY_PEAK memory.peak (5.19 and later), MEMORY_USAGE memory.current,
