@@ -1,0 +1,3 @@
+/* llhttp's calling side; see llhttp_machine.c. */
+#include "api.c"
+#include "http.c"
