@@ -27,3 +27,11 @@ plugins_sdk_libassay_sdk_a_CFLAGS = $(WARN_CFLAGS) $(HARDEN_CFLAGS) -fPIC
 
 pkgconfigdir = $(libdir)/pkgconfig
 pkgconfig_DATA = plugins/sdk/assay-plugin.pc
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/sdk_test
+TESTS += tests/unit/sdk_test
+tests_unit_sdk_test_SOURCES = tests/unit/sdk_test.c
+tests_unit_sdk_test_CPPFLAGS = $(TEST_CPPFLAGS)
+tests_unit_sdk_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
+endif
