@@ -117,6 +117,52 @@ int assay_query_page(struct assay_request *rq, struct assay_response *rs, int64_
     return 0;
 }
 
+static const char base64url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+struct assay_str assay_cursor_encode(struct assay_arena *arena, struct assay_str key)
+{
+    char *to = assay_arena_alloc(arena, key.n / 3 * 4 + 5);
+    if (!to)
+        return ASSAY_STR_NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < key.n; i += 3) {
+        size_t have = key.n - i < 3 ? key.n - i : 3;
+        uint32_t v = 0;
+        for (size_t k = 0; k < 3; k++)
+            v = v << 8 | (k < have ? (unsigned char)key.p[i + k] : 0u);
+        for (size_t k = 0; k <= have; k++)
+            to[n++] = base64url[v >> (18 - 6 * k) & 63];
+    }
+    return (struct assay_str){to, n};
+}
+
+int assay_cursor_decode(struct assay_request *rq, struct assay_response *rs, struct assay_str cursor, struct assay_str *key,
+                        struct assay_err *err)
+{
+    char *to = assay_arena_alloc(rq->arena, cursor.n / 4 * 3 + 4);
+    if (!to)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    size_t n = 0;
+    bool ok = cursor.n % 4 != 1;
+    for (size_t i = 0; ok && i < cursor.n; i += 4) {
+        size_t have = cursor.n - i < 4 ? cursor.n - i : 4;
+        uint32_t v = 0;
+        for (size_t k = 0; k < 4 && ok; k++) {
+            const char *at = k < have ? memchr(base64url, cursor.p[i + k], 64) : base64url;
+            ok = at != NULL;
+            v = v << 6 | (ok ? (uint32_t)(at - base64url) : 0u);
+        }
+        for (size_t k = 0; k + 1 < have; k++)
+            to[n++] = (char)(v >> (16 - 8 * k));
+    }
+    *key = (struct assay_str){to, n};
+    /* canonical, so that one place has one cursor; and text, since keys are */
+    if (!ok || !assay_utf8_valid(*key) || assay_str_has_nul(*key) ||
+        !assay_str_eq(assay_cursor_encode(rq->arena, *key), cursor))
+        return assay_fault(rq, rs, err, "", "the query parameter \"cursor\" is not one that this server gave out");
+    return 0;
+}
+
 struct assay_json_faults *assay_faults(struct assay_request *rq, struct assay_response *rs)
 {
     /* without memory the faults are lost, but not the status */

@@ -300,6 +300,25 @@ static bool enum_get(struct walk *w, const struct place *at, const struct assay_
     return false;
 }
 
+/* The zero value of a field's type. */
+static void clear(const struct assay_json_field *f, void *to)
+{
+    switch (f->type) {
+    case ASSAY_JSON_STRING:
+    case ASSAY_JSON_RAW: *(struct assay_str *)to = ASSAY_STR_NULL; break;
+    case ASSAY_JSON_INT:
+    case ASSAY_JSON_TIME: *(int64_t *)to = 0; break;
+    case ASSAY_JSON_REAL: *(double *)to = 0; break;
+    case ASSAY_JSON_BOOL: *(bool *)to = false; break;
+    case ASSAY_JSON_ENUM: *(int *)to = 0; break;
+    case ASSAY_JSON_OBJECT: memset(to, 0, f->elem_size); break;
+    case ASSAY_JSON_ARRAY: *(struct assay_json_array *)to = (struct assay_json_array){NULL, 0}; break;
+    case ASSAY_JSON_STRINGS: *(struct assay_strs *)to = (struct assay_strs){NULL, 0}; break;
+    case ASSAY_JSON_MAP: *(struct assay_json_map *)to = (struct assay_json_map){NULL, 0}; break;
+    default: break;
+    }
+}
+
 /* One value into its place; false after a fault. */
 static bool value_get(struct walk *w, const struct place *at, const struct assay_json_field *f, const json_t *v, void *to)
 {
@@ -388,6 +407,12 @@ static void object_get(struct walk *w, const struct place *at, const struct assa
         }
         if (!value)
             value = other;
+        if (value && json_is_null(value) && (f->flags & ASSAY_JSON_CLEARABLE)) {
+            clear(f, slot(out, f->offset));
+            if (f->has_offset >= 0)
+                *(bool *)slot(out, (size_t)f->has_offset) = true;
+            continue;
+        }
         if (value && json_is_null(value) && (f->flags & ASSAY_JSON_NULLABLE))
             value = NULL;
         if (!value) {

@@ -77,6 +77,12 @@ int assay_query_only(struct assay_request *rq, struct assay_response *rs, const 
 int assay_query_page(struct assay_request *rq, struct assay_response *rs, int64_t dflt, int64_t max, int64_t *limit,
                      struct assay_str *cursor, struct assay_err *err) ASSAY_MUST_CHECK;
 
+/* A list's place as a client sees it: base64url of the key of the last row given out. */
+struct assay_str assay_cursor_encode(struct assay_arena *arena, struct assay_str key); /* p == NULL on no memory */
+/* The key again; "" for "". ASSAY_E_INVALID with a fault for what assay_cursor_encode never makes. */
+int assay_cursor_decode(struct assay_request *rq, struct assay_response *rs, struct assay_str cursor, struct assay_str *key,
+                        struct assay_err *err) ASSAY_MUST_CHECK;
+
 struct assay_json_faults *assay_faults(struct assay_request *rq, struct assay_response *rs);
 /* Decodes the body: content type must be application/json; faults go to the response. */
 int assay_body_json(struct assay_request *rq, struct assay_response *rs, const struct assay_json_field *fields, void *out,

@@ -47,6 +47,9 @@ enum assay_json_flag {
     ASSAY_JSON_SLUG = 1 << 3,     /* [a-z0-9][a-z0-9._-]{0,63} */
     ASSAY_JSON_ID = 1 << 4,       /* UUID or slug */
     ASSAY_JSON_BASE64 = 1 << 5,   /* decoded on the way in; bounds are of the decoded bytes */
+    /* For PATCH, where absent leaves *out as it was: null is present and sets the type's zero value
+     * (an OBJECT's too, when elem_size says how large it is). */
+    ASSAY_JSON_CLEARABLE = 1 << 6,
 };
 
 struct assay_json_array {
