@@ -11,10 +11,10 @@
  * ASSAY_BK_REPLY and the same request id, in any order.  status is 0 or an enum assay_status code;
  * with a code the text is one line for a person.
  *     OPEN     text: a driver's name, "" for the configured one    reply: text "", the warden's stream
- *     INFO     text: ""     reply: JSON object {"driver","mode","configured","why","usable","lacks":[…],
- *              "drivers":[…]}: what "" stands for and what it lacks
- *     DOCTOR   text: ""     reply: JSON object {"driver","configured","why","privilege","drivers":[each
- *              driver's doctor object]}
+ *     INFO     text: ""     reply: JSON object {"driver","configured","chosen_because","up","chosen":{the
+ *              driver's info of sandbox.h, or null},"drivers":[names]}: what "" stands for and what it lacks
+ *     DOCTOR   text: ""     reply: JSON object {"driver","configured","chosen_because","privilege",
+ *              "drivers":[each driver's doctor object of sandbox.h]}
  *     METRICS  text: ""     reply: Prometheus text, to be appended to the server's own
  * There is no CLOSE: who is done with a warden closes its stream, and the warden exits.
  *
@@ -26,7 +26,7 @@
  *
  * ASSAY_BK_OPTIONS_FD is a memfd with the resolved options, `name=value` lines, values without
  * newline or NUL; what it does not name has the default of its table.  The boxkeeper itself reads
- * data_dir, plugin_path, libexec_dir, sandbox, log_level and log_format, and each driver its own table.
+ * data_dir, plugin_path, sandbox, log_level and log_format, and each driver its own table.
  *
  * Exit status: 0 after EOF or SIGTERM; ASSAY_BK_EXIT_CONFIG when starting again cannot help
  * (an option or a plugin is wrong; the log says which); anything else may be retried.

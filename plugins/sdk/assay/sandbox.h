@@ -28,7 +28,7 @@ struct assay_sandbox_ops {
     int (*reap)(void *self, struct assay_err *err);
     /* A warden that stands ready. Must not block longer than a fork and exec: what is slow waits in pools. */
     int (*open)(void *self, struct assay_warden *out, struct assay_err *err);
-    /* The runner is done with it or died: end it and everything in it. */
+    /* The runner is done with it or died: end it and everything in it. id 0: every warden that was handed out. */
     void (*close)(void *self, uint64_t id);
     /* A descriptor to poll for the driver's own events (children, leaves), or -1; tick is called when it
      * is readable and at least once a second. */
@@ -38,6 +38,10 @@ struct assay_sandbox_ops {
     bool (*reaped)(void *self, pid_t pid, int wait_status);
     /* Appends a JSON object: {"driver":…, "usable":bool, "mode":…, "checks":[{"name","ok","detail","cost","remedy"}]} */
     int (*doctor)(void *self, struct assay_buf *out, struct assay_err *err);
+    /* Whether a box could be opened now, from what is known already (no probe): 0, or why not. */
+    int (*usable)(void *self, struct assay_err *err);
+    /* Appends a JSON object, short: {"driver":…, "usable":bool, "why":…, "mode":…, "lacks":[what is missing, in words]} */
+    int (*info)(void *self, struct assay_buf *out, struct assay_err *err);
 };
 
 #ifdef __cplusplus
