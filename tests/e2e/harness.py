@@ -1,0 +1,282 @@
+"""What the end-to-end tests share: a real server from a staged install, an HTTP client, TAP output.
+
+A test file defines functions named test_*; each takes a Server that is up (one per file, on its own
+data directory and port), or no argument when it starts its own.  Run one file with
+
+    ASSAY_PREFIX=/path/of/install python3 tests/e2e/test_x.py [name ...]
+
+Every process that a test starts is ended by its pid, also when the test fails.
+"""
+
+import http.client
+import inspect
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PREFIX = pathlib.Path(os.environ.get("ASSAY_PREFIX", ROOT / "build" / "stage"))
+FIXTURES = ROOT / "fixtures"
+ADMIN_PASSWORD = "an-admin-password-for-tests"
+
+
+class Skip(Exception):
+    """Raised by a test that cannot run here; the text says what is missing."""
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(what, predicate, timeout=30.0, every=0.02):
+    """Polls until predicate() is true and returns its value; fails naming what it waited for."""
+    end = time.monotonic() + timeout
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {timeout} s for {what}")
+        time.sleep(every)
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    def __repr__(self):
+        return f"<{self.status} {self.body[:400]!r}>"
+
+
+class Api:
+    """One account's view of a server. Opens a connection per request: simple, and never stale."""
+
+    def __init__(self, port, token=None, timeout=30):
+        self.port, self.token, self.timeout = port, token, timeout
+
+    def call(self, method, path, body=None, headers=None, expect=None):
+        h = {"Accept": "application/json"}
+        if self.token:
+            h["Authorization"] = f"Bearer {self.token}"
+        if isinstance(body, (dict, list)):
+            body = json.dumps(body).encode()
+            h["Content-Type"] = "application/json"
+        h.update(headers or {})
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
+        try:
+            c.request(method, path, body=body, headers=h)
+            r = c.getresponse()
+            a = Answer(r.status, {k.lower(): v for k, v in r.getheaders()}, r.read())
+        finally:
+            c.close()
+        if expect is not None:
+            want = expect if isinstance(expect, (tuple, list)) else (expect,)
+            assert a.status in want, f"{method} {path}: want {want}, got {a}"
+        return a
+
+    def get(self, path, expect=200, **kw):
+        return self.call("GET", path, expect=expect, **kw)
+
+    def post(self, path, body=None, expect=(200, 201, 202), **kw):
+        return self.call("POST", path, body=body, expect=expect, **kw)
+
+    def patch(self, path, body, expect=200, **kw):
+        return self.call("PATCH", path, body=body, expect=expect, **kw)
+
+    def put(self, path, body, expect=200, **kw):
+        return self.call("PUT", path, body=body, expect=expect, **kw)
+
+    def delete(self, path, expect=(200, 204), **kw):
+        return self.call("DELETE", path, expect=expect, **kw)
+
+
+class Server:
+    """assayd from the staged install, on a data directory of its own."""
+
+    def __init__(self, env=None, args=(), data=None, port=None, name="server"):
+        self.tmp = None
+        if data is None:
+            # under /var/tmp: not a tmpfs, so that fsync is real; traversable for the unprivileged server
+            self.tmp = pathlib.Path(tempfile.mkdtemp(prefix="assay-e2e-", dir="/var/tmp"))
+            self.tmp.chmod(0o755)
+            data = self.tmp / "data"
+        self.data = pathlib.Path(data)
+        self.port = port or free_port()
+        self.args = list(args)
+        self.log_path = self.data.parent / f"{name}.log"
+        self.process = None
+        self.env = {
+            "PATH": "/usr/bin:/bin",
+            "APP_ENV": "development",
+            "HTTP_PORT": str(self.port),
+            "ASSAY_HTTP_ADDRESS": "127.0.0.1",
+            "ASSAY_DATA_DIR": str(self.data),
+            "ASSAY_ADMIN_PASSWORD": ADMIN_PASSWORD,
+        }
+        # sanitizer and coverage settings pass through
+        for k, v in os.environ.items():
+            if k.endswith("SAN_OPTIONS") or k.startswith("GCOV"):
+                self.env[k] = v
+        self.env.update(env or {})
+
+    def spawn(self, extra_args=()):
+        self.log = open(self.log_path, "ab")
+        self.process = subprocess.Popen(
+            [str(PREFIX / "bin" / "assayd"), *self.args, *extra_args],
+            env=self.env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+        )
+        return self
+
+    def start(self, timeout=60):
+        self.spawn()
+        self.wait_ready(timeout)
+        return self
+
+    def wait_ready(self, timeout=60):
+        def ready():
+            if self.process.poll() is not None:
+                raise AssertionError(f"assayd ended with {self.process.returncode}:\n{self.log_text()[-4000:]}")
+            try:
+                return Api(self.port, timeout=2).call("GET", "/readyz").status == 200
+            except OSError:
+                return False
+        wait_for("/readyz", ready, timeout)
+
+    def log_text(self):
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def children(self):
+        """{role: pid} of the supervisor's children, by what they execute."""
+        roles = {}
+        pid = self.process.pid
+        path = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
+        try:
+            kids = [int(p) for p in path.read_text().split()]
+        except OSError:
+            return roles
+        for kid in kids:
+            try:
+                line = pathlib.Path(f"/proc/{kid}/cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            text = b" ".join(line).decode(errors="replace")
+            if "boxkeeper" in line[0].decode(errors="replace"):
+                roles["boxkeeper"] = kid
+            elif "role=server" in text:
+                roles["server"] = kid
+        return roles
+
+    def stop(self, sig=signal.SIGTERM, timeout=40):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(sig)
+            try:
+                self.process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"assayd did not stop within {timeout} s of signal {sig}")
+        code = self.process.returncode if self.process else None
+        self.process = None
+        return code
+
+    def close(self):
+        try:
+            if self.process and self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+        finally:
+            if self.tmp and not os.environ.get("ASSAY_KEEP"):
+                # the children end with their supervisor; their files may take a moment
+                for _ in range(20):
+                    shutil.rmtree(self.tmp, ignore_errors=True)
+                    if not self.tmp.exists():
+                        break
+                    time.sleep(0.05)
+
+    # ---- conveniences -------------------------------------------------------------------------
+
+    def api(self, token=None):
+        return Api(self.port, token)
+
+    def login(self, login="admin", password=ADMIN_PASSWORD):
+        a = self.api().post("/login", {"login": login, "password": password}, expect=200)
+        return Api(self.port, a.json["token"])
+
+    def register(self, login, password="a-long-enough-password"):
+        self.api().post("/register", {"login": login, "password": password}, expect=201)
+        return self.login(login, password)
+
+    def demo(self, admin):
+        """Publishes the demo benchmark and the agent "ada"; gives the benchmark's answer."""
+        b = json.loads((FIXTURES / "demo" / "benchmark.json").read_text())
+        admin.post("/benchmarks", b, expect=201)
+        admin.post("/agents", {"id": "ada", "name": "Ada"}, expect=201)
+        return b
+
+    def wait_done(self, api, submission_id, timeout=60):
+        def done():
+            s = api.get(f"/submissions/{submission_id}").json
+            return s if s["status"] in ("done", "error", "cancelled") else None
+        return wait_for(f"submission {submission_id} to end", done, timeout)
+
+
+def program(name):
+    return (FIXTURES / "demo" / "programs" / name).read_text()
+
+
+def main(module):
+    """Runs the test_* functions of a module and prints TAP."""
+    wanted = sys.argv[1:]
+    tests = [(n, f) for n, f in vars(module).items() if n.startswith("test_") and callable(f)]
+    tests.sort(key=lambda t: t[1].__code__.co_firstlineno)
+    if wanted:
+        tests = [t for t in tests if t[0] in wanted]
+    print(f"1..{len(tests)}", flush=True)
+    server, failed = None, 0
+    make = getattr(module, "make_server", Server)
+    try:
+        for i, (name, f) in enumerate(tests, 1):
+            label = f"{pathlib.Path(module.__file__).stem}: {name[5:].replace('_', ' ')}"
+            started = time.monotonic()
+            try:
+                if inspect.signature(f).parameters:
+                    if server is None:
+                        server = make().start()
+                    f(server)
+                else:
+                    f()
+                print(f"ok {i} - {label} ({time.monotonic() - started:.1f} s)", flush=True)
+            except Skip as why:
+                print(f"ok {i} - {label} # SKIP {why}", flush=True)
+            except BaseException as e:  # noqa: B902 - also an interrupt ends with its test named
+                failed += 1
+                print(f"not ok {i} - {label}", flush=True)
+                for line in traceback.format_exc().splitlines():
+                    print("#", re.sub(r"[^\x20-\x7e]", "?", line), flush=True)
+                if server and server.process and server.process.poll() is not None:
+                    print("# the server has ended; the end of its log:")
+                    for line in server.log_text().splitlines()[-15:]:
+                        print("#", re.sub(r"[^\x20-\x7e]", "?", line), flush=True)
+                    server.close()
+                    server = None
+                if isinstance(e, KeyboardInterrupt):
+                    break
+    finally:
+        if server:
+            server.close()
+    sys.exit(1 if failed else 0)
