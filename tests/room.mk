@@ -9,3 +9,9 @@ tests_unit_libsvc_harness_la_LIBADD = $(SDK_LIBS) $(JANSSON_LIBS) -ldl -lpthread
 SVC_TEST_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)/tests/unit
 SVC_TEST_LIBS = tests/unit/libsvc_harness.la $(SDK_LIBS) $(CMOCKA_LIBS)
 endif
+
+# prints the plugins' SQL for the test that prepares it on PostgreSQL
+check_PROGRAMS += tests/contract/dump_sql
+tests_contract_dump_sql_SOURCES = tests/contract/dump_sql.c
+tests_contract_dump_sql_CPPFLAGS = $(SDK_CPPFLAGS)
+tests_contract_dump_sql_LDADD = $(SDK_LIBS)
