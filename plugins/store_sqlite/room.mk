@@ -1,1 +1,14 @@
-# plugins/store_sqlite: see docs/architecture.md for what lives here
+# plugins/store_sqlite: the embedded store. Includes the sdk and sqlite3, nothing else.
+noinst_LTLIBRARIES += plugins/store_sqlite/libstore_sqlite.la
+plugins_store_sqlite_libstore_sqlite_la_SOURCES = \
+	plugins/store_sqlite/local.h plugins/store_sqlite/bind.c plugins/store_sqlite/driver.c \
+	plugins/store_sqlite/dsn.c plugins/store_sqlite/events.c plugins/store_sqlite/migrate.c \
+	plugins/store_sqlite/reader.c plugins/store_sqlite/writer.c plugins/store_sqlite/plugin.c
+plugins_store_sqlite_libstore_sqlite_la_CPPFLAGS = $(SDK_CPPFLAGS) $(SQLITE_CFLAGS)
+plugins_store_sqlite_libstore_sqlite_la_CFLAGS = $(AM_CFLAGS)
+plugins_store_sqlite_libstore_sqlite_la_LIBADD = $(SDK_LIBS) $(SQLITE_LIBS)
+
+plugins_LTLIBRARIES += plugins/store_sqlite/assay_store_sqlite.la
+plugins_store_sqlite_assay_store_sqlite_la_SOURCES =
+plugins_store_sqlite_assay_store_sqlite_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+plugins_store_sqlite_assay_store_sqlite_la_LIBADD = plugins/store_sqlite/libstore_sqlite.la -lpthread

@@ -1,0 +1,438 @@
+/*
+ * The one writer: group commit.
+ *
+ * Callers put transactions into a bounded ring; a full ring answers ASSAY_E_BUSY.  The writer
+ * thread takes what waits, up to group_max, and runs it inside one BEGIN IMMEDIATE ... COMMIT with
+ * synchronous=FULL, each transaction in a savepoint of its own, so that a failed guard takes back
+ * its own transaction only.  There is no delay to let a group grow: while one commit waits for the
+ * disk the next group collects, so groups are as large as the load makes them.  A group of one
+ * needs no savepoint.
+ *
+ * After COMMIT the head of the outbox is published, the bells are rung (the events' bytes belong
+ * to the callers and are only valid until their completion), then every transaction is completed.
+ *
+ * When something fails:
+ *   a guard, or any error that leaves the SQLite transaction open   that transaction fails alone
+ *   an error that made SQLite roll back (disk full, I/O, memory)    the whole group fails with it
+ *   COMMIT                                                          the whole group fails with it
+ * After an I/O error nothing that this connection or the page cache believes is trusted: a kernel
+ * that failed an fsync has marked the pages clean, so frames that are readable in the log may never
+ * reach the disk, and a later fsync would not say so.  The connection is made anew, the file is
+ * checked, and the log is checkpointed into the database and restarted, which writes those pages
+ * afresh under an fsync of their own, before any transaction is accepted again.  Until then
+ * everything is answered with the error.  A full disk needs none of that: each group just tries,
+ * and while nothing comes a probe write finds out when there is room again.  Corruption is final:
+ * every write is refused until an operator has looked.
+ */
+#include "local.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define RETRY_NS 200000000LL
+#define PRUNE_EVERY_NS 60000000000LL
+#define PRUNE_PAUSE_NS 20000000LL
+
+const struct assay_stmt sq_st_begin = {"store.begin", "BEGIN IMMEDIATE", "", "", true};
+const struct assay_stmt sq_st_commit = {"store.commit", "COMMIT", "", "", true};
+const struct assay_stmt sq_st_rollback = {"store.rollback", "ROLLBACK", "", "", true};
+static const struct assay_stmt st_savepoint = {"store.savepoint", "SAVEPOINT one", "", "", true};
+static const struct assay_stmt st_release = {"store.release", "RELEASE one", "", "", true};
+static const struct assay_stmt st_rollback_to = {"store.rollback_to", "ROLLBACK TO one", "", "", true};
+
+/* ---- health --------------------------------------------------------------------------------- */
+
+static void note_failure(struct sq_store *s, int status, const struct assay_err *err)
+{
+    const char *labels[] = {assay_err_word(status)};
+    s->host->metric_add(s->host->ctx, &sq_metrics[SQ_METRIC_ERRORS], labels, 1);
+    if (status != ASSAY_E_FULL && status != ASSAY_E_IO && status != ASSAY_E_CORRUPT)
+        return;
+    if (status == ASSAY_E_IO)
+        s->reopen = true;
+    int before = atomic_load(&s->health);
+    if (before == ASSAY_E_CORRUPT)
+        return;
+    atomic_store(&s->health, status);
+    s->retry_ns = assay_mono_ns() + RETRY_NS;
+    if (before != status)
+        assay_log(s->host, ASSAY_LOG_ERROR, "store_cannot_commit", ASSAY_KZ("reason", assay_err_word(status)),
+                  ASSAY_KZ("error", err->msg), ASSAY_KZ("path", s->path));
+}
+
+static void note_success(struct sq_store *s)
+{
+    if (atomic_load(&s->health) == 0)
+        return;
+    atomic_store(&s->health, 0);
+    assay_log(s->host, ASSAY_LOG_WARN, "store_commits_again", ASSAY_KZ("path", s->path));
+}
+
+/* The first error is the one to tell; a rollback that fails too leaves the connection unusable. */
+static void roll_back(struct sq_store *s)
+{
+    struct assay_err ignored;
+    if (!sqlite3_get_autocommit(s->w.db) && SQ_RUN0(&s->w, &sq_st_rollback, &ignored) != 0 &&
+        !sqlite3_get_autocommit(s->w.db))
+        s->reopen = true;
+}
+
+static int make_anew(struct sq_store *s, struct assay_err *err)
+{
+    if (s->w.db) {
+        int was = 0;
+        (void)sqlite3_db_config(s->w.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, &was);
+        sq_conn_close(&s->w);
+    }
+    int st = sq_open_writer(s, err);
+    if (st == 0)
+        st = sq_events_load(s, err);
+    int in_log = 0, moved = 0;
+    if (st == 0) {
+        int rc = sqlite3_wal_checkpoint_v2(s->w.db, NULL, SQLITE_CHECKPOINT_RESTART, &in_log, &moved);
+        if (rc != SQLITE_OK)
+            st = sq_error(s->w.db, rc, err, "checkpoint after an I/O error");
+    }
+    if (st != 0)
+        return st;
+    s->reopen = false;
+    assay_log(s->host, ASSAY_LOG_WARN, "store_reopened", ASSAY_KZ("path", s->path),
+              ASSAY_KI("head", atomic_load(&s->head)), ASSAY_KI("frames", moved));
+    return 0;
+}
+
+/* 0, or why no transaction can be begun on the connection now. */
+static int ready(struct sq_store *s, struct assay_err *err)
+{
+    if (atomic_load(&s->health) == ASSAY_E_CORRUPT)
+        return assay_err_set(err, ASSAY_E_CORRUPT, "the database is damaged: it takes no writes until it is restored");
+    if (!s->reopen && s->w.db)
+        return 0;
+    if (assay_mono_ns() < s->retry_ns)
+        return assay_err_set(err, ASSAY_E_IO, "the database is being reopened after an I/O error");
+    int st = make_anew(s, err);
+    if (st != 0) {
+        s->reopen = true;
+        note_failure(s, st, err);
+        s->retry_ns = assay_mono_ns() + RETRY_NS;
+    }
+    return st;
+}
+
+/* ---- one group ------------------------------------------------------------------------------ */
+
+static int tx_apply(struct sq_store *s, struct assay_tx *tx, struct assay_err *err)
+{
+    int st = sq_cursor_move(s, tx, err);
+    for (size_t i = 0; st == 0 && i < tx->n_ops; i++) {
+        struct assay_op *op = &tx->op[i];
+        st = sq_run(&s->w, op->stmt, op->args, op->n_args, tx->arena, op->stmt->columns[0] ? &op->rows : NULL,
+                    &op->touched, err);
+        if (st == 0 && op->expect != ASSAY_EXPECT_ANY &&
+            (op->expect == ASSAY_EXPECT_SOME ? op->touched < 1 : op->touched != op->expect))
+            st = assay_err_set(err, ASSAY_E_GUARD, "%s: %s touched %lld rows", tx->name, op->stmt->name,
+                               (long long)op->touched);
+        if (st != 0)
+            tx->failed_op = (int)i;
+    }
+    if (st == 0)
+        st = sq_events_append(s, tx, err);
+    return st;
+}
+
+static int keep_events(struct sq_store *s, const struct assay_tx *tx, struct assay_err *err)
+{
+    size_t need = s->n_group_ev + tx->n_events;
+    if (need > s->room_group_ev) {
+        size_t room = s->room_group_ev ? s->room_group_ev : 64;
+        while (room < need)
+            room *= 2;
+        struct assay_event *grown = reallocarray(s->group_ev, room, sizeof *grown);
+        if (!grown)
+            return assay_err_set(err, ASSAY_E_NOMEM, "no memory for a group's events");
+        s->group_ev = grown;
+        s->room_group_ev = room;
+    }
+    if (tx->n_events)
+        memcpy(&s->group_ev[s->n_group_ev], tx->event, tx->n_events * sizeof *tx->event);
+    s->n_group_ev = need;
+    return 0;
+}
+
+static void fail_all(const struct sq_item *it, size_t n, int status, const struct assay_err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        it[i].tx->status = status;
+        it[i].tx->last_seq = 0;
+        it[i].tx->err = *err;
+    }
+}
+
+/* Sets the status of every transaction; true when a COMMIT succeeded. */
+static bool group_run(struct sq_store *s, const struct sq_item *it, size_t n)
+{
+    struct assay_err err = {0};
+    for (size_t i = 0; i < n; i++) {
+        it[i].tx->status = 0;
+        it[i].tx->failed_op = -1;
+        it[i].tx->last_seq = 0;
+    }
+    s->n_group_ev = 0;
+    int st = ready(s, &err);
+    if (st != 0) {
+        fail_all(it, n, st, &err);
+        return false;
+    }
+    st = SQ_RUN0(&s->w, &sq_st_begin, &err);
+    if (st != 0) {
+        note_failure(s, st, &err);
+        fail_all(it, n, st, &err);
+        return false;
+    }
+    size_t good = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct assay_tx *tx = it[i].tx;
+        if (n > 1)
+            st = SQ_RUN0(&s->w, &st_savepoint, &tx->err);
+        if (st == 0)
+            st = tx_apply(s, tx, &tx->err);
+        if (st == 0)
+            st = keep_events(s, tx, &tx->err);
+        if (st == 0 && n > 1)
+            st = SQ_RUN0(&s->w, &st_release, &tx->err);
+        if (st == 0) {
+            good++;
+            continue;
+        }
+        tx->status = st;
+        tx->last_seq = 0;
+        err = tx->err;
+        if (st != ASSAY_E_GUARD)
+            note_failure(s, st, &err);
+        int undo = 0;
+        if (n > 1 && !sqlite3_get_autocommit(s->w.db)) {
+            struct assay_err undo_err;
+            undo = SQ_RUN0(&s->w, &st_rollback_to, &undo_err);
+            if (undo == 0)
+                undo = SQ_RUN0(&s->w, &st_release, &undo_err);
+        }
+        if (n > 1 && (undo != 0 || sqlite3_get_autocommit(s->w.db))) {
+            /* SQLite has rolled everything back, or the savepoint is beyond reach */
+            roll_back(s);
+            fail_all(it, n, st == ASSAY_E_GUARD ? ASSAY_E_INTERNAL : st, &err);
+            return false;
+        }
+        st = 0;
+    }
+    if (good == 0) {
+        roll_back(s);
+        return false;
+    }
+    st = SQ_RUN0(&s->w, &sq_st_commit, &err);
+    if (st != 0) {
+        roll_back(s);
+        note_failure(s, st, &err);
+        for (size_t i = 0; i < n; i++)
+            if (it[i].tx->status == 0)
+                fail_all(&it[i], 1, st, &err);
+        return false;
+    }
+    note_success(s);
+    return true;
+}
+
+static void group(struct sq_store *s, const struct sq_item *it, size_t n)
+{
+    int64_t begun = assay_mono_ns();
+    bool committed = group_run(s, it, n);
+    int64_t last = 0;
+    for (size_t i = 0; i < n; i++)
+        if (it[i].tx->status == 0 && it[i].tx->last_seq > last)
+            last = it[i].tx->last_seq;
+    if (committed && last > 0) {
+        atomic_store(&s->head, last);
+        if (s->committed)
+            s->committed(s->committed_arg, last, s->group_ev, s->n_group_ev);
+    }
+    for (size_t i = 0; i < n; i++)
+        it[i].done(it[i].tx, it[i].arg);
+    if (committed) {
+        const struct assay_host *h = s->host;
+        h->metric_add(h->ctx, &sq_metrics[SQ_METRIC_COMMITS], NULL, 1);
+        h->metric_observe(h->ctx, &sq_metrics[SQ_METRIC_GROUP], NULL, (double)n);
+        h->metric_observe(h->ctx, &sq_metrics[SQ_METRIC_SECONDS], NULL, (double)(assay_mono_ns() - begun) / 1e9);
+    }
+}
+
+/* ---- between groups ------------------------------------------------------------------------- */
+
+static int64_t next_wake_ns(const struct sq_store *s)
+{
+    int health = atomic_load(&s->health);
+    if (health == ASSAY_E_CORRUPT)
+        return INT64_MAX;
+    if (health != 0)
+        return s->retry_ns;
+    return s->keep > 0 || s->keep_age_ms > 0 ? s->prune_ns : INT64_MAX;
+}
+
+static void housekeeping(struct sq_store *s)
+{
+    struct assay_err err = {0};
+    int64_t now = assay_mono_ns();
+    if (now < next_wake_ns(s))
+        return;
+    int health = atomic_load(&s->health);
+    if (health != 0) {
+        if (ready(s, &err) != 0)
+            return; /* noted there, with the time of the next try */
+        int st = sq_events_probe(s, &err);
+        if (st == 0)
+            note_success(s);
+        else
+            note_failure(s, st, &err);
+        return;
+    }
+    bool more = false;
+    int st = ready(s, &err);
+    if (st == 0)
+        st = sq_events_prune(s, &more, &err);
+    if (st != 0) {
+        note_failure(s, st, &err);
+        assay_log(s->host, ASSAY_LOG_WARN, "events_prune_failed", ASSAY_KZ("error", err.msg));
+    }
+    s->prune_ns = now + (more ? PRUNE_PAUSE_NS : PRUNE_EVERY_NS);
+}
+
+static void *writer_main(void *arg)
+{
+    struct sq_store *s = sq_self(arg);
+    struct sq_item batch[SQ_GROUP_MAX];
+    for (;;) {
+        (void)pthread_mutex_lock(&s->lock);
+        while (s->ring_n == 0 && !s->stopping) {
+            int64_t until = next_wake_ns(s);
+            s->waiting = true;
+            int late = 0;
+            if (until == INT64_MAX) {
+                (void)pthread_cond_wait(&s->wake, &s->lock);
+            } else {
+                struct timespec ts = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
+                late = pthread_cond_timedwait(&s->wake, &s->lock, &ts);
+            }
+            s->waiting = false;
+            if (late != 0)
+                break;
+        }
+        size_t n = s->ring_n < s->group_max ? s->ring_n : s->group_max;
+        for (size_t i = 0; i < n; i++)
+            batch[i] = s->ring[(s->ring_head + i) % s->ring_room];
+        s->ring_head = (s->ring_head + n) % s->ring_room;
+        s->ring_n -= n;
+        bool end = n == 0 && s->stopping;
+        (void)pthread_mutex_unlock(&s->lock);
+        if (end)
+            return NULL;
+        if (n > 0)
+            group(s, batch, n);
+        housekeeping(s);
+    }
+}
+
+/* ---- the callers' side ----------------------------------------------------------------------- */
+
+int sq_writer_push(struct sq_store *s, struct assay_tx *tx, assay_tx_done done, void *arg, struct assay_err *err)
+{
+    if (tx->failed)
+        return assay_err_set(err, ASSAY_E_NOMEM, "%s: the transaction could not be built", tx->name);
+    for (size_t i = 0; i < tx->n_events; i++) {
+        const struct assay_event *e = &tx->event[i];
+        if (e->topic.n == 0 ||
+            e->topic.n + e->subject.n + e->owner.n + e->benchmark.n + e->payload.n > SQ_EVENT_MAX)
+            return assay_err_set(err, ASSAY_E_TOO_LARGE, "%s: event %.*s is over %zu bytes or has no topic", tx->name,
+                                 ASSAY_FMT(e->topic), SQ_EVENT_MAX);
+    }
+    int st = 0;
+    (void)pthread_mutex_lock(&s->lock);
+    if (!s->running || s->stopping) {
+        st = assay_err_set(err, ASSAY_E_BUSY, "the store is not taking writes");
+    } else if (s->ring_n == s->ring_room) {
+        st = assay_err_set(err, ASSAY_E_BUSY, "%zu transactions are waiting", s->ring_n);
+    } else {
+        s->ring[(s->ring_head + s->ring_n) % s->ring_room] = (struct sq_item){tx, done, arg};
+        s->ring_n++;
+        if (s->waiting)
+            (void)pthread_cond_signal(&s->wake);
+    }
+    (void)pthread_mutex_unlock(&s->lock);
+    return st;
+}
+
+struct waiter {
+    pthread_mutex_t lock; /* guards done */
+    pthread_cond_t cond;
+    bool done;
+};
+
+static void wake_waiter(struct assay_tx *tx, void *arg)
+{
+    (void)tx;
+    struct waiter *w = arg;
+    (void)pthread_mutex_lock(&w->lock);
+    w->done = true;
+    /* signalled under the lock: the waiter's frame may be gone right after it is released */
+    (void)pthread_cond_signal(&w->cond);
+    (void)pthread_mutex_unlock(&w->lock);
+}
+
+int sq_writer_exec(struct sq_store *s, struct assay_tx *tx, struct assay_err *err)
+{
+    struct waiter w = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
+    (void)pthread_mutex_lock(&s->lock);
+    bool self = s->thread_made && pthread_equal(s->thread, pthread_self());
+    (void)pthread_mutex_unlock(&s->lock);
+    if (self)
+        return assay_err_set(err, ASSAY_E_INTERNAL, "%s: a completion must not wait for another commit", tx->name);
+    int st = sq_writer_push(s, tx, wake_waiter, &w, err);
+    if (st != 0)
+        return st;
+    (void)pthread_mutex_lock(&w.lock);
+    while (!w.done)
+        (void)pthread_cond_wait(&w.cond, &w.lock);
+    (void)pthread_mutex_unlock(&w.lock);
+    (void)pthread_cond_destroy(&w.cond);
+    (void)pthread_mutex_destroy(&w.lock);
+    if (tx->status != 0 && err)
+        *err = tx->err;
+    return tx->status;
+}
+
+int sq_writer_start(struct sq_store *s, struct assay_err *err)
+{
+    if (s->running || s->stopping)
+        return assay_err_set(err, ASSAY_E_INTERNAL, "the writer starts once");
+    s->prune_ns = assay_mono_ns() + PRUNE_EVERY_NS / 10;
+    (void)pthread_mutex_lock(&s->lock);
+    int rc = pthread_create(&s->thread, NULL, writer_main, s);
+    if (rc == 0)
+        s->running = s->thread_made = true;
+    (void)pthread_mutex_unlock(&s->lock);
+    if (rc != 0)
+        return assay_err_errno(err, ASSAY_E_IO, rc, "starting the writer thread");
+    (void)pthread_setname_np(s->thread, "store-writer"); /* only a name */
+    return 0;
+}
+
+void sq_writer_stop(struct sq_store *s)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    s->stopping = true;
+    bool join = s->running;
+    s->running = false;
+    (void)pthread_cond_signal(&s->wake);
+    (void)pthread_mutex_unlock(&s->lock);
+    if (join)
+        (void)pthread_join(s->thread, NULL); /* joined once: running was set and is cleared */
+}
