@@ -130,7 +130,7 @@ static int compile(sqlite3 *db, const struct assay_stmt *stmt, unsigned flags, s
         bad = assay_err_set(err, ASSAY_E_INTERNAL, "%s: is declared as %s", stmt->name,
                             stmt->write ? "a write and only reads" : "a read and writes");
     for (size_t i = 0; bad == 0 && i < q->n_params; i++) {
-        char name[8];
+        char name[24];
         (void)snprintf(name, sizeof name, "$%zu", i + 1);
         q->index[i] = sqlite3_bind_parameter_index(q->st, name);
         if (q->index[i] == 0)

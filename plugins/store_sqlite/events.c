@@ -63,6 +63,16 @@ static const struct assay_stmt st_cursor_new = {
     .columns = "",
     .write = true,
 };
+static const struct assay_stmt st_park = {
+    .name = "store.dead_letter",
+    .sql = "INSERT INTO assay_dead_letters"
+           " (seq, grp, event_id, topic, subject, owner, benchmark, payload, error, parked_ms)"
+           " SELECT seq, CAST($1 AS TEXT), id, topic, subject, owner, benchmark, payload, CAST($3 AS TEXT),"
+           " CAST($4 AS BIGINT) FROM assay_events WHERE seq = $2",
+    .params = "titi",
+    .columns = "",
+    .write = true,
+};
 static const struct assay_stmt st_slowest = {
     .name = "store.cursor_slowest",
     .sql = "SELECT MIN(seq) FROM assay_cursors",
@@ -144,6 +154,19 @@ int sq_cursor_move(struct sq_store *s, const struct assay_tx *tx, struct assay_e
     if (st == 0 && touched != 1)
         st = assay_err_set(err, ASSAY_E_GUARD, "%s: the cursor of %.*s is no longer at %lld", tx->name,
                            ASSAY_FMT(tx->cursor_group), (long long)tx->cursor_from);
+    return st;
+}
+
+int sq_dead_letter(struct sq_store *s, const struct assay_tx *tx, struct assay_err *err)
+{
+    const struct assay_dead_letter *d = &tx->dead_letter;
+    if (d->seq <= 0)
+        return 0;
+    int64_t touched = 0;
+    int st = SQ_RUN(&s->w, &st_park, &touched, err, ASSAY_VT(d->group), ASSAY_VI(d->seq), ASSAY_VT(d->error),
+                    ASSAY_VI(s->host->now_ms(s->host->ctx)));
+    if (st == 0 && touched != 1)
+        st = assay_err_set(err, ASSAY_E_GUARD, "%s: there is no event %lld to park", tx->name, (long long)d->seq);
     return st;
 }
 

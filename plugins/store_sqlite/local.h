@@ -157,6 +157,7 @@ int sq_query(struct sq_store *s, const struct assay_stmt *stmt, const struct ass
 int sq_events_load(struct sq_store *s, struct assay_err *err) ASSAY_MUST_CHECK; /* head and pruned_to from the file */
 int sq_events_append(struct sq_store *s, struct assay_tx *tx, struct assay_err *err) ASSAY_MUST_CHECK;
 int sq_cursor_move(struct sq_store *s, const struct assay_tx *tx, struct assay_err *err) ASSAY_MUST_CHECK;
+int sq_dead_letter(struct sq_store *s, const struct assay_tx *tx, struct assay_err *err) ASSAY_MUST_CHECK;
 int sq_events_prune(struct sq_store *s, bool *more, struct assay_err *err) ASSAY_MUST_CHECK;
 int sq_events_probe(struct sq_store *s, struct assay_err *err) ASSAY_MUST_CHECK;
 int sq_events_read(struct sq_store *s, int64_t after, const char *const *topics, size_t max, struct assay_arena *arena,

@@ -12,3 +12,11 @@ plugins_LTLIBRARIES += plugins/store_sqlite/assay_store_sqlite.la
 plugins_store_sqlite_assay_store_sqlite_la_SOURCES =
 plugins_store_sqlite_assay_store_sqlite_la_LDFLAGS = $(PLUGIN_LDFLAGS)
 plugins_store_sqlite_assay_store_sqlite_la_LIBADD = plugins/store_sqlite/libstore_sqlite.la -lpthread
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/store_sqlite_test
+TESTS += tests/unit/store_sqlite_test
+tests_unit_store_sqlite_test_SOURCES = tests/unit/store_sqlite_test.c tests/unit/store_host.h
+tests_unit_store_sqlite_test_CPPFLAGS = $(TEST_CPPFLAGS) $(SQLITE_CFLAGS)
+tests_unit_store_sqlite_test_LDADD = plugins/store_sqlite/libstore_sqlite.la $(SDK_LIBS) $(SQLITE_LIBS) $(CMOCKA_LIBS) -lpthread
+endif

@@ -126,6 +126,8 @@ static int ready(struct sq_store *s, struct assay_err *err)
 static int tx_apply(struct sq_store *s, struct assay_tx *tx, struct assay_err *err)
 {
     int st = sq_cursor_move(s, tx, err);
+    if (st == 0)
+        st = sq_dead_letter(s, tx, err);
     for (size_t i = 0; st == 0 && i < tx->n_ops; i++) {
         struct assay_op *op = &tx->op[i];
         st = sq_run(&s->w, op->stmt, op->args, op->n_args, tx->arena, op->stmt->columns[0] ? &op->rows : NULL,

@@ -11,7 +11,8 @@
  * Writing: a transaction is a list of guarded statements with the row counts they must touch, and
  * the events to append to the outbox in the same commit.  Any guard that fails rolls the whole
  * transaction back (the others of its commit group are untouched) with ASSAY_E_GUARD and the index
- * of the statement.  Never read in C what the next write relies on.
+ * of the statement; a violated UNIQUE, PRIMARY KEY or FOREIGN KEY counts as such a guard, a violated
+ * CHECK or NOT NULL as a fault of ours.  Never read in C what the next write relies on.
  *
  * Threads: exec_async and exec may be called from any thread; the completion runs on the store's
  * writer thread and must not block (hand over, or resume a ticket).  query and exec block: worker
@@ -151,15 +152,16 @@ struct assay_store_ops {
     /* Registers statements so that a faulty one stops the start. Blocks. */
     int (*prepare)(void *self, const struct assay_stmt *const *stmts, size_t n, struct assay_err *err);
     /* Starts the writer. `committed` is called on the writer thread after each commit that appended
-     * events, with the topics' last seq: it must only ring bells. */
+     * events, and before the completions of its transactions, with the outbox's last seq: it must only
+     * ring bells. The events' bytes are those of the transactions: gone when it returns. */
     int (*start)(void *self, void (*committed)(void *arg, int64_t last_seq, const struct assay_event *ev, size_t n),
                  void *arg, struct assay_err *err);
     int (*exec_async)(void *self, struct assay_tx *tx, assay_tx_done done, void *arg, struct assay_err *err);
     int (*exec)(void *self, struct assay_tx *tx, struct assay_err *err);
     int (*query)(void *self, const struct assay_stmt *stmt, const struct assay_val *args, size_t n,
                  struct assay_arena *arena, struct assay_rows *out, struct assay_err *err);
-    /* Events with seq > after, oldest first, at most max. topics: NULL-terminated list of exact names
-     * or "prefix.*", NULL for all. */
+    /* Events with seq > after, oldest first, at most max (1..10000). topics: NULL-terminated list of exact
+     * names or "prefix.*", NULL for all. ASSAY_E_GONE when events after `after` have been pruned. */
     int (*events)(void *self, int64_t after, const char *const *topics, size_t max, struct assay_arena *arena,
                   struct assay_event_row **out, size_t *n, struct assay_err *err);
     int (*events_head)(void *self, int64_t *seq, struct assay_err *err);
