@@ -59,9 +59,8 @@ struct batch_body {
 };
 /* The body of POST /task. */
 struct task_body {
-    struct assay_str language, code, input;
-    bool has_language;
-    struct assay_str lang, translator; /* other names of language */
+    struct assay_str language, lang, translator; /* one of the three */
+    struct assay_str code, input;
 };
 
 /* Adds a fault for each rule of the request alone that is broken. prefix: "" or "/items/3". */
@@ -162,9 +161,11 @@ int languages_resolve(struct submissions *s, struct assay_str name, struct assay
 
 /* ---- repo.c: SQL -------------------------------------------------------------------------------- */
 
-extern const struct assay_migration submissions_migrations[];
-extern const struct assay_stmt *const submissions_statements[];
-extern const size_t submissions_n_migrations, submissions_n_statements;
+/* the sizes stand here because the plugin's descriptor is a constant */
+#define SUBMISSIONS_MIGRATIONS 1
+#define SUBMISSIONS_STATEMENTS 29
+extern const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS];
+extern const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS];
 ASSAY_IDEM_DECLARE(submissions_idem);
 
 /* Adds the guarded insert and its event. Of a task nothing is asked. */
@@ -205,7 +206,7 @@ struct held {
     bool cancel_requested;
 };
 int repo_held(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct held *out, struct assay_err *err);
-/* Rows still running for another life than boot, and queued ones whose cancel was asked for while they ran. */
+/* Rows still running for another life than boot. */
 int repo_orphans(struct submissions *s, struct assay_str boot, size_t max, struct assay_arena *arena, struct held **out,
                  size_t *n, struct assay_err *err);
 
@@ -237,8 +238,17 @@ int jobs_sweep_start(struct submissions *s, struct assay_err *err);
 
 /* ---- http.c --------------------------------------------------------------------------------------- */
 
-extern const struct assay_route submissions_routes[];
-extern const size_t submissions_n_routes;
+int http_submissions_create(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_task_create(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_submissions_batch(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_submissions_list(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_submissions_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_submissions_cancel(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_submissions_rejudge(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_submissions_delete(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_task_status(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_task_result(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_task_delete(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 /* An event of this process: wakes who waits for it. */
 int http_on_event(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err);
 

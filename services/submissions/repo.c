@@ -8,12 +8,11 @@
 
 #include <stdio.h>
 
-const struct assay_migration submissions_migrations[] = {
+const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS] = {
     {1, "submissions",
 #include "schema/001_submissions.h"
      , "0.1.0"},
 };
-const size_t submissions_n_migrations = sizeof submissions_migrations / sizeof submissions_migrations[0];
 
 ASSAY_IDEM_DEFINE(submissions_idem, "submissions");
 
@@ -170,7 +169,7 @@ static const struct assay_stmt lease_stmt = {
            " updated_ms = $4, manifest_ref = COALESCE((SELECT p.manifest_ref FROM submissions_problems p"
            " WHERE p.id = submissions.problem_id), '')"
            " WHERE state = 'queued' AND id IN (SELECT q.id FROM submissions q WHERE q.state = 'queued'"
-           " AND q.cancel_requested = 0 ORDER BY q.priority, q.created_ms, q.id LIMIT $5 /*+skip_locked*/)"
+           " ORDER BY q.priority, q.created_ms, q.id LIMIT $5 /*+skip_locked*/)"
            " RETURNING id, kind, benchmark_id, problem_id, agent_id, owner_id, language, source_kind, source_ref,"
            " payload_ref, manifest_ref, traceparent, request_id, fence, attempts, created_ms,"
            " (SELECT x.source FROM submissions_sources x WHERE x.submission_id = submissions.id),"
@@ -189,7 +188,7 @@ static const struct assay_stmt held_stmt = {.name = "submissions.held",
 static const struct assay_stmt orphans_stmt = {
     .name = "submissions.orphans",
     .sql = "SELECT " HELD_COLUMNS " FROM submissions WHERE state = 'running' AND lease_boot <> $1"
-           " UNION ALL SELECT " HELD_COLUMNS " FROM submissions WHERE state = 'queued' AND cancel_requested = 1 LIMIT $2",
+           " ORDER BY id LIMIT $2",
     .params = "ti",
     .columns = HELD_LETTERS};
 
@@ -201,11 +200,12 @@ static const struct assay_stmt end_stmt = {
     .params = "tittrttiit",
     .columns = "",
     .write = true};
+/* A cancel that came in between wins: what was cancelled is never queued again. */
 static const struct assay_stmt requeue_stmt = {
     .name = "submissions.requeue",
     .sql = "UPDATE submissions SET state = 'queued', reason = $3, attempts = attempts + $4,"
            " interruptions = interruptions + $5, updated_ms = $6, lease_worker = NULL, lease_boot = NULL, lease_ms = NULL"
-           " WHERE id = $1 AND fence = $2 AND state = 'running'",
+           " WHERE id = $1 AND fence = $2 AND state = 'running' AND cancel_requested = 0",
     .params = "titiii",
     .columns = "",
     .write = true};
@@ -242,14 +242,13 @@ static const struct assay_stmt project_agent = {
     .columns = "",
     .write = true};
 
-const struct assay_stmt *const submissions_statements[] = {
+const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS] = {
     &insert_stmt,    &insert_task,   &insert_bytes,    &facts_benchmark,   &facts_problem,   &facts_agent,
     &get_stmt,       &list_owner,    &list_agent,      &list_benchmark,    &list_all,        &output_stmt,
     &output_set,     &cancel_queued, &cancel_running,  &delete_ended,      &rejudge_stmt,    &lease_stmt,
     &held_stmt,      &orphans_stmt,  &end_stmt,        &requeue_stmt,      &progress_stmt,   &project_benchmark,
     &project_problem, &project_agent, ASSAY_IDEM_STMTS(submissions_idem),
 };
-const size_t submissions_n_statements = sizeof submissions_statements / sizeof submissions_statements[0];
 
 /* ---- writing ------------------------------------------------------------------------------------- */
 
