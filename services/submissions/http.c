@@ -14,8 +14,6 @@
 
 #include <stdio.h>
 
-#define BODY_SUBMIT ((size_t)8 << 20)
-#define BODY_BATCH ((size_t)16 << 20)
 #define ON_LOOP_MAX ((size_t)128 << 10) /* larger bodies are decoded by a worker */
 #define CATCH_UP_MS 1000
 #define SETTLE_TRIES 3

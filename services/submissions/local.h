@@ -26,6 +26,8 @@
 #define FILES_MAX 64
 #define BATCH_MAX 100
 #define WAIT_MAX_S 60
+#define BODY_SUBMIT ((size_t)8 << 20)
+#define BODY_BATCH ((size_t)16 << 20)
 #define OUTPUT_MAX ((size_t)64 << 10)
 #define SUMMARY_MAX ((size_t)48 << 10)
 
