@@ -15,3 +15,25 @@ gateway_libassay_front_la_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir) -isystem $(
 	$(LIBEVENT_CFLAGS) $(LIBJWT_CFLAGS) $(SODIUM_CFLAGS)
 gateway_libassay_front_la_LIBADD = gateway/libassay_llhttp.la queue/libassay_queue.la $(SDK_LIBS) \
 	$(LIBEVENT_LIBS) $(LIBJWT_LIBS) $(SODIUM_LIBS)
+
+# ---- the core: worker pool, log, metrics, event dispatcher --------------------------------------------
+noinst_LTLIBRARIES += gateway/libassay_core.la
+gateway_libassay_core_la_SOURCES = \
+	gateway/dispatch.h gateway/log.c gateway/log.h gateway/metrics.h \
+	gateway/pool.c gateway/pool.h gateway/text.c gateway/text.h
+gateway_libassay_core_la_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir)
+
+# linked by users: gateway/libassay_core.la queue/libassay_queue.la $(SDK_LIBS) -lpthread -lm
+CORE_TEST_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
+CORE_TEST_LIBS = gateway/libassay_core.la queue/libassay_queue.la $(SDK_LIBS) $(CMOCKA_LIBS) -lpthread -lm
+if HAVE_CMOCKA
+CORE_TESTS = tests/unit/pool_test tests/unit/log_test
+check_PROGRAMS += $(CORE_TESTS)
+TESTS += $(CORE_TESTS)
+tests_unit_pool_test_SOURCES = tests/unit/pool_test.c
+tests_unit_pool_test_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_pool_test_LDADD = $(CORE_TEST_LIBS)
+tests_unit_log_test_SOURCES = tests/unit/log_test.c
+tests_unit_log_test_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_log_test_LDADD = $(CORE_TEST_LIBS)
+endif
