@@ -6,3 +6,16 @@ assay_boxkeeper_CPPFLAGS = $(SDK_CPPFLAGS)
 assay_boxkeeper_CFLAGS = $(AM_CFLAGS) -fPIE
 assay_boxkeeper_LDFLAGS = $(AM_LDFLAGS) -pie
 assay_boxkeeper_LDADD = $(SDK_LIBS)
+
+if HAVE_CMOCKA
+# a warden that runs nothing: no library of ours, so that it starts as the warden does
+check_PROGRAMS += tests/unit/keeper_warden_fake
+tests_unit_keeper_warden_fake_SOURCES = tests/unit/keeper_warden_fake.c
+tests_unit_keeper_warden_fake_CPPFLAGS = $(SDK_CPPFLAGS)
+
+check_PROGRAMS += tests/unit/keeper_test
+TESTS += tests/unit/keeper_test
+tests_unit_keeper_test_SOURCES = tests/unit/keeper_test.c
+tests_unit_keeper_test_CPPFLAGS = $(TEST_CPPFLAGS)
+tests_unit_keeper_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
+endif

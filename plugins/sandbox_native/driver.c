@@ -13,7 +13,7 @@
  * quiet window, between pool_min and pool_max.  open takes one that has said HELLO, else one that is
  * still starting, else starts one.  Refilling happens in tick, two at a time.
  *
- * A warden that dies before it was handed out is our trouble (a mount that fails, a missing
+ * A warden that gives up right after its start is our trouble (a mount that fails, a missing
  * library): after three of these in a row open refuses with the reason, and new attempts are spaced
  * out up to half a minute.
  *
@@ -328,7 +328,7 @@ int sn_usable(void *self, struct assay_err *err)
                              d->leaves.trouble, d->leaves.remedy);
     if ((d->require & SN_CGROUP) && d->features_known && (d->features & 7u) != 7u)
         return assay_err_set(err, ASSAY_E_UNSUPPORTED, "cgroup is required, and wardens cannot use the leaves they are given");
-    if (d->failures >= FAILURES_MAX)
+    if (d->failures >= FAILURES_MAX && assay_mono_ns() < d->retry_ns)
         return assay_err_set(err, ASSAY_E_UNSUPPORTED, "wardens do not start: %s", d->failure);
     return 0;
 }
@@ -417,7 +417,7 @@ static void pool_fill(struct sn_driver *d, size_t waiting, int64_t now)
         int rc;
 
         /* a layer that is required and missing will not come back by starting processes */
-        if (d->failures < FAILURES_MAX && sn_usable(d, NULL) != 0)
+        if (sn_usable(d, NULL) != 0)
             return;
         rc = spawn_warden(d, &w, &err);
         if (rc == ASSAY_E_BUSY)
@@ -498,7 +498,8 @@ static bool sn_reaped(void *self, pid_t pid, int status)
                          WEXITSTATUS(status));
             assay_log(d->host, ASSAY_LOG_WARN, "warden_died", ASSAY_KI("pid", pid), ASSAY_KI("age_ms", age / 1000000),
                       ASSAY_KZ("reason", why));
-            if (!w->greeted && w->state == SN_POOL && age < EARLY_NS)
+            /* one that is in use and killed is somebody's doing; one that gives up by itself never was well */
+            if (!w->greeted && age < EARLY_NS && (w->state == SN_POOL || WIFEXITED(status)))
                 failed_once(d, why);
         }
         close_ends(d, w);
@@ -567,9 +568,11 @@ static int require_parse(const char *text, bool root, uint32_t *out, struct assa
     return 0;
 }
 
-/* The warden beside the program that loaded us, unless the option says otherwise. */
-static void warden_find(struct sn_driver *d, const char *option)
+/* As configured; else in libexec_dir; else beside the program that loaded us. */
+static void warden_find(struct sn_driver *d)
 {
+    const char *option = d->host->option_str(d->host->ctx, "warden_path");
+    const char *folder = d->host->option_str(d->host->ctx, "libexec_dir");
     char self[SN_PATH];
     ssize_t n;
     char *slash;
@@ -579,6 +582,8 @@ static void warden_find(struct sn_driver *d, const char *option)
             memcpy(d->warden_path, option, strlen(option) + 1);
         return;
     }
+    if (folder[0] != '\0' && sn_join(d->warden_path, folder, "assay-warden"))
+        return;
     n = readlink("/proc/self/exe", self, sizeof(self) - 1);
     if (n <= 0)
         return;
@@ -613,7 +618,7 @@ int sn_init(const struct assay_host *host, void **self, struct assay_err *err)
     if (d->pool_max < d->pool_min)
         return assay_err_set(err, ASSAY_E_CONFIG, "pool_max (%zu) is under pool_min (%zu)", d->pool_max, d->pool_min);
     d->pool_target = d->pool_min;
-    warden_find(d, host->option_str(host->ctx, "warden_path"));
+    warden_find(d);
     rc = require_parse(host->option_str(host->ctx, "require"), d->root, &d->require, err);
     if (rc == 0)
         rc = sn_paths_make(&d->paths, host->option_str(host->ctx, "native_binds"),

@@ -14,6 +14,7 @@
 
 #include <assay/value.h>
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -361,16 +362,16 @@ struct file {
 };
 /* In ascending order of the bits, as the wire demands. */
 static const struct file files_v1[] = {
-    {ASSAY_LEAF_MEMORY_PROCS, SN_MEMORY, "cgroup.procs", O_RDWR},
+    {ASSAY_LEAF_MEMORY_PROCS, SN_MEMORY, "tasks", O_RDWR},
     {ASSAY_LEAF_MEMORY_MAX, SN_MEMORY, "memory.limit_in_bytes", O_RDWR},
     {ASSAY_LEAF_MEMORY_SWAP, SN_MEMORY, "memory.memsw.limit_in_bytes", O_RDWR},
     {ASSAY_LEAF_MEMORY_PEAK, SN_MEMORY, "memory.max_usage_in_bytes", O_RDWR},
     {ASSAY_LEAF_MEMORY_USAGE, SN_MEMORY, "memory.usage_in_bytes", O_RDONLY},
     {ASSAY_LEAF_MEMORY_EVENTS, SN_MEMORY, "memory.oom_control", O_RDONLY},
-    {ASSAY_LEAF_CPU_PROCS, SN_CPU, "cgroup.procs", O_RDWR},
+    {ASSAY_LEAF_CPU_PROCS, SN_CPU, "tasks", O_RDWR},
     {ASSAY_LEAF_CPU_USAGE, SN_CPU, "cpuacct.usage", O_RDWR},
     {ASSAY_LEAF_CPU_STAT, SN_CPU, "cpuacct.stat", O_RDONLY},
-    {ASSAY_LEAF_PIDS_PROCS, SN_PIDS, "cgroup.procs", O_RDWR},
+    {ASSAY_LEAF_PIDS_PROCS, SN_PIDS, "tasks", O_RDWR},
     {ASSAY_LEAF_PIDS_MAX, SN_PIDS, "pids.max", O_RDWR},
 };
 static const struct file files_v2[] = {
@@ -423,6 +424,7 @@ int sn_leaf_send(struct sn_leaves *l, const struct sn_leaf *leaf, int control, s
         mh.msg_control = ancillary.bytes;
         mh.msg_controllen = CMSG_SPACE(n * sizeof(int));
         c = CMSG_FIRSTHDR(&mh);
+        assert(c != NULL); /* the buffer has room for one */
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
         c->cmsg_len = CMSG_LEN(n * sizeof(int));
