@@ -1,0 +1,288 @@
+/*
+ * What the files of the HTTP front share, and nobody else includes.
+ *
+ *   http.c           the front: configuration, loops and their threads, start, drain, stop, tickets
+ *   http_conn.c      a connection: its phases, its deadlines, its reads and writes
+ *   http_head.c      from bytes to a request: llhttp, and the rules that llhttp does not hold
+ *   http_exchange.c  a request's way: route, gate, limits, handler, ticket, answer
+ *   http_reply.c     from an answer to bytes
+ *
+ * Everything here belongs to one loop's thread except what a ticket lends out: from the moment an
+ * exchange is `away` (on a worker, or deferred) until its mail comes back, the loop touches no more of it
+ * than `conn`, which is the loop's alone.
+ */
+#ifndef ASSAY_GATEWAY_HTTP_IMPL_H
+#define ASSAY_GATEWAY_HTTP_IMPL_H
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <llhttp.h>
+
+#include <assay/value.h>
+
+#include "gate.h"
+#include "http.h"
+#include "problem.h"
+#include "queue/mailbox.h"
+
+#define MS_NS INT64_C(1000000)
+#define S_NS INT64_C(1000000000)
+
+/* A deadline may come this much late; the wheel turns a slot each time. */
+#define TICK_NS (250 * MS_NS)
+#define WHEEL_SLOTS 256u
+
+/* Unread input of a connection whose request is still being answered, and unsent output beyond which its
+ * next request waits: together they bound what a connection holds besides its one request. */
+#define INPUT_MAX ((size_t)16 << 10)
+#define OUTPUT_MAX ((size_t)256 << 10)
+/* Bodies from here on are handed to the kernel from where they are, smaller ones are copied behind their head. */
+#define BODY_COPY_MAX ((size_t)16 << 10)
+#define LINGER_NS (2 * S_NS)
+#define LINGER_BYTES ((size_t)1 << 20)
+
+#define SLOT_CHUNK 256u
+#define SLOT_CHUNKS 256u
+#define LOOPS_MAX 64u
+#define SPARE_EXCHANGES 64u
+
+#define CONN_MAGIC 0x636f6e6eu
+#define EXCHANGE_MAGIC 0x78636867u
+
+struct loop;
+struct conn;
+
+struct field {
+    uint32_t name, name_n, value, value_n; /* in exchange.head */
+};
+
+/* An answer that is known before the handler is asked; status 0: none. */
+struct early {
+    int status;
+    struct assay_str detail; /* a constant, or in the arena */
+};
+
+struct exchange {
+    uint32_t magic;
+    bool away;        /* lent out: a worker or a ticket's holder has it */
+    bool in_value;    /* the parser is inside a header's value */
+    bool head_only;   /* HEAD */
+    bool keep_alive;
+    bool http10;
+    bool chunked;
+    bool wants_continue;
+    uint32_t slot;    /* with ticket */
+    assay_ticket ticket; /* 0: none taken */
+    struct assay_mail mail;
+    struct loop *loop;
+    struct conn *conn; /* NULL once the client has gone */
+    struct exchange *next_spare;
+
+    struct assay_request rq;
+    struct assay_principal who;
+    const struct assay_bound_route *bound;
+    struct assay_arena *arena;
+    const char *method; /* "GET"; "" before it is known */
+    enum assay_method rq_method; /* GET for HEAD too; 0 for OPTIONS and what is unknown */
+    uint32_t allow;     /* methods of the path */
+    struct assay_str authorization, origin; /* p NULL: not sent */
+
+    char *head; /* target, then names (lower case) and values */
+    uint32_t head_n, head_room, target_n;
+    struct field *field;
+    uint32_t n_fields, field_room;
+    uint64_t content_length;
+
+    struct assay_buf body;
+    size_t body_counted; /* against the loop's budget */
+    size_t body_wire;    /* with what chunking adds */
+    int64_t body_started_ns;
+
+    struct early early;
+    struct assay_str token;
+    struct assay_gate_verdict verdict;
+
+    /* what the worker or the ticket's holder hands back */
+    int rc;
+    struct assay_response rs;
+    struct assay_str message; /* of the error, in the arena */
+
+    char request_id[65];
+    char inline_head[1024];
+    struct field inline_field[16];
+};
+
+enum phase {
+    PHASE_IDLE,    /* between requests */
+    PHASE_HEAD,
+    PHASE_GATE,    /* who asks is being looked up on a worker */
+    PHASE_BODY,
+    PHASE_WAIT,    /* a worker or a ticket's holder makes the answer */
+    PHASE_CLOSING, /* close when the output has gone out */
+    PHASE_LINGER,  /* our side is shut; what still comes is thrown away, so that no reset eats the answer */
+};
+
+struct conn {
+    uint32_t magic;
+    uint8_t phase; /* enum phase */
+    bool dead;     /* destroyed at the end of the turn */
+    bool eof;
+    bool linger;   /* the client may still be sending: do not close at once */
+    bool parser_owes; /* resumed after a pause: it may have news without another byte */
+    bool queued_again;
+    struct loop *loop;
+    struct bufferevent *bev;
+    struct exchange *x; /* the one request under way */
+    struct conn *next, **link; /* of its wheel slot */
+    struct conn *next_again;
+    int64_t due_tick;
+    int64_t deadline_ns;
+    int64_t write_deadline_ns; /* 0: nothing unsent */
+    size_t head_wire;          /* bytes of the present head, white space and all */
+    size_t lingered;
+    struct early fault;        /* why the parser was stopped by one of our callbacks */
+    char last;                 /* last byte of the head seen by the guard */
+    llhttp_t parser;
+    char remote[46];
+};
+
+struct slot {
+    _Atomic uint32_t generation; /* odd while a ticket is out */
+    uint32_t next_free;
+    struct exchange *x;
+};
+
+struct loop {
+    struct assay_front *front;
+    unsigned index;
+    pthread_t thread;
+    bool running; /* thread was started */
+    bool draining;
+    struct event_base *base;
+    struct evconnlistener **listener;
+    size_t n_listeners;
+    struct assay_mailbox *box;
+    struct event *box_event, *tick_event, *again_event;
+    struct assay_mail drain_mail, stop_mail;
+    struct assay_gate_cache *cache;
+
+    int64_t now_ns;
+    int64_t listeners_off_until_ns; /* out of descriptors: 0 or when to try again */
+    struct assay_buf out;           /* what the present turn says to its connection */
+    struct conn *wheel[WHEEL_SLOTS];
+    int64_t tick;
+    size_t conns;
+    struct conn *again;
+    size_t body_bytes;
+    struct exchange *spare;
+    unsigned n_spare;
+    uint64_t next_request;
+    char date[48];
+    size_t date_n;
+    int64_t date_ns;
+
+    struct slot *_Atomic chunk[SLOT_CHUNKS];
+    uint32_t n_slots, free_slot; /* free_slot: index + 1, 0 when none */
+
+    /* one writer, the loop */
+    _Atomic uint64_t accepted, refused, requests, waiting, parse_errors, timeouts, late;
+};
+
+struct assay_front {
+    struct assay_front_config cfg; /* with the defaults filled in */
+    struct assay_router *router;
+    struct loop *loop[LOOPS_MAX];
+    unsigned n_loops;
+    char id_prefix[17]; /* random: begins the request ids of this process */
+    bool development;
+    atomic_size_t conns;
+    pthread_mutex_t drain_lock; /* guards nothing but the sleep on drained */
+    pthread_cond_t drained;
+    atomic_bool draining;
+};
+
+static inline void count(_Atomic uint64_t *n, int64_t by)
+{
+    /* one writer: no need for an atomic addition, only for a store that does not tear */
+    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + (uint64_t)by, memory_order_relaxed);
+}
+
+extern _Thread_local struct loop *assay_this_loop;
+static inline void loop_own(const struct loop *l)
+{
+    assert(assay_this_loop == l);
+}
+static inline struct exchange *exchange_check(void *p)
+{
+    struct exchange *x = p;
+    assert(x && x->magic == EXCHANGE_MAGIC);
+    return x;
+}
+static inline struct conn *conn_check(void *p)
+{
+    struct conn *c = p;
+    assert(c && c->magic == CONN_MAGIC);
+    return c;
+}
+
+/* ---- http.c */
+void assay_loop_log(struct loop *l, enum assay_log_level level, const char *event, const struct assay_kv *kv, size_t n);
+/* A ticket for x; 0 when there are none left. */
+assay_ticket assay_loop_ticket(struct loop *l, struct exchange *x);
+void assay_loop_ticket_back(struct loop *l, struct exchange *x);
+/* For the fuzz target and the tests: a front that was not started, driven by hand on this thread. */
+void assay_front_adopt(struct assay_front *f, int fd);
+void assay_front_turn(struct assay_front *f);
+
+/* ---- http_conn.c */
+/* Takes the socket over; closes it when that fails. */
+void assay_conn_new(struct loop *l, int fd, const char *remote);
+/* Work on a connection is done between these two; after the end it may be gone. */
+void assay_conn_begin(struct conn *c);
+void assay_conn_end(struct conn *c);
+/* Reads on from where the connection stands. */
+void assay_conn_consume(struct conn *c);
+/* After an answer was put into the loop's out: the connection's next phase. */
+void assay_conn_answered(struct conn *c, bool keep);
+/* Sends the loop's out, and then *body, whose memory it takes; body may be NULL. */
+void assay_conn_flush(struct conn *c, struct assay_buf *body);
+void assay_conn_tick(struct loop *l);
+void assay_conn_again(struct loop *l);
+void assay_conn_close_idle(struct loop *l);
+void assay_conn_close_all(struct loop *l);
+
+/* ---- http_head.c */
+enum parsed { PARSED_MORE, PARSED_HEAD, PARSED_MESSAGE, PARSED_BAD };
+void assay_head_init(struct conn *c);
+/* Feeds bytes; *used says how many were taken. BAD: c->fault says what to answer before closing. */
+enum parsed assay_head_feed(struct conn *c, const char *p, size_t n, size_t *used);
+/* Holds the finished head to the rules and fills x->rq; false: x->early says what to answer. */
+bool assay_head_finish(struct exchange *x);
+/* Takes the client's id when it is sane, else makes one. */
+void assay_head_request_id(struct exchange *x, struct assay_str given);
+struct assay_str assay_head_get(const struct exchange *x, const char *name);
+
+/* ---- http_exchange.c */
+struct exchange *assay_exchange_new(struct conn *c); /* NULL on no memory */
+void assay_exchange_free(struct exchange *x);
+void assay_exchange_head(struct exchange *x);     /* the head is whole */
+void assay_exchange_dispatch(struct exchange *x); /* the message is whole */
+/* The client has gone, or waits no longer. */
+void assay_exchange_detach(struct exchange *x, int status);
+/* The exchange is lent out and will be late: its connection gets a fresh one in its place, which says 504. */
+void assay_exchange_give_up(struct exchange *x);
+/* Answers at once with a problem and closes, whatever is still unread. */
+void assay_conn_refuse(struct conn *c, int status, struct assay_str detail);
+
+/* ---- http_reply.c */
+/* Renders the handler's answer (rc, *rs, message) and ends the exchange. Consumes *rs. */
+void assay_reply(struct exchange *x, int rc, struct assay_response *rs, struct assay_str message);
+/* A problem without a handler. */
+void assay_reply_early(struct exchange *x, const struct early *e);
+void assay_reply_record(struct exchange *x, int status, size_t bytes_out);
+
+#endif
