@@ -23,13 +23,13 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <event2/buffer.h>
 #include <event2/listener.h>
 
 #define ACCEPT_PAUSE_NS (200 * MS_NS) /* without descriptors: the listener would spin */
@@ -137,9 +137,11 @@ static void remote_text(const struct sockaddr *sa, char *out, size_t n)
 
 static void refuse_connection(struct loop *l, int fd)
 {
-    static const char full[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: 94\r\n"
-                               "Retry-After: 1\r\nConnection: close\r\n\r\n"
-                               "{\"type\":\"urn:assay:problem:busy\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"too many\"}\n";
+#define FULL_BODY "{\"type\":\"urn:assay:problem:busy\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"too many connections\"}"
+    static const char full[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
+                               "Content-Length: 108\r\nRetry-After: 1\r\nConnection: close\r\n\r\n" FULL_BODY;
+    _Static_assert(sizeof FULL_BODY - 1 == 108, "the length that the head announces");
+#undef FULL_BODY
     count(&l->refused, 1);
     (void)!send(fd, full, sizeof full - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)close(fd);

@@ -17,7 +17,10 @@
  */
 #include "http_impl.h"
 
+#include <stddef.h>
 #include <stdlib.h>
+
+#include <event2/buffer.h>
 
 static _Thread_local assay_ticket deferred_here;
 

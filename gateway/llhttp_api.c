@@ -1,3 +1,3 @@
-/* llhttp's calling side; see llhttp_machine.c. */
-#include "api.c"
-#include "http.c"
+/* llhttp's calling side; see llhttp_machine.c.  Angle brackets: there is an http.c of ours in this folder. */
+#include <api.c>
+#include <http.c>

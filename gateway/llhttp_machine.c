@@ -6,4 +6,4 @@
  * of.  These units are compiled with -DLLHTTP_STRICT_MODE=1, and assay_front_parser_probe() makes sure at
  * start that they really were.  No warning flags of ours: the sources are generated, not ours to mend.
  */
-#include "llhttp.c"
+#include <llhttp.c>
