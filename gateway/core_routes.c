@@ -1,0 +1,163 @@
+#include "core_routes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "metrics.h"
+#include "server.h"
+
+#define OPENAPI_MAX ((off_t)16 << 20)
+
+struct core {
+    const struct assay_host *host;
+    struct assay_buf openapi; /* read once: the contract belongs to the program that started */
+};
+
+static struct assay_server *server_of(const struct core *c)
+{
+    return assay_server_of(c->host);
+}
+
+/* Inline on the event loop: a server whose workers are all busy is alive. */
+static int health_live(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    const struct core *c = self;
+    (void)rq;
+    if (w == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
+    assay_jw_object(w);
+    assay_jw_kz(w, "status", "ok");
+    assay_jw_kz(w, "version", c->host->version);
+    assay_jw_end(w);
+    assay_reply_header(rs, ASSAY_STR("cache-control"), ASSAY_STR("no-store"));
+    return assay_reply_json(rs, 200, w, err);
+}
+
+static int health_ready(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    (void)rq;
+    if (w == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
+    bool ready = assay_server_readiness(server_of(self), w);
+    assay_reply_header(rs, ASSAY_STR("cache-control"), ASSAY_STR("no-store"));
+    return assay_reply_json(rs, ready ? 200 : 503, w, err);
+}
+
+static bool local_caller(struct assay_str remote)
+{
+    return assay_str_starts(remote, "127.") || assay_str_is(remote, "::1") || assay_str_starts(remote, "::ffff:127.");
+}
+
+static int metrics_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    const struct core *c = self;
+    if (c->host->option_int(c->host->ctx, "metrics_public") == 0 && !local_caller(rq->remote))
+        return assay_err_set(err, ASSAY_E_NOT_FOUND, "there is nothing here");
+    rs->content_type = ASSAY_METRICS_CONTENT_TYPE;
+    assay_reply_header(rs, ASSAY_STR("cache-control"), ASSAY_STR("no-store"));
+    return assay_server_metrics(server_of(c), &rs->body, err);
+}
+
+static int openapi_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    const struct core *c = self;
+    (void)rq;
+    if (c->openapi.n == 0)
+        return assay_err_set(err, ASSAY_E_NOT_FOUND, "the API description is not installed beside this server");
+    assay_buf_str(&rs->body, assay_buf_view(&c->openapi));
+    return rs->body.failed ? assay_err_set(err, ASSAY_E_NOMEM, "out of memory") : ASSAY_OK;
+}
+
+static int index_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    const struct core *c = self;
+    (void)rq;
+    if (w == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
+    assay_jw_object(w);
+    assay_jw_kz(w, "name", "assay");
+    assay_jw_kz(w, "version", c->host->version);
+    assay_jw_key(w, "links");
+    assay_jw_object(w);
+    assay_jw_kz(w, "api", "/swagger.json");
+    assay_jw_kz(w, "health", "/healthz");
+    assay_jw_kz(w, "readiness", "/readyz");
+    assay_jw_kz(w, "metrics", "/metrics");
+    assay_jw_end(w);
+    assay_jw_end(w);
+    return assay_reply_json(rs, 200, w, err);
+}
+
+static const struct assay_route routes[] = {
+    {.method = ASSAY_GET, .path = "/healthz", .flags = ASSAY_ROUTE_INLINE, .handle = health_live,
+     .operation_id = "health_live", .summary = "Liveness of the server"},
+    {.method = ASSAY_GET, .path = "/readyz", .handle = health_ready, .operation_id = "health_ready",
+     .summary = "Readiness, with the reasons when it is not ready"},
+    {.method = ASSAY_GET, .path = "/metrics", .handle = metrics_get, .operation_id = "metrics_get",
+     .summary = "Metrics in Prometheus' text format"},
+    {.method = ASSAY_GET, .path = "/swagger.json", .handle = openapi_get, .operation_id = "openapi_get",
+     .summary = "The API's contract (OpenAPI)"},
+    {.method = ASSAY_GET, .path = "/", .flags = ASSAY_ROUTE_INLINE, .handle = index_get, .operation_id = "index_get",
+     .summary = "What this server is and where to look next"},
+};
+
+/* A missing file is not an error: a server without its documentation still judges. */
+static void read_openapi(struct core *c)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    (void)snprintf(path, sizeof path, "%s/docs/openapi.json", c->host->option_str(c->host->ctx, "share_dir"));
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size > OPENAPI_MAX) {
+        assay_log(c->host, ASSAY_LOG_WARN, "openapi_missing", ASSAY_KZ("path", path));
+    } else {
+        char chunk[8192];
+        ssize_t n;
+        while ((n = read(fd, chunk, sizeof chunk)) > 0)
+            assay_buf_add(&c->openapi, chunk, (size_t)n);
+        if (n < 0 || c->openapi.failed)
+            assay_buf_free(&c->openapi);
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+static int init(const struct assay_host *host, void **self, struct assay_err *err)
+{
+    struct core *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
+    c->host = host;
+    assay_buf_init(&c->openapi, (size_t)OPENAPI_MAX);
+    *self = c;
+    read_openapi(c);
+    return 0;
+}
+
+static void fini(void *self)
+{
+    struct core *c = self;
+    if (c == NULL)
+        return;
+    assay_buf_free(&c->openapi);
+    free(c);
+}
+
+const struct assay_plugin assay_core_plugin = {
+    ASSAY_PLUGIN_HEAD(ASSAY_PLUGIN_SERVICE),
+    .name = "core",
+    .version = PACKAGE_VERSION,
+    .summary = "Liveness, readiness, metrics, the contract",
+    .routes = ASSAY_TABLE(routes),
+    .init = init,
+    .fini = fini,
+};

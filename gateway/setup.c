@@ -1,0 +1,330 @@
+#include "setup.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pwd.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <assay/str.h>
+#include <assay/value.h>
+
+#include "core_routes.h"
+
+#define MIB ((int64_t)1 << 20)
+#define DAY_MS ((int64_t)86400000)
+
+enum { T_CONFIG, T_DATA_DIR, T_PLUGIN_PATH, T_LIBEXEC_DIR, T_SHARE_DIR, T_END };
+
+/* Rows whose default depends on the machine have it filled in by assay_setup_core. */
+static const struct assay_option core_rows[] = {
+    {.name = "app_env", .env = "APP_ENV", .type = ASSAY_OPT_CHOICE, .default_text = "development",
+     .choices = "development|test|staging|production",
+     .help = "Where this server runs. Only development takes a weak signing secret and shows internal errors."},
+    {.name = "config", .type = ASSAY_OPT_STRING, .help = "INI file to read; read at the default place only if it is there."},
+    {.name = "data_dir", .type = ASSAY_OPT_STRING,
+     .help = "Folder for the database, blobs and run files. Without ASSAY_DATA_DIR: /var/lib/assay for root, "
+             "$XDG_DATA_HOME/assay or ~/.local/share/assay for others."},
+    {.name = "plugin_path", .type = ASSAY_OPT_STRING, .help = "Folders with plugins, separated by colons."},
+    {.name = "libexec_dir", .type = ASSAY_OPT_STRING, .help = "Folder with assay-boxkeeper and assay-warden."},
+    {.name = "share_dir", .type = ASSAY_OPT_STRING, .help = "Folder with the installed data: languages, openapi.json."},
+    {.name = "only", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Services to run, separated by commas; empty runs all."},
+    {.name = "boxkeeper", .type = ASSAY_OPT_BOOL, .default_text = "true",
+     .help = "Start the boxkeeper. Without it nothing can be judged in this process."},
+    {.name = "server_user", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Started as root: the account that the server becomes. Empty: assay, or uid 65534 where there is none."},
+    {.name = "drain_timeout", .type = ASSAY_OPT_DURATION, .default_text = "10s", .min = 0, .max = 3600000,
+     .help = "How long requests and deliveries under way may take to end when the server is told to stop."},
+    {.name = "log_level", .type = ASSAY_OPT_CHOICE, .default_text = "info", .choices = "debug|info|warn|error",
+     .help = "Least important lines that are logged."},
+    {.name = "log_format", .type = ASSAY_OPT_CHOICE, .default_text = "auto", .choices = "auto|logfmt|json",
+     .help = "Form of log lines; auto is logfmt on a terminal and JSON elsewhere."},
+    {.name = "access_log", .type = ASSAY_OPT_BOOL, .default_text = "true", .help = "Log a line for each request."},
+
+    {.name = "http_host", .type = ASSAY_OPT_STRING, .default_text = "127.0.0.1",
+     .help = "Address to listen on; 0.0.0.0 or :: for all."},
+    {.name = "http_port", .env = "HTTP_PORT", .type = ASSAY_OPT_INT, .default_text = "8080", .min = 0, .max = 65535,
+     .help = "Port to listen on; 0 takes a free one and writes it to <data_dir>/run/url."},
+    {.name = "http_loops", .type = ASSAY_OPT_INT, .default_text = "0", .min = 0, .max = 64,
+     .help = "Event loops; 0 takes one for each processor, at most 4."},
+    {.name = "http_connections_max", .type = ASSAY_OPT_INT, .default_text = "10000", .min = 1, .max = 1000000,
+     .help = "Most open connections."},
+    {.name = "http_header_max", .type = ASSAY_OPT_BYTES, .default_text = "16k", .min = 1024, .max = MIB,
+     .help = "Most bytes of a request's line and headers."},
+    {.name = "http_header_count_max", .type = ASSAY_OPT_INT, .default_text = "100", .min = 10, .max = 1000,
+     .help = "Most headers of a request."},
+    {.name = "http_body_memory_max", .type = ASSAY_OPT_BYTES, .default_text = "256m", .min = MIB, .max = 1024 * 1024 * MIB,
+     .help = "Most memory for the bodies of all requests under way."},
+    {.name = "http_header_timeout", .type = ASSAY_OPT_DURATION, .default_text = "10s", .min = 100, .max = DAY_MS,
+     .help = "Longest time from a request's first byte to the end of its headers."},
+    {.name = "http_body_timeout", .type = ASSAY_OPT_DURATION, .default_text = "10m", .min = 100, .max = DAY_MS,
+     .help = "Longest time for a request's body."},
+    {.name = "http_answer_timeout", .type = ASSAY_OPT_DURATION, .default_text = "2m", .min = 100, .max = DAY_MS,
+     .help = "Longest time that a request waits for its answer."},
+    {.name = "http_idle_timeout", .type = ASSAY_OPT_DURATION, .default_text = "75s", .min = 100, .max = DAY_MS,
+     .help = "How long an idle connection is kept."},
+    {.name = "cors_origins", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Origins that browsers may call from, separated by commas; * for any, never with credentials."},
+    {.name = "metrics_public", .type = ASSAY_OPT_BOOL, .default_text = "true",
+     .help = "Serve /metrics to anyone; otherwise only to callers on this machine."},
+
+    {.name = "jwt_signing_secret", .env = "JWT_SIGNING_SECRET", .type = ASSAY_OPT_STRING, .default_text = "",
+     .flags = ASSAY_OPT_SECRET,
+     .help = "Signs access tokens; at least 32 bytes outside development. Empty: a random one, made once and kept in "
+             "<data_dir>/jwt.secret."},
+    {.name = "workers", .type = ASSAY_OPT_INT, .default_text = "0", .min = 0, .max = 256,
+     .help = "Threads for blocking work; 0 takes four for each processor, at least 8, at most 64."},
+    {.name = "worker_queue", .type = ASSAY_OPT_INT, .default_text = "4096", .min = 1, .max = 1048576,
+     .help = "Most requests and deliveries that wait for a worker; more are refused."},
+    {.name = "queue_buffer_size", .env = "QUEUE_BUFFER_SIZE", .type = ASSAY_OPT_INT, .default_text = "100", .min = 1,
+     .max = 1048576, .help = "Places on each ring of the in-process queue."},
+    {.name = "storage_dsn", .env = "STORAGE_DSN,DATABASE_URL", .type = ASSAY_OPT_STRING, .default_text = "",
+     .flags = ASSAY_OPT_SECRET,
+     .help = "Database: empty or sqlite:///path for SQLite (assay.db in the data directory), postgresql://... for PostgreSQL."},
+    {.name = "blob_driver", .type = ASSAY_OPT_STRING, .default_text = "fs", .help = "Driver that keeps blobs: fs."},
+    {.name = "sandbox", .type = ASSAY_OPT_STRING, .default_text = "auto", .help = "Sandbox driver: auto, native or docker."},
+};
+#define N_CORE (sizeof core_rows / sizeof core_rows[0])
+
+/* Where the program was installed: what stands before the compiled-in BINDIR in its own path, so that a
+ * tree installed with DESTDIR works where it lies. */
+static void install_root(char *root, size_t room)
+{
+    static const char bindir[] = ASSAY_BINDIR "/";
+    char exe[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    root[0] = '\0';
+    if (n <= 0)
+        return;
+    exe[n] = '\0';
+    char *slash = strrchr(exe, '/');
+    slash[1] = '\0';
+    size_t len = strlen(exe), tail = sizeof bindir - 1;
+    if (len >= tail && strcmp(exe + len - tail, bindir) == 0 && len - tail < room) {
+        memcpy(root, exe, len - tail);
+        root[len - tail] = '\0';
+    }
+}
+
+static char *format(const char *fmt, ...) ASSAY_PRINTF(1, 2);
+static char *format(const char *fmt, ...)
+{
+    char *out = NULL;
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vasprintf(&out, fmt, ap);
+    va_end(ap);
+    return n < 0 ? NULL : out;
+}
+
+static char *default_data_dir(void)
+{
+    const char *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    if (geteuid() == 0)
+        return format("/var/lib/assay");
+    if (xdg != NULL && xdg[0] == '/')
+        return format("%s/assay", xdg);
+    if (home != NULL && home[0] == '/')
+        return format("%s/.local/share/assay", home);
+    return format("/var/lib/assay");
+}
+
+int assay_setup_core(struct assay_setup *s, struct assay_err *err)
+{
+    char root[PATH_MAX];
+    memset(s, 0, sizeof *s);
+    assay_plugins_init(&s->plugins);
+    s->config = assay_config_new();
+    s->core = calloc(N_CORE, sizeof *s->core);
+    if (s->config == NULL || s->core == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
+    install_root(root, sizeof root);
+    char *file = format("%s%s/assay.ini", root, ASSAY_SYSCONFDIR);
+    if (file != NULL && access(file, F_OK) != 0)
+        file[0] = '\0';
+    s->text[T_CONFIG] = file;
+    s->text[T_DATA_DIR] = default_data_dir();
+    s->text[T_PLUGIN_PATH] = format("%s%s", root, ASSAY_PLUGINSDIR);
+    s->text[T_LIBEXEC_DIR] = format("%s%s", root, ASSAY_LIBEXECDIR);
+    s->text[T_SHARE_DIR] = format("%s%s", root, ASSAY_SHAREDIR);
+    static const char *const names[T_END] = {"config", "data_dir", "plugin_path", "libexec_dir", "share_dir"};
+    memcpy(s->core, core_rows, sizeof core_rows);
+    for (int t = 0; t < T_END; t++) {
+        if (s->text[t] == NULL)
+            return assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
+        for (size_t i = 0; i < N_CORE; i++)
+            if (strcmp(s->core[i].name, names[t]) == 0)
+                s->core[i].default_text = s->text[t];
+    }
+    struct assay_table table = {s->core, (uint32_t)N_CORE, (uint32_t)sizeof *s->core};
+    return assay_config_add(s->config, "core", &table, err);
+}
+
+/* Rules that concern more than one option. */
+static int cross_check(struct assay_setup *s, struct assay_err *err)
+{
+    const char *dsn = assay_config_str(s->config, "storage_dsn");
+    const char *blobs = assay_config_str(s->config, "blob_driver");
+    const char *secret = assay_config_str(s->config, "jwt_signing_secret");
+    bool development = strcmp(assay_config_str(s->config, "app_env"), "development") == 0;
+
+    if (assay_str_starts(assay_str(dsn), "postgresql://") || assay_str_starts(assay_str(dsn), "postgres://"))
+        s->store = "store_postgres";
+    else if (assay_str_starts(assay_str(dsn), "memory:"))
+        return assay_err_set(err, ASSAY_E_CONFIG,
+                             "storage_dsn (%s): there is no store that keeps nothing; leave it empty for SQLite in the "
+                             "data directory",
+                             assay_config_origin(s->config, "storage_dsn"));
+    else
+        s->store = "store_sqlite";
+    if (strcmp(blobs, "fs") == 0)
+        s->blobs = "blob_fs";
+    else if (strcmp(blobs, "s3") == 0)
+        s->blobs = "blob_s3";
+    else
+        return assay_err_set(err, ASSAY_E_CONFIG, "blob_driver must be fs, not \"%.64s\"", blobs);
+    if (!development && secret[0] != '\0' && strcmp(secret, "dev-secret") == 0)
+        return assay_err_set(err, ASSAY_E_CONFIG,
+                             "jwt_signing_secret (%s) is dev-secret, which anyone knows: set one of 32 bytes or more, or "
+                             "leave it empty for a random one",
+                             assay_config_origin(s->config, "jwt_signing_secret"));
+    if (!development && secret[0] != '\0' && strlen(secret) < 32)
+        return assay_err_set(err, ASSAY_E_CONFIG,
+                             "jwt_signing_secret (%s) has %zu bytes and needs at least 32 outside development; leave it "
+                             "empty for a random one",
+                             assay_config_origin(s->config, "jwt_signing_secret"), strlen(secret));
+    if (assay_config_str(s->config, "data_dir")[0] == '\0')
+        return assay_err_set(err, ASSAY_E_CONFIG, "data_dir is empty");
+    return 0;
+}
+
+static int load(struct assay_setup *s, struct assay_err *err)
+{
+    int rc = assay_plugins_add(&s->plugins, &assay_core_plugin, "built in", err);
+    if (rc == 0)
+        rc = assay_plugins_load(&s->plugins, assay_config_str(s->config, "plugin_path"), err);
+    if (rc == 0)
+        rc = assay_plugins_config(&s->plugins, s->config, err);
+    return rc;
+}
+
+/* Children run with other working directories in mind: paths are made absolute once. */
+static int absolute(struct assay_setup *s, const char *name, struct assay_err *err)
+{
+    const char *path = assay_config_str(s->config, name);
+    char cwd[PATH_MAX], joined[PATH_MAX * 2];
+    if (path[0] == '/' || path[0] == '\0')
+        return 0;
+    if (getcwd(cwd, sizeof cwd) == NULL)
+        return assay_err_errno(err, ASSAY_E_IO, errno, "cannot find the working directory");
+    (void)snprintf(joined, sizeof joined, "%s/%s", cwd, path);
+    char origin[600];
+    (void)snprintf(origin, sizeof origin, "%.590s", assay_config_origin(s->config, name));
+    return assay_config_set(s->config, name, joined, origin, err);
+}
+
+int assay_setup_resolve(struct assay_setup *s, char *const *flags, char *const *env, struct assay_err *err)
+{
+    struct assay_config_input in = {.flags = flags, .env = env, .lenient = true};
+    int rc = assay_config_resolve(s->config, &in, err);
+    if (rc == 0)
+        rc = load(s, err);
+    if (rc != 0)
+        return rc;
+    in.lenient = false;
+    rc = assay_config_resolve(s->config, &in, err);
+    if (rc == 0)
+        rc = cross_check(s, err);
+    if (rc == 0)
+        rc = absolute(s, "data_dir", err);
+    if (rc == 0)
+        rc = absolute(s, "libexec_dir", err);
+    if (rc == 0)
+        rc = absolute(s, "share_dir", err);
+    return rc;
+}
+
+int assay_setup_adopt(struct assay_setup *s, const struct assay_options *o, struct assay_err *err)
+{
+    const char *path = assay_options_str(o, "plugin_path");
+    int rc = path == NULL ? assay_err_set(err, ASSAY_E_CONFIG, "the supervisor sent no plugin_path")
+                          : assay_config_set(s->config, "plugin_path", path, "supervisor", err);
+    if (rc == 0)
+        rc = load(s, err);
+    if (rc == 0)
+        rc = assay_config_take(s->config, o, err);
+    if (rc == 0)
+        rc = cross_check(s, err);
+    return rc;
+}
+
+int assay_setup_plugins(struct assay_setup *s, struct assay_err *err)
+{
+    const char *drivers[] = {s->store, s->blobs, NULL};
+    int rc = assay_plugins_validate(&s->plugins, err);
+    if (rc == 0)
+        rc = assay_plugins_select(&s->plugins, assay_config_str(s->config, "only"), drivers, err);
+    if (rc != 0)
+        return rc;
+    const struct assay_plugin_entry *store = assay_plugins_find(&s->plugins, s->store);
+    const struct assay_plugin_entry *blobs = assay_plugins_find(&s->plugins, s->blobs);
+    if (store->p->kind != ASSAY_PLUGIN_STORE)
+        return assay_err_set(err, ASSAY_E_CONFIG, "plugin %s (%s) is not a store driver", s->store, store->path);
+    if (blobs->p->kind != ASSAY_PLUGIN_BLOB)
+        return assay_err_set(err, ASSAY_E_CONFIG, "plugin %s (%s) is not a blob driver", s->blobs, blobs->path);
+    return assay_plugins_order(&s->plugins, err);
+}
+
+void assay_setup_free(struct assay_setup *s)
+{
+    assay_config_free(s->config);
+    assay_plugins_free(&s->plugins);
+    free(s->core);
+    for (size_t i = 0; i < sizeof s->text / sizeof s->text[0]; i++)
+        free(s->text[i]);
+    memset(s, 0, sizeof *s);
+}
+
+int assay_setup_identity(const char *server_user, uid_t *uid, gid_t *gid, struct assay_err *err)
+{
+    if (geteuid() != 0) {
+        *uid = geteuid();
+        *gid = getegid();
+        if (server_user[0] != '\0')
+            return assay_err_set(err, ASSAY_E_CONFIG, "server_user is %s, and only root can become another user",
+                                 server_user);
+        return 0;
+    }
+    const struct passwd *pw = getpwnam(server_user[0] != '\0' ? server_user : "assay");
+    int64_t number;
+    if (pw != NULL) {
+        *uid = pw->pw_uid;
+        *gid = pw->pw_gid;
+    } else if (server_user[0] == '\0') {
+        *uid = 65534;
+        *gid = 65534;
+    } else if (assay_parse_i64(assay_str(server_user), 0, INT32_MAX, &number, NULL) == 0) {
+        *uid = (uid_t)number;
+        *gid = (gid_t)number;
+    } else {
+        return assay_err_set(err, ASSAY_E_CONFIG, "server_user: there is no account %s", server_user);
+    }
+    if (*uid == 0)
+        return assay_err_set(err, ASSAY_E_CONFIG, "server_user must not be root: the server holds no privilege");
+    return 0;
+}
+
+unsigned assay_setup_loops(int64_t configured)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    if (configured > 0)
+        return (unsigned)configured;
+    return n < 1 ? 1 : n > 4 ? 4 : (unsigned)n;
+}
