@@ -47,7 +47,7 @@ static const struct assay_option core_rows[] = {
      .help = "Form of log lines; auto is logfmt on a terminal and JSON elsewhere."},
     {.name = "access_log", .type = ASSAY_OPT_BOOL, .default_text = "true", .help = "Log a line for each request."},
 
-    {.name = "http_host", .type = ASSAY_OPT_STRING, .default_text = "127.0.0.1",
+    {.name = "http_address", .type = ASSAY_OPT_STRING, .default_text = "127.0.0.1",
      .help = "Address to listen on; 0.0.0.0 or :: for all."},
     {.name = "http_port", .env = "HTTP_PORT", .type = ASSAY_OPT_INT, .default_text = "8080", .min = 0, .max = 65535,
      .help = "Port to listen on; 0 takes a free one and writes it to <data_dir>/run/url."},

@@ -1,0 +1,877 @@
+/*
+ * Theory of operation.
+ *
+ * Start: options and plugins → privileges given up → log, metrics, pool, topics → boxes → store and
+ * blob drivers → migrations and statements of every service → init in the order of needs → gate →
+ * subscriptions → the store's writer → start of every service → deliveries → HTTP.  A step that fails
+ * unwinds what was done, and the process exits with EX_CONFIG, because the same start would fail again.
+ *
+ * Stop, once and in this order: no new connections, requests under way end → services drain (leases go
+ * back) → deliveries end → workers end → the writer flushes → fini in reverse.  Each step has a bound;
+ * together they have drain_timeout, and the supervisor kills what exceeds it.
+ *
+ * The main thread does all of this and in between only waits for a signal or the supervisor's end.
+ */
+#include "server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <linux/capability.h>
+
+#include <assay/blob.h>
+#include <assay/boxkeeper_wire.h>
+#include <assay/events.h>
+#include <assay/identity.h>
+#include <assay/store.h>
+#include <assay/value.h>
+
+#include "boxes.h"
+#include "core_routes.h"
+#include "dispatch.h"
+#include "gate.h"
+#include "http.h"
+#include "log.h"
+#include "metrics.h"
+#include "pool.h"
+#include "queue/topics.h"
+#include "setup.h"
+
+/* Behind a plugin's host: the server, and whose host it is. */
+struct lent {
+    struct assay_server *server;
+    struct assay_plugin_entry *entry;
+};
+
+struct assay_server {
+    struct assay_setup setup;
+    char instance_id[ASSAY_ID_SIZE];
+    struct assay_logger *log;
+    struct assay_metrics *metrics;
+    struct assay_pool *pool;
+    struct assay_topics *topics;
+    struct assay_boxes *boxes;
+    struct assay_store store;
+    struct assay_blobs blobs;
+    bool store_started, dispatch_started;
+    struct assay_secret *secret;
+    struct assay_gate *gate;
+    struct assay_dispatch *dispatch;
+    struct assay_bound_route *routes;
+    struct assay_front *front;
+    int listeners;
+    int wake; /* eventfd: the supervisor has gone */
+    uid_t uid;
+    gid_t gid;
+    _Atomic bool up, stopping;
+};
+
+/* ---- the program's own metrics ----------------------------------------------------------------- */
+
+static const double seconds[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 0};
+enum {
+    M_REQUESTS, M_REQUEST_SECONDS, M_CONNECTIONS, M_ACCEPTED, M_REFUSED, M_PARSE_ERRORS, M_TIMEOUTS, M_LATE,
+    M_WAITING, M_WORKERS, M_WORK_QUEUED, M_WORK_RUNNING, M_WORK_REFUSED, M_WORK_DONE, M_WORK_WAIT, M_LOG_LINES,
+    M_LOG_DROPPED, M_BUILD,
+};
+static const struct assay_metric metric[] = {
+    [M_REQUESTS] = {"assay_http_requests_total", ASSAY_METRIC_COUNTER, "Requests by route and status.",
+                    "method,route,status", NULL},
+    [M_REQUEST_SECONDS] = {"assay_http_request_seconds", ASSAY_METRIC_HISTOGRAM,
+                           "Time from a request's first byte to its answer.", "route", seconds},
+    [M_CONNECTIONS] = {"assay_http_connections", ASSAY_METRIC_GAUGE, "Open connections.", "", NULL},
+    [M_ACCEPTED] = {"assay_http_connections_accepted_total", ASSAY_METRIC_COUNTER, "Connections accepted.", "", NULL},
+    [M_REFUSED] = {"assay_http_connections_refused_total", ASSAY_METRIC_COUNTER, "Connections over the bound.", "", NULL},
+    [M_PARSE_ERRORS] = {"assay_http_parse_errors_total", ASSAY_METRIC_COUNTER, "Requests that were not HTTP.", "", NULL},
+    [M_TIMEOUTS] = {"assay_http_timeouts_total", ASSAY_METRIC_COUNTER, "Requests that took too long.", "", NULL},
+    [M_LATE] = {"assay_http_late_answers_total", ASSAY_METRIC_COUNTER, "Answers whose client had gone.", "", NULL},
+    [M_WAITING] = {"assay_http_requests_waiting", ASSAY_METRIC_GAUGE, "Requests waiting for their answer.", "", NULL},
+    [M_WORKERS] = {"assay_worker_threads", ASSAY_METRIC_GAUGE, "Threads of the worker pool.", "", NULL},
+    [M_WORK_QUEUED] = {"assay_worker_jobs_queued", ASSAY_METRIC_GAUGE, "Jobs that wait for a worker.", "", NULL},
+    [M_WORK_RUNNING] = {"assay_worker_jobs_running", ASSAY_METRIC_GAUGE, "Jobs on a worker.", "", NULL},
+    [M_WORK_REFUSED] = {"assay_worker_jobs_refused_total", ASSAY_METRIC_COUNTER, "Jobs refused: the queue was full.", "", NULL},
+    [M_WORK_DONE] = {"assay_worker_jobs_total", ASSAY_METRIC_COUNTER, "Jobs finished.", "", NULL},
+    [M_WORK_WAIT] = {"assay_worker_wait_seconds_total", ASSAY_METRIC_COUNTER, "Time that jobs waited, summed.", "", NULL},
+    [M_LOG_LINES] = {"assay_log_lines_total", ASSAY_METRIC_COUNTER, "Log lines written.", "", NULL},
+    [M_LOG_DROPPED] = {"assay_log_dropped_total", ASSAY_METRIC_COUNTER, "Log lines dropped.", "", NULL},
+    [M_BUILD] = {"assay_build_info", ASSAY_METRIC_GAUGE, "Version of the program; always 1.", "version", NULL},
+};
+
+static void on_scrape(void *arg)
+{
+    struct assay_server *s = arg;
+    struct assay_pool_stats pool;
+    assay_pool_stats(s->pool, &pool);
+    assay_metrics_set(s->metrics, &metric[M_WORKERS], NULL, pool.threads);
+    assay_metrics_set(s->metrics, &metric[M_WORK_QUEUED], NULL, (double)pool.queued);
+    assay_metrics_set(s->metrics, &metric[M_WORK_RUNNING], NULL, (double)pool.running);
+    assay_metrics_count_to(s->metrics, &metric[M_WORK_REFUSED], NULL, (double)pool.refused);
+    assay_metrics_count_to(s->metrics, &metric[M_WORK_DONE], NULL, (double)pool.finished);
+    assay_metrics_count_to(s->metrics, &metric[M_WORK_WAIT], NULL, (double)pool.wait_ns / 1e9);
+    assay_metrics_count_to(s->metrics, &metric[M_LOG_LINES], NULL, (double)assay_log_lines(s->log));
+    assay_metrics_count_to(s->metrics, &metric[M_LOG_DROPPED], NULL, (double)assay_log_dropped(s->log));
+    const char *version[] = {PACKAGE_VERSION};
+    assay_metrics_set(s->metrics, &metric[M_BUILD], version, 1);
+    if (!atomic_load(&s->up))
+        return;
+    struct assay_front_stats http;
+    assay_front_stats(s->front, &http);
+    assay_metrics_set(s->metrics, &metric[M_CONNECTIONS], NULL, (double)http.connections_open);
+    assay_metrics_set(s->metrics, &metric[M_WAITING], NULL, (double)http.requests_waiting);
+    assay_metrics_count_to(s->metrics, &metric[M_ACCEPTED], NULL, (double)http.connections_accepted);
+    assay_metrics_count_to(s->metrics, &metric[M_REFUSED], NULL, (double)http.connections_refused);
+    assay_metrics_count_to(s->metrics, &metric[M_PARSE_ERRORS], NULL, (double)http.parse_errors);
+    assay_metrics_count_to(s->metrics, &metric[M_TIMEOUTS], NULL, (double)http.timeouts);
+    assay_metrics_count_to(s->metrics, &metric[M_LATE], NULL, (double)http.late_answers);
+}
+
+int assay_server_metrics(struct assay_server *s, struct assay_buf *out, struct assay_err *err)
+{
+    int rc = assay_metrics_expose(s->metrics, out, err);
+    /* the boxkeeper's own are a help, not a condition */
+    if (rc == 0 && assay_boxes_connected(s->boxes))
+        (void)!assay_boxes_ask(s->boxes, ASSAY_BK_METRICS, 1000, out, NULL);
+    return rc;
+}
+
+static void request_done(void *ctx, const struct assay_front_record *r)
+{
+    struct assay_server *s = ctx;
+    char status[16], method[16];
+    const char *route = r->route != NULL ? r->route->path : "none";
+    (void)snprintf(status, sizeof status, "%d", r->status);
+    /* an unknown method is the client's text: it must not make a series */
+    (void)snprintf(method, sizeof method, "%.*s", r->route != NULL ? (int)r->method.n : 5,
+                   r->route != NULL ? r->method.p : "other");
+    const char *labels[] = {method, route, status};
+    assay_metrics_add(s->metrics, &metric[M_REQUESTS], labels, 1);
+    const char *timed[] = {route};
+    assay_metrics_observe(s->metrics, &metric[M_REQUEST_SECONDS], timed, (double)r->duration_ns / 1e9);
+    if (assay_config_int(s->setup.config, "access_log") == 0 || !assay_log_wants(s->log, ASSAY_LOG_INFO))
+        return;
+    ASSAY_LOG(s->log, r->status >= 500 ? ASSAY_LOG_WARN : ASSAY_LOG_INFO, "http", "request", ASSAY_KS("method", r->method),
+              ASSAY_KS("path", r->path), ASSAY_KI("status", r->status), ASSAY_KR("ms", (double)r->duration_ns / 1e6),
+              ASSAY_KI("bytes", r->bytes_out), ASSAY_KS("request_id", r->request_id), ASSAY_KS("remote", r->remote),
+              ASSAY_KS("user_id", r->user_id));
+}
+
+/* ---- what the host lends ------------------------------------------------------------------------ */
+
+static void lent_log(void *ctx, enum assay_log_level level, const char *event, const struct assay_kv *kv, size_t n)
+{
+    struct lent *l = ctx;
+    assay_log_write(l->server->log, level, l->entry->p->name, event, kv, n);
+}
+static int64_t lent_now_ms(void *ctx)
+{
+    (void)ctx;
+    return assay_now_ms();
+}
+static int64_t lent_mono_ns(void *ctx)
+{
+    (void)ctx;
+    return assay_mono_ns();
+}
+static const char *lent_option_str(void *ctx, const char *name)
+{
+    return assay_config_str(((struct lent *)ctx)->server->setup.config, name);
+}
+static int64_t lent_option_int(void *ctx, const char *name)
+{
+    return assay_config_int(((struct lent *)ctx)->server->setup.config, name);
+}
+static void lent_metric_add(void *ctx, const struct assay_metric *m, const char *const *labels, double by)
+{
+    assay_metrics_add(((struct lent *)ctx)->server->metrics, m, labels, by);
+}
+static void lent_metric_set(void *ctx, const struct assay_metric *m, const char *const *labels, double to)
+{
+    assay_metrics_set(((struct lent *)ctx)->server->metrics, m, labels, to);
+}
+static void lent_metric_observe(void *ctx, const struct assay_metric *m, const char *const *labels, double v)
+{
+    assay_metrics_observe(((struct lent *)ctx)->server->metrics, m, labels, v);
+}
+static int lent_offload(void *ctx, void (*fn)(void *arg), void *arg)
+{
+    return assay_pool_submit(((struct lent *)ctx)->server->pool, fn, arg);
+}
+static int lent_after(void *ctx, int64_t delay_ms, void (*fn)(void *arg), void *arg)
+{
+    return assay_pool_after(((struct lent *)ctx)->server->pool, delay_ms, fn, NULL, arg);
+}
+static assay_ticket lent_defer(void *ctx, struct assay_request *rq)
+{
+    (void)ctx;
+    return assay_front_defer(rq);
+}
+static void lent_resume(void *ctx, assay_ticket t, int status, struct assay_response *rs, const struct assay_err *err)
+{
+    assay_front_resume(((struct lent *)ctx)->server->front, t, status, rs, err);
+}
+static const void *lent_need(void *ctx, const char *name, void **provider_self)
+{
+    struct lent *l = ctx;
+    const struct assay_interface *row = NULL;
+    struct assay_plugin_entry *from = assay_plugins_provider(&l->server->setup.plugins, name, &row);
+    if (from == NULL || !from->ready)
+        return NULL;
+    *provider_self = from->self;
+    return row->ops;
+}
+static int lent_sign_token(void *ctx, struct assay_str sub, struct assay_str role, int64_t epoch, int64_t ttl_s,
+                           struct assay_buf *out, struct assay_err *err)
+{
+    return assay_gate_sign(((struct lent *)ctx)->server->gate, sub, role, epoch, ttl_s, out, err);
+}
+static int lent_warden_open(void *ctx, struct assay_str driver, int64_t timeout_ms, int *fd, struct assay_err *err)
+{
+    return assay_boxes_open(((struct lent *)ctx)->server->boxes, driver, timeout_ms, fd, err);
+}
+static int lent_sandbox_info(void *ctx, struct assay_buf *out, struct assay_err *err)
+{
+    return assay_boxes_ask(((struct lent *)ctx)->server->boxes, ASSAY_BK_INFO, 10000, out, err);
+}
+
+static int lend(struct assay_server *s, struct assay_plugin_entry *e, struct assay_err *err)
+{
+    struct lent *l = calloc(1, sizeof *l);
+    if (l == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
+    l->server = s;
+    l->entry = e;
+    e->ctx = l;
+    bool service = e->p->kind == ASSAY_PLUGIN_SERVICE;
+    e->host = (struct assay_host){
+        .size = sizeof(struct assay_host),
+        .abi_major = ASSAY_ABI_MAJOR,
+        .abi_minor = ASSAY_ABI_MINOR,
+        .ctx = l,
+        .log = lent_log,
+        .now_ms = lent_now_ms,
+        .mono_ns = lent_mono_ns,
+        .option_str = lent_option_str,
+        .option_int = lent_option_int,
+        .metric_add = lent_metric_add,
+        .metric_set = lent_metric_set,
+        .metric_observe = lent_metric_observe,
+        .store = service ? &s->store : NULL,
+        .blobs = service ? &s->blobs : NULL,
+        .offload = lent_offload,
+        .after = lent_after,
+        .defer = lent_defer,
+        .resume = lent_resume,
+        .need = lent_need,
+        .sign_token = lent_sign_token,
+        .warden_open = lent_warden_open,
+        .sandbox_info = lent_sandbox_info,
+        .version = PACKAGE_VERSION,
+        .instance_id = s->instance_id,
+    };
+    return 0;
+}
+
+struct assay_server *assay_server_of(const struct assay_host *host)
+{
+    return ((struct lent *)host->ctx)->server;
+}
+
+/* ---- readiness ------------------------------------------------------------------------------------ */
+
+static bool check(struct assay_jw *w, const char *name, int rc, const struct assay_err *err)
+{
+    assay_jw_object(w);
+    assay_jw_kz(w, "name", name);
+    assay_jw_kbool(w, "ok", rc == 0);
+    if (rc != 0)
+        assay_jw_kz(w, "reason", err->msg);
+    assay_jw_end(w);
+    return rc == 0;
+}
+
+bool assay_server_readiness(struct assay_server *s, struct assay_jw *w)
+{
+    bool ok = true, stopping = atomic_load(&s->stopping);
+    struct assay_err err = {0, ""};
+    int rc;
+    bool serving = atomic_load(&s->up) && !stopping;
+    /* the checks come first in time and last in the object */
+    struct assay_jw *checks = assay_jw_new();
+    ASSAY_CLEANUP_BUF struct assay_buf text = ASSAY_BUF_INIT;
+    if (checks != NULL) {
+        assay_jw_array(checks);
+        rc = serving ? 0 : assay_err_set(&err, ASSAY_E_BUSY, stopping ? "the server is stopping" : "the server is starting");
+        ok = check(checks, "serving", rc, &err) && ok;
+        rc = s->store.ops->health(s->store.self, &err);
+        ok = check(checks, "store", rc, &err) && ok;
+        rc = s->blobs.ops->health != NULL ? s->blobs.ops->health(s->blobs.self, &err) : 0;
+        ok = check(checks, "blobs", rc, &err) && ok;
+        if (assay_config_int(s->setup.config, "boxkeeper") != 0) {
+            rc = assay_boxes_connected(s->boxes) ? 0 : assay_err_set(&err, ASSAY_E_BUSY, "the boxkeeper is not connected");
+            ok = check(checks, "boxkeeper", rc, &err) && ok;
+        }
+        assay_jw_end(checks);
+        if (assay_jw_finish(checks, &text, NULL) != 0)
+            ok = false;
+        assay_jw_free(checks);
+    } else {
+        ok = false;
+    }
+    assay_jw_object(w);
+    assay_jw_kbool(w, "ready", ok);
+    assay_jw_kz(w, "version", PACKAGE_VERSION);
+    assay_jw_kraw(w, "checks", assay_buf_view(&text));
+    assay_jw_end(w);
+    return ok;
+}
+
+/* ---- the start ------------------------------------------------------------------------------------ */
+
+static int give_up_privileges(struct assay_server *s, struct assay_err *err)
+{
+    if (geteuid() == 0 && s->uid != 0) {
+        if (setgroups(0, NULL) != 0 || setresgid(s->gid, s->gid, s->gid) != 0 || setresuid(s->uid, s->uid, s->uid) != 0)
+            return assay_err_errno(err, ASSAY_E_CONFIG, errno, "cannot become uid %u", (unsigned)s->uid);
+        if (setuid(0) == 0)
+            return assay_err_set(err, ASSAY_E_INTERNAL, "root could be regained");
+    }
+    /* Also where the user stays: none of the kernel's powers. */
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct none[2];
+    memset(none, 0, sizeof none);
+    if (syscall(SYS_capset, &head, none) != 0)
+        return assay_err_errno(err, ASSAY_E_CONFIG, errno, "cannot give up capabilities");
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        return assay_err_errno(err, ASSAY_E_CONFIG, errno, "cannot set no_new_privs");
+    /* a change of user clears it */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
+        return assay_err_errno(err, ASSAY_E_INTERNAL, errno, "cannot tie the server's life to the supervisor's");
+    umask(077);
+    return 0;
+}
+
+/* The configured secret, or the random one of this data directory: made once, by whoever comes first. */
+static int signing_secret(struct assay_server *s, struct assay_err *err)
+{
+    const char *given = assay_config_str(s->setup.config, "jwt_signing_secret");
+    char path[PATH_MAX], text[65];
+    if (given[0] != '\0') {
+        s->secret = assay_secret_new(assay_str(given));
+        return s->secret != NULL ? 0 : assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
+    }
+    (void)snprintf(path, sizeof path, "%s/jwt.secret", assay_config_str(s->setup.config, "data_dir"));
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 && errno == ENOENT) {
+        char draft[PATH_MAX + 8];
+        (void)snprintf(draft, sizeof draft, "%s.new", path);
+        (void)unlink(draft);
+        int out = open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        assay_random_hex(text, 32);
+        bool written = out >= 0 && write(out, text, 64) == 64 && fsync(out) == 0;
+        if (out >= 0)
+            close(out);
+        if (!written || rename(draft, path) != 0)
+            return assay_err_errno(err, ASSAY_E_IO, errno, "cannot write %s", path);
+        ASSAY_LOG(s->log, ASSAY_LOG_INFO, "server", "signing_secret_made", ASSAY_KZ("path", path));
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    }
+    if (fd < 0)
+        return assay_err_errno(err, ASSAY_E_IO, errno, "cannot read %s", path);
+    struct stat st;
+    ssize_t n = -1;
+    bool open_to_others = fstat(fd, &st) != 0 || (st.st_mode & 077) != 0;
+    if (!open_to_others)
+        n = read(fd, text, 64);
+    close(fd);
+    if (open_to_others)
+        return assay_err_set(err, ASSAY_E_CONFIG, "%s may be read by others: chmod 600, or delete it to make a new one", path);
+    if (n != 64)
+        return assay_err_set(err, ASSAY_E_CORRUPT, "%s is damaged: delete it to make a new one (all must sign in again)", path);
+    s->secret = assay_secret_new((struct assay_str){text, 64});
+    explicit_bzero(text, sizeof text);
+    return s->secret != NULL ? 0 : assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
+}
+
+static int init_plugin(struct assay_server *s, struct assay_plugin_entry *e, struct assay_err *err)
+{
+    int rc = assay_metrics_register(s->metrics, e->p->metrics, err);
+    if (rc == 0)
+        rc = lend(s, e, err);
+    if (rc == 0) {
+        e->inited = true;
+        err->msg[0] = '\0';
+        rc = e->p->init(&e->host, &e->self, err);
+    }
+    if (rc != 0)
+        return assay_err_prefix(err, "plugin %s (%s) did not start", e->p->name, e->path);
+    e->ready = true;
+    return 0;
+}
+
+static int init_drivers(struct assay_server *s, struct assay_err *err)
+{
+    struct assay_plugin_entry *store = assay_plugins_find(&s->setup.plugins, s->setup.store);
+    struct assay_plugin_entry *blobs = assay_plugins_find(&s->setup.plugins, s->setup.blobs);
+    int rc = init_plugin(s, store, err);
+    if (rc == 0)
+        rc = init_plugin(s, blobs, err);
+    if (rc != 0)
+        return rc;
+    s->store = (struct assay_store){store->p->driver, store->self};
+    s->blobs = (struct assay_blobs){blobs->p->driver, blobs->self};
+    const size_t least = offsetof(struct assay_store_ops, health) + sizeof s->store.ops->health;
+    if (s->store.ops->size < least)
+        return assay_err_set(err, ASSAY_E_CONFIG, "store driver %s has %u bytes of operations and needs %zu",
+                             store->p->name, s->store.ops->size, least);
+    if (s->blobs.ops->size < sizeof(struct assay_blob_ops))
+        return assay_err_set(err, ASSAY_E_CONFIG, "blob driver %s has %u bytes of operations and needs %zu", blobs->p->name,
+                             s->blobs.ops->size, sizeof(struct assay_blob_ops));
+    return 0;
+}
+
+static bool is_service(const struct assay_plugin_entry *e)
+{
+    return e->p->kind == ASSAY_PLUGIN_SERVICE;
+}
+
+/* Schema and statements of all services before the init of any: one that the database refuses stops the
+ * start with nothing running. */
+static int prepare_services(struct assay_server *s, struct assay_err *err)
+{
+    const struct assay_plugins *ps = &s->setup.plugins;
+    for (size_t i = 0; i < ps->n_order; i++) {
+        const struct assay_plugin_entry *e = ps->entry[ps->order[i]];
+        const struct assay_table *t = &e->p->migrations;
+        if (!is_service(e) || t->count == 0)
+            continue;
+        struct assay_migration *m = calloc(t->count, sizeof *m);
+        if (m == NULL)
+            return assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
+        for (uint32_t k = 0; k < t->count; k++)
+            memcpy(&m[k], assay_table_row(t, k), sizeof *m);
+        int rc = s->store.ops->migrate(s->store.self, e->p->name, m, t->count, err);
+        free(m);
+        if (rc != 0)
+            return assay_err_prefix(err, "migrations of plugin %s", e->p->name);
+    }
+    for (size_t i = 0; i < ps->n_order; i++) {
+        const struct assay_plugin_entry *e = ps->entry[ps->order[i]];
+        const struct assay_table *t = &e->p->statements;
+        if (!is_service(e) || t->count == 0)
+            continue;
+        const struct assay_stmt **list = calloc(t->count, sizeof(struct assay_stmt *));
+        if (list == NULL)
+            return assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
+        for (uint32_t k = 0; k < t->count; k++)
+            memcpy(&list[k], assay_table_row(t, k), sizeof list[k]);
+        int rc = s->store.ops->prepare(s->store.self, list, t->count, err);
+        free(list);
+        if (rc != 0)
+            return assay_err_prefix(err, "statements of plugin %s", e->p->name);
+    }
+    return 0;
+}
+
+/* The gate forgets what it cached about an account or an agent that changed. */
+static int account_changed(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err)
+{
+    (void)tx, (void)err;
+    if (ev != NULL)
+        assay_gate_account_changed(self, ev->ev.subject);
+    return 0;
+}
+static int agent_changed(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err)
+{
+    (void)tx, (void)err;
+    if (ev != NULL)
+        assay_gate_agent_changed(self, ev->ev.subject);
+    return 0;
+}
+static const char *const account_topics[] = {"user.changed", NULL};
+static const char *const agent_topics[] = {"agent.changed", "agent_token.changed", NULL};
+static const struct assay_subscription gate_subs[] = {
+    {.group = "gate_accounts", .topics = account_topics, .kind = ASSAY_SUB_LOCAL, .deliver = account_changed},
+    {.group = "gate_agents", .topics = agent_topics, .kind = ASSAY_SUB_LOCAL, .deliver = agent_changed},
+};
+
+static int make_gate(struct assay_server *s, struct assay_err *err)
+{
+    struct assay_gate_key key = {.secret = s->secret};
+    struct assay_gate_config cfg = {
+        .keys = &key,
+        .n_keys = 1,
+        .weak_secret_ok = strcmp(assay_config_str(s->setup.config, "app_env"), "development") == 0,
+    };
+    return assay_gate_new(&cfg, &s->gate, err);
+}
+
+static void connect_gate(struct assay_server *s)
+{
+    const struct assay_interface *accounts = NULL, *agents = NULL;
+    const struct assay_plugin_entry *a = assay_plugins_provider(&s->setup.plugins, ASSAY_ACCOUNTS_INTERFACE, &accounts);
+    const struct assay_plugin_entry *t = assay_plugins_provider(&s->setup.plugins, ASSAY_AGENT_TOKENS_INTERFACE, &agents);
+    bool has_a = a != NULL && accounts->version == ASSAY_ACCOUNTS_VERSION;
+    bool has_t = t != NULL && agents->version == ASSAY_AGENT_TOKENS_VERSION;
+    assay_gate_services(s->gate, has_a ? accounts->ops : NULL, has_a ? a->self : NULL, has_t ? agents->ops : NULL,
+                        has_t ? t->self : NULL);
+}
+
+static int subscribe(struct assay_server *s, struct assay_err *err)
+{
+    const struct assay_plugins *ps = &s->setup.plugins;
+    struct assay_dispatch_deps deps = {
+        .store = &s->store, .pool = s->pool, .topics = s->topics, .metrics = s->metrics, .log = s->log};
+    int rc = assay_dispatch_new(&deps, &s->dispatch, err);
+    for (size_t i = 0; rc == 0 && i < sizeof gate_subs / sizeof gate_subs[0]; i++)
+        rc = assay_dispatch_add(s->dispatch, &gate_subs[i], s->gate, "gate", err);
+    for (size_t i = 0; rc == 0 && i < ps->n_order; i++) {
+        const struct assay_plugin_entry *e = ps->entry[ps->order[i]];
+        for (uint32_t k = 0; rc == 0 && is_service(e) && k < e->p->subscriptions.count; k++)
+            rc = assay_dispatch_add(s->dispatch, assay_table_row(&e->p->subscriptions, k), e->self, e->p->name, err);
+    }
+    return rc;
+}
+
+/* "https://a.example, https://b.example" → a NULL-terminated list in the arena-less way: kept for the
+ * life of the process. */
+static const char *const *split_list(char *text)
+{
+    size_t n = 1;
+    for (const char *p = text; *p != '\0'; p++)
+        n += *p == ',';
+    char **list = calloc(n + 1, sizeof *list);
+    size_t k = 0;
+    for (char *p = text; list != NULL && *p != '\0';) {
+        p += strspn(p, ", ");
+        size_t len = strcspn(p, ", ");
+        if (len == 0)
+            break;
+        list[k++] = p;
+        p += len;
+        if (*p != '\0')
+            *p++ = '\0';
+    }
+    return (const char *const *)list;
+}
+
+static int pool_offload(void *ctx, void (*fn)(void *arg), void *arg)
+{
+    return assay_pool_submit(((struct assay_server *)ctx)->pool, fn, arg);
+}
+
+static void front_log(void *ctx, enum assay_log_level level, const char *event, const struct assay_kv *kv, size_t n)
+{
+    assay_log_write(((struct assay_server *)ctx)->log, level, "http", event, kv, n);
+}
+
+static int make_front(struct assay_server *s, struct assay_err *err)
+{
+    const struct assay_plugins *ps = &s->setup.plugins;
+    const struct assay_config *c = s->setup.config;
+    size_t n = 0;
+    for (size_t i = 0; i < ps->n_order; i++)
+        n += ps->entry[ps->order[i]]->p->routes.count;
+    s->routes = calloc(n + 1, sizeof *s->routes);
+    int *fds = calloc((size_t)s->listeners + 1, sizeof *fds);
+    char *origins = strdup(assay_config_str(c, "cors_origins"));
+    if (s->routes == NULL || fds == NULL || origins == NULL) {
+        free(fds);
+        free(origins);
+        return assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
+    }
+    n = 0;
+    for (size_t i = 0; i < ps->n_order; i++) {
+        const struct assay_plugin_entry *e = ps->entry[ps->order[i]];
+        for (uint32_t k = 0; k < e->p->routes.count; k++)
+            s->routes[n++] = (struct assay_bound_route){assay_table_row(&e->p->routes, k), e->self, e->p->name};
+    }
+    for (int i = 0; i < s->listeners; i++)
+        fds[i] = ASSAY_SERVER_LISTEN_FD + i;
+    bool cors = origins[0] != '\0';
+    struct assay_front_config cfg = {
+        .routes = s->routes,
+        .n_routes = n,
+        .listen_fds = fds,
+        .n_listen_fds = (size_t)s->listeners,
+        .loops = (unsigned)s->listeners,
+        .gate = s->gate,
+        .header_bytes_max = (size_t)assay_config_int(c, "http_header_max"),
+        .header_count_max = (size_t)assay_config_int(c, "http_header_count_max"),
+        .connections_max = (size_t)assay_config_int(c, "http_connections_max"),
+        .body_memory_max = (size_t)assay_config_int(c, "http_body_memory_max"),
+        .header_deadline_ms = assay_config_int(c, "http_header_timeout"),
+        .body_deadline_ms = assay_config_int(c, "http_body_timeout"),
+        .answer_deadline_ms = assay_config_int(c, "http_answer_timeout"),
+        .idle_ms = assay_config_int(c, "http_idle_timeout"),
+        .environment = assay_config_str(c, "app_env"),
+        .cors_origins = cors ? split_list(origins) : NULL,
+        .ctx = s,
+        .offload = pool_offload,
+        .log = front_log,
+        .done = request_done,
+    };
+    if (!cors)
+        free(origins);
+    /* fds and origins are borrowed by the front until the process ends */
+    return assay_front_new(&cfg, &s->front, err);
+}
+
+static void supervisor_lost(void *arg)
+{
+    struct assay_server *s = arg;
+    uint64_t one = 1;
+    (void)!write(s->wake, &one, sizeof one);
+}
+
+static unsigned worker_count(int64_t configured)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    if (configured > 0)
+        return (unsigned)configured;
+    return n * 4 < 8 ? 8 : n * 4 > 64 ? 64 : (unsigned)n * 4;
+}
+
+static int make_log(struct assay_server *s, struct assay_err *err)
+{
+    const char *level = assay_config_str(s->setup.config, "log_level");
+    const char *format = assay_config_str(s->setup.config, "log_format");
+    struct assay_log_options o = {.fd = 2, .level = ASSAY_LOG_INFO};
+    o.format = strcmp(format, "json") == 0     ? ASSAY_LOG_JSON
+               : strcmp(format, "logfmt") == 0 ? ASSAY_LOG_LOGFMT
+                                               : ASSAY_LOG_AUTO;
+    for (int i = 0; assay_log_level_names[i] != NULL; i++)
+        if (strcmp(assay_log_level_names[i], level) == 0)
+            o.level = (enum assay_log_level)i;
+    s->log = assay_log_new(&o, err);
+    return s->log != NULL ? 0 : err->code;
+}
+
+static int start(struct assay_server *s, struct assay_err *err)
+{
+    struct assay_config *c = s->setup.config;
+    struct assay_plugins *ps = &s->setup.plugins;
+    int rc = make_log(s, err);
+    if (rc == 0 && (s->metrics = assay_metrics_new(0, err)) == NULL)
+        rc = err->code;
+    if (rc == 0)
+        rc = assay_metrics_register(s->metrics, (struct assay_table)ASSAY_TABLE(metric), err);
+    if (rc == 0)
+        rc = assay_metrics_on_scrape(s->metrics, on_scrape, s, err);
+    if (rc == 0 && (s->pool = assay_pool_new(worker_count(assay_config_int(c, "workers")),
+                                             (size_t)assay_config_int(c, "worker_queue"), 0, err)) == NULL)
+        rc = err->code;
+    if (rc == 0 && (s->topics = assay_topics_new((size_t)assay_config_int(c, "queue_buffer_size"), err)) == NULL)
+        rc = err->code;
+    if (rc == 0)
+        rc = assay_boxes_new(ASSAY_SERVER_CONTROL_FD, supervisor_lost, s, &s->boxes, err);
+    if (rc == 0)
+        rc = signing_secret(s, err);
+    if (rc == 0)
+        rc = make_gate(s, err);
+    if (rc == 0)
+        rc = init_drivers(s, err);
+    if (rc == 0)
+        rc = prepare_services(s, err);
+    for (size_t i = 0; rc == 0 && i < ps->n_order; i++)
+        if (is_service(ps->entry[ps->order[i]]))
+            rc = init_plugin(s, ps->entry[ps->order[i]], err);
+    if (rc == 0) {
+        connect_gate(s);
+        rc = make_front(s, err);
+    }
+    if (rc == 0)
+        rc = subscribe(s, err);
+    if (rc == 0)
+        rc = s->store.ops->start(s->store.self, assay_dispatch_committed, s->dispatch, err);
+    if (rc != 0)
+        return rc;
+    s->store_started = true;
+    for (size_t i = 0; i < ps->n_order; i++) {
+        struct assay_plugin_entry *e = ps->entry[ps->order[i]];
+        rc = e->p->start != NULL ? e->p->start(e->self, err) : 0;
+        if (rc != 0)
+            return assay_err_prefix(err, "plugin %s (%s) did not start", e->p->name, e->path);
+        e->started = true;
+    }
+    rc = assay_dispatch_start(s->dispatch, err);
+    if (rc != 0)
+        return rc;
+    s->dispatch_started = true;
+    return assay_front_start(s->front, err);
+}
+
+/* ---- the stop ------------------------------------------------------------------------------------- */
+
+static int64_t left_ms(int64_t deadline_ns)
+{
+    int64_t left = (deadline_ns - assay_mono_ns()) / 1000000;
+    return left > 0 ? left : 0;
+}
+
+/* Accepts whatever start has left behind. */
+static void stop(struct assay_server *s, bool was_up)
+{
+    struct assay_plugins *ps = &s->setup.plugins;
+    int64_t budget = s->setup.config != NULL && was_up ? assay_config_int(s->setup.config, "drain_timeout") : 1000;
+    int64_t deadline = assay_mono_ns() + budget * 1000000;
+    struct assay_err err = {0, ""};
+    atomic_store(&s->stopping, true);
+    if (was_up) {
+        size_t open = assay_front_drain(s->front, left_ms(deadline));
+        if (open > 0)
+            ASSAY_LOG(s->log, ASSAY_LOG_WARN, "server", "drain_cut_short", ASSAY_KI("connections", open));
+    }
+    for (size_t i = ps->n_order; i-- > 0;) {
+        struct assay_plugin_entry *e = ps->entry[ps->order[i]];
+        if (e->started && is_service(e) && e->p->drain != NULL)
+            e->p->drain(e->self);
+    }
+    if (s->dispatch_started && assay_dispatch_drain(s->dispatch, left_ms(deadline) + 500, &err) != 0)
+        ASSAY_LOG(s->log, ASSAY_LOG_WARN, "server", "deliveries_cut_short", ASSAY_KZ("reason", err.msg));
+    if (s->pool != NULL && assay_pool_drain(s->pool, left_ms(deadline) + 500, &err) != 0)
+        ASSAY_LOG(s->log, ASSAY_LOG_WARN, "server", "workers_cut_short", ASSAY_KZ("reason", err.msg));
+    if (s->store_started)
+        s->store.ops->stop(s->store.self);
+    /* loops before plugins: a late answer of a worker still finds its request */
+    assay_boxes_free(s->boxes);
+    s->boxes = NULL;
+    assay_pool_free(s->pool);
+    assay_front_free(s->front);
+    assay_dispatch_free(s->dispatch);
+    for (size_t i = ps->n_order; i-- > 0;) {
+        struct assay_plugin_entry *e = ps->entry[ps->order[i]];
+        if (e->inited && is_service(e))
+            e->p->fini(e->self);
+    }
+    for (size_t i = ps->n_order; i-- > 0;) {
+        struct assay_plugin_entry *e = ps->entry[ps->order[i]];
+        if (e->inited && !is_service(e))
+            e->p->fini(e->self);
+    }
+    for (size_t i = 0; i < ps->n; i++)
+        free(ps->entry[i]->ctx);
+    assay_topics_free(s->topics);
+    assay_gate_free(s->gate);
+    assay_secret_free(s->secret);
+    free(s->routes);
+    if (was_up)
+        ASSAY_LOG(s->log, ASSAY_LOG_INFO, "server", "stopped", ASSAY_KI("pid", getpid()));
+    assay_log_free(s->log);
+    assay_metrics_free(s->metrics);
+    assay_setup_free(&s->setup);
+}
+
+/* ---- main ----------------------------------------------------------------------------------------- */
+
+static int64_t argument(int argc, char **argv, const char *name, int64_t max)
+{
+    size_t n = strlen(name);
+    int64_t v;
+    for (int i = 1; i < argc; i++)
+        if (strncmp(argv[i], name, n) == 0 && argv[i][n] == '=' &&
+            assay_parse_i64(assay_str(argv[i] + n + 1), 0, max, &v, NULL) == 0)
+            return v;
+    return -1;
+}
+
+static int fail(struct assay_server *s, const struct assay_err *err)
+{
+    if (s->log != NULL) {
+        ASSAY_LOG(s->log, ASSAY_LOG_ERROR, "server", "start_failed", ASSAY_KZ("reason", err->msg));
+        (void)!assay_log_flush(s->log, 1000);
+    } else {
+        (void)fprintf(stderr, "assayd: %s\n", err->msg);
+    }
+    stop(s, false);
+    return ASSAY_EXIT_CONFIG;
+}
+
+int assay_server_main(int argc, char **argv)
+{
+    static struct assay_server server;
+    struct assay_server *s = &server;
+    struct assay_err err = {0, ""};
+    struct assay_options *options = NULL;
+    sigset_t set;
+
+    int64_t listeners = argument(argc, argv, "--listeners", 1024);
+    int64_t uid = argument(argc, argv, "--uid", UINT32_MAX - 1), gid = argument(argc, argv, "--gid", UINT32_MAX - 1);
+    if (listeners < 1 || uid < 0 || gid < 0 || fcntl(ASSAY_SERVER_CONTROL_FD, F_SETFD, FD_CLOEXEC) != 0) {
+        (void)fprintf(stderr, "assayd: --role=server is for the supervisor, not for hand\n");
+        return 64;
+    }
+    s->listeners = (int)listeners;
+    s->uid = (uid_t)uid;
+    s->gid = (gid_t)gid;
+    for (int fd = ASSAY_SERVER_OPTIONS_FD; fd < ASSAY_SERVER_LISTEN_FD + s->listeners; fd++)
+        (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGQUIT);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+        return 71;
+    int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (signals < 0 || s->wake < 0)
+        return 71;
+    assay_id_new(s->instance_id);
+
+    int rc = assay_setup_core(&s->setup, &err);
+    if (rc == 0)
+        rc = assay_options_read(ASSAY_SERVER_OPTIONS_FD, &options, &err);
+    /* The shared objects may lie where only root can read; none of their functions runs before the privileges
+     * are gone. */
+    if (rc == 0)
+        rc = assay_setup_adopt(&s->setup, options, &err);
+    assay_options_free(options);
+    close(ASSAY_SERVER_OPTIONS_FD);
+    if (rc == 0)
+        rc = assay_setup_plugins(&s->setup, &err);
+    if (rc == 0)
+        rc = give_up_privileges(s, &err);
+    if (rc == 0)
+        rc = start(s, &err);
+    if (rc != 0)
+        return fail(s, &err);
+    atomic_store(&s->up, true);
+    ASSAY_LOG(s->log, ASSAY_LOG_INFO, "server", "up", ASSAY_KZ("version", PACKAGE_VERSION), ASSAY_KI("pid", getpid()),
+              ASSAY_KI("uid", getuid()), ASSAY_KZ("store", s->setup.store), ASSAY_KZ("blobs", s->setup.blobs),
+              ASSAY_KI("loops", s->listeners));
+    struct assay_bk_packet ready = {.type = ASSAY_BK_READY};
+    (void)!assay_bk_send(ASSAY_SERVER_CONTROL_FD, &ready, -1, NULL);
+
+    const char *why = NULL;
+    while (why == NULL) {
+        struct pollfd p[2] = {{signals, POLLIN, 0}, {s->wake, POLLIN, 0}};
+        struct signalfd_siginfo si;
+        if (poll(p, 2, -1) < 0 && errno != EINTR)
+            why = "poll failed";
+        /* ^C reaches the whole group; the supervisor passes on what it decides */
+        while (read(signals, &si, sizeof si) == (ssize_t)sizeof si)
+            if (si.ssi_signo == SIGTERM)
+                why = "SIGTERM";
+        if (p[1].revents != 0)
+            why = "the supervisor has gone";
+    }
+    ASSAY_LOG(s->log, ASSAY_LOG_INFO, "server", "stopping", ASSAY_KZ("reason", why));
+    stop(s, true);
+    return 0;
+}
