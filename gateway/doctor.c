@@ -326,7 +326,7 @@ struct driver {
     struct assay_json_array checks;
 };
 struct drivers {
-    struct assay_str driver, why, privilege;
+    struct assay_str driver, chosen_because;
     struct assay_json_array drivers;
 };
 #define F(type_, struct_, member, ...) \
@@ -334,13 +334,15 @@ struct drivers {
 static const struct assay_json_field check_fields[] = {
     F(ASSAY_JSON_STRING, driver_check, name),   F(ASSAY_JSON_STRING, driver_check, detail),
     F(ASSAY_JSON_STRING, driver_check, cost),   F(ASSAY_JSON_STRING, driver_check, remedy),
-    F(ASSAY_JSON_BOOL, driver_check, ok),       {.name = NULL},
+    F(ASSAY_JSON_BOOL, driver_check, ok),       {.name = "*"},
+    {.name = NULL},
 };
 static const struct assay_json_field driver_fields[] = {
     F(ASSAY_JSON_STRING, driver, driver),
     F(ASSAY_JSON_STRING, driver, mode),
     F(ASSAY_JSON_BOOL, driver, usable),
     F(ASSAY_JSON_ARRAY, driver, checks, .fields = check_fields, .elem_size = sizeof(struct driver_check)),
+    {.name = "*"},
     {.name = NULL},
 };
 
@@ -355,13 +357,11 @@ static void sandbox(struct doctor *d, const struct assay_setup *s, struct assay_
     struct assay_json_faults faults = {.n = 0};
     struct drivers all;
     memset(&all, 0, sizeof all);
-    /* other members (configured, ...) stay in the JSON form; the table shows what a person looks for */
     static const struct assay_json_field top[] = {
         F(ASSAY_JSON_STRING, drivers, driver),
-        {.name = "configured", .type = ASSAY_JSON_RAW, .offset = offsetof(struct drivers, why), .has_offset = -1},
-        F(ASSAY_JSON_STRING, drivers, why),
-        {.name = "privilege", .type = ASSAY_JSON_RAW, .offset = offsetof(struct drivers, privilege), .has_offset = -1},
+        F(ASSAY_JSON_STRING, drivers, chosen_because),
         F(ASSAY_JSON_ARRAY, drivers, drivers, .fields = driver_fields, .elem_size = sizeof(struct driver)),
+        {.name = "*"},
         {.name = NULL},
     };
     if (arena == NULL || assay_json_decode(assay_buf_view(raw), top, &all, NULL, arena, &faults, &err) != 0) {
@@ -388,7 +388,7 @@ static void sandbox(struct doctor *d, const struct assay_setup *s, struct assay_
     if (!usable)
         say(d, MISSING, "sandbox", "mend one of the drivers above", "no sandbox driver is usable: nothing can be judged");
     else
-        say(d, OK, "sandbox", NULL, "%.*s is used: %.*s", ASSAY_FMT(all.driver), ASSAY_FMT(all.why));
+        say(d, OK, "sandbox", NULL, "%.*s is used: %.*s", ASSAY_FMT(all.driver), ASSAY_FMT(all.chosen_because));
 }
 
 int assay_doctor_main(char *const *flags, char *const *env, bool json)

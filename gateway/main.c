@@ -20,7 +20,7 @@
 
 extern char **environ;
 
-enum command { RUN, HELP, VERSION, DUMP_CONFIG, DUMP_ROUTES, DOCTOR };
+enum command { CMD_RUN, CMD_HELP, CMD_VERSION, CMD_DUMP_CONFIG, CMD_DUMP_ROUTES, CMD_DOCTOR };
 
 static const struct {
     const char *name;
@@ -28,11 +28,11 @@ static const struct {
     const char *forms; /* what may stand after '=', "a|b" */
     const char *help;
 } commands[] = {
-    {"--help", HELP, "", "Show this text and exit."},
-    {"--version", VERSION, "", "Show the version and exit."},
-    {"--dump-config", DUMP_CONFIG, "text|json", "Show every option's value and where it came from, secrets masked, and exit."},
-    {"--dump-routes", DUMP_ROUTES, "json|table", "Show the routes of all plugins, one JSON object a line, and exit."},
-    {"--doctor", DOCTOR, "text|json", "Say what this machine offers and lacks, and exit (1 when something needed is missing)."},
+    {"--help", CMD_HELP, "", "Show this text and exit."},
+    {"--version", CMD_VERSION, "", "Show the version and exit."},
+    {"--dump-config", CMD_DUMP_CONFIG, "text|json", "Show every option's value and where it came from, secrets masked, and exit."},
+    {"--dump-routes", CMD_DUMP_ROUTES, "json|table", "Show the routes of all plugins, one JSON object a line, and exit."},
+    {"--doctor", CMD_DOCTOR, "text|json", "Say what this machine offers and lacks, and exit (1 when something needed is missing)."},
 };
 
 static int report(const struct assay_setup *s, const struct assay_err *err)
@@ -160,7 +160,7 @@ static int dump_routes(char *const *flags, bool table)
 
 int main(int argc, char **argv)
 {
-    enum command command = RUN;
+    enum command command = CMD_RUN;
     const char *form = "";
     int n = 0;
     if (argc > 1 && strcmp(argv[1], "--role=server") == 0)
@@ -180,7 +180,7 @@ int main(int argc, char **argv)
             if (strncmp(arg, commands[k].name, len) != 0 || (arg[len] != '\0' && arg[len] != '='))
                 continue;
             taken = true;
-            if (command != RUN && command != commands[k].command) {
+            if (command != CMD_RUN && command != commands[k].command) {
                 (void)fprintf(stderr, "assayd: one command at a time, please: %s\n", arg);
                 free(flags);
                 return 64;
@@ -204,22 +204,22 @@ int main(int argc, char **argv)
     }
     int status = 70;
     switch (command) {
-    case HELP:
+    case CMD_HELP:
         status = help(flags);
         break;
-    case VERSION:
+    case CMD_VERSION:
         status = printf("assayd %s (plugin ABI %d.%d)\n", PACKAGE_VERSION, ASSAY_ABI_MAJOR, ASSAY_ABI_MINOR) > 0 ? 0 : 71;
         break;
-    case DUMP_CONFIG:
+    case CMD_DUMP_CONFIG:
         status = dump_config(flags, strcmp(form, "json") == 0);
         break;
-    case DUMP_ROUTES:
+    case CMD_DUMP_ROUTES:
         status = dump_routes(flags, strcmp(form, "table") == 0);
         break;
-    case DOCTOR:
+    case CMD_DOCTOR:
         status = assay_doctor_main(flags, environ, strcmp(form, "json") == 0);
         break;
-    case RUN:
+    case CMD_RUN:
         status = assay_supervisor_main(flags, environ);
         break;
     }

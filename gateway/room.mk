@@ -41,3 +41,22 @@ tests_unit_metrics_test_SOURCES = tests/unit/metrics_test.c
 tests_unit_metrics_test_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
 tests_unit_metrics_test_LDADD = $(CORE_TEST_LIBS)
 endif
+
+# ---- assayd: configuration, plugin host, supervisor, server ------------------------------------------
+HOST_PATHS = -DASSAY_BINDIR='"$(bindir)"' -DASSAY_PLUGINSDIR='"$(pluginsdir)"' -DASSAY_LIBEXECDIR='"$(pkglibexecdir)"' \
+	-DASSAY_SHAREDIR='"$(pkgdatadir)"' -DASSAY_SYSCONFDIR='"$(sysconfdir)/assay"'
+noinst_LTLIBRARIES += gateway/libassay_config.la
+gateway_libassay_config_la_SOURCES = gateway/config.c gateway/config.h gateway/plugins.c gateway/plugins.h
+gateway_libassay_config_la_CPPFLAGS = $(SDK_CPPFLAGS) $(INIH_CFLAGS)
+gateway_libassay_config_la_LIBADD = $(SDK_LIBS) $(INIH_LIBS) -ldl
+
+bin_PROGRAMS += assayd
+assayd_SOURCES = \
+	gateway/main.c gateway/supervisor.c gateway/supervisor.h gateway/server.c gateway/server.h \
+	gateway/setup.c gateway/setup.h gateway/boxes.c gateway/boxes.h gateway/core_routes.c gateway/core_routes.h \
+	gateway/doctor.c gateway/doctor.h
+assayd_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir) $(HOST_PATHS)
+assayd_CFLAGS = $(AM_CFLAGS) -fPIE
+assayd_LDFLAGS = $(AM_LDFLAGS) -pie
+assayd_LDADD = gateway/libassay_config.la gateway/libassay_front.la gateway/libassay_core.la queue/libassay_queue.la \
+	$(SDK_LIBS) -lpthread

@@ -536,7 +536,8 @@ static int subscribe(struct assay_server *s, struct assay_err *err)
     const struct assay_plugins *ps = &s->setup.plugins;
     struct assay_dispatch_deps deps = {
         .store = &s->store, .pool = s->pool, .topics = s->topics, .metrics = s->metrics, .log = s->log};
-    int rc = assay_dispatch_new(&deps, &s->dispatch, err);
+    s->dispatch = assay_dispatch_new(&deps, err);
+    int rc = s->dispatch != NULL ? 0 : err->code;
     for (size_t i = 0; rc == 0 && i < sizeof gate_subs / sizeof gate_subs[0]; i++)
         rc = assay_dispatch_add(s->dispatch, &gate_subs[i], s->gate, "gate", err);
     for (size_t i = 0; rc == 0 && i < ps->n_order; i++) {
