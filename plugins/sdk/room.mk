@@ -11,7 +11,7 @@ noinst_HEADERS = plugins/sdk/assay/poison.h
 # libassay_sdk.la: linked into every plugin of ours; libassay_sdk.a: installed for plugins out of tree,
 # so position-independent; without the sanitizers' flags, as the plugin's own build decides on those
 SDK_SOURCES = \
-	plugins/sdk/arena.c plugins/sdk/blob.c plugins/sdk/boxkeeper_wire.c \
+	plugins/sdk/arena.c plugins/sdk/blob.c plugins/sdk/boxclient.c plugins/sdk/boxkeeper_wire.c \
 	plugins/sdk/err.c plugins/sdk/events.c plugins/sdk/hosting.c plugins/sdk/http.c \
 	plugins/sdk/idempotency.c plugins/sdk/identity.c plugins/sdk/json_read.c plugins/sdk/json_write.c \
 	plugins/sdk/manifest.c plugins/sdk/password.c plugins/sdk/store.c plugins/sdk/str.c plugins/sdk/value.c

@@ -1,0 +1,264 @@
+/*
+ * Files into a box and out of it.  All of it is done by the box's init: before the program exists,
+ * and after the last process of the box has been reaped, so nothing races with it.
+ *
+ * Into: the scratch is empty and ours, the paths are checked (wire.c), the files are made with the
+ * box's own user id as the file system's, so that its owner and its quota are right from the start.
+ *
+ * Out: everything found in the scratch is hostile.  A name is opened beneath the scratch without
+ * following any link or mount; what is no regular file with a single name, or is too large, ends the
+ * collection, and nothing is kept.  Sizes are taken from the open descriptor and read exactly: a
+ * sparse file costs what it claims, and that is bounded first.
+ *
+ * An artefact's id is the SHA-256 of "assay-artefact-1\n" and then, for each file in the order of its
+ * path's bytes: path, NUL, "755" or "644", NUL, size in decimal, NUL, the bytes.
+ */
+#include "warden.h"
+
+#include "sys.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/stat.h>
+
+/* Makes the directories that lead to path below dir and opens the last of them; *ret_name is the last part. */
+static int make_parents(int dir, const char *path, const char **ret_name)
+{
+    int here = openat(dir, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const char *slash;
+    while (here >= 0 && (slash = strchr(path, '/'))) {
+        char part[256];
+        size_t n = (size_t)(slash - path);
+        memcpy(part, path, n); /* n <= 255: path_ok */
+        part[n] = 0;
+        if (mkdirat(here, part, 0755) < 0 && errno != EEXIST) {
+            close_fd(&here);
+            return -1;
+        }
+        int next = openat(here, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        close_fd(&here);
+        here = next;
+        path = slash + 1;
+    }
+    *ret_name = path;
+    return here;
+}
+
+int files_write(int box, const struct request *q, struct note *why)
+{
+    const uint8_t *p = q->files;
+    for (uint32_t i = 0; i < q->head.n_files; i++) {
+        struct request_file f;
+        const char *name;
+        p = request_file_next(p, &f);
+        CLEANUP_FD int dir = make_parents(box, f.path, &name);
+        if (dir < 0)
+            return note_errno(why, "cannot make the directory of file %u", i);
+        CLEANUP_FD int fd = openat(dir, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, f.mode);
+        if (fd < 0)
+            return note_errno(why, "cannot make file %u", i);
+        for (uint64_t done = 0; done < f.size;) {
+            ssize_t n = write(fd, f.data + done, (size_t)(f.size - done));
+            if (n <= 0)
+                return note_errno(why, "cannot write file %u of %llu bytes", i, (unsigned long long)f.size);
+            done += (uint64_t)n;
+        }
+    }
+    return 0;
+}
+
+int files_mount(int box, const struct request *q, struct note *why)
+{
+    const uint8_t *p = q->mounts;
+    for (uint32_t i = 0; i < q->head.n_mounts; i++) {
+        struct request_mount m;
+        const char *name;
+        char src[sizeof ROOT_STORE + 1 + ASSAY_WARDEN_ARTEFACT_HEX];
+        p = request_mount_next(p, &m);
+        (void)snprintf(src, sizeof src, ROOT_STORE "/%s", m.artefact);
+        CLEANUP_FD int dir = make_parents(box, m.path, &name);
+        if (dir < 0 || (mkdirat(dir, name, 0755) < 0 && errno != EEXIST))
+            return note_errno(why, "cannot make the place of mount %u", i);
+        CLEANUP_FD int target = openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        CLEANUP_FD int tree = sys_open_tree(AT_FDCWD, src, OPEN_TREE_CLONE);
+        struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
+        if (target < 0 || tree < 0 || sys_mount_setattr(tree, "", AT_EMPTY_PATH, &attr) < 0 ||
+            sys_move_mount_fd(tree, target) < 0)
+            return note_errno(why, "cannot mount artefact %u", i);
+    }
+    return 0;
+}
+
+struct found {
+    char *path;
+    bool executable;
+    int64_t size;
+};
+struct collection {
+    int box;
+    struct found *file;
+    size_t n, room;
+    int64_t bytes, cap;
+    struct note *why;
+};
+
+static int open_hostile(int box, const char *path, uint64_t flags)
+{
+    /* O_NONBLOCK: the open of a FIFO must not wait for a writer that will never come */
+    struct open_how how = {.flags = flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV};
+    return sys_openat2(box, path, &how);
+}
+
+static int gather(struct collection *c, const char *path, unsigned depth);
+
+static int gather_dir(struct collection *c, int fd, const char *path, unsigned depth)
+{
+    if (depth > 64)
+        return note_set(c->why, "collect: directories are nested too deeply");
+    DIR *d = fdopendir(fd); /* takes fd */
+    if (!d) {
+        close_fd(&fd);
+        return note_errno(c->why, "collect: directory");
+    }
+    const struct dirent *e;
+    int rc = 0;
+    while (rc == 0 && (e = readdir(d))) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        char *below = NULL;
+        if (asprintf(&below, "%s/%s", path, e->d_name) < 0)
+            rc = note_set(c->why, "collect: no memory");
+        else if (strlen(below) > ASSAY_WARDEN_PATH_MAX)
+            rc = note_set(c->why, "collect: a path is too long");
+        else
+            rc = gather(c, below, depth + 1);
+        free(below);
+    }
+    (void)closedir(d);
+    return rc;
+}
+
+static int gather(struct collection *c, const char *path, unsigned depth)
+{
+    struct stat st;
+    /* looked at before it is opened for reading: opening a device can have effects */
+    CLEANUP_FD int look = open_hostile(c->box, path, O_PATH);
+    if (look < 0 || fstat(look, &st) < 0)
+        return note_errno(c->why, "collect: %.64s", path);
+    if (S_ISDIR(st.st_mode)) {
+        int fd = open_hostile(c->box, path, O_RDONLY | O_DIRECTORY);
+        if (fd < 0)
+            return note_errno(c->why, "collect: %.64s", path);
+        return gather_dir(c, fd, path, depth);
+    }
+    if (!S_ISREG(st.st_mode))
+        return note_set(c->why, "collect: %.64s is not a regular file", path);
+    if (st.st_nlink != 1)
+        return note_set(c->why, "collect: %.64s has more than one name", path);
+    if (st.st_size > c->cap - c->bytes)
+        return note_set(c->why, "collect: %.64s makes it more than %lld bytes", path, (long long)c->cap);
+    if (c->n == ASSAY_WARDEN_FILES_MAX)
+        return note_set(c->why, "collect: more than %u files", ASSAY_WARDEN_FILES_MAX);
+    if (c->n == c->room) {
+        size_t room = c->room ? 2 * c->room : 16;
+        struct found *grown = reallocarray(c->file, room, sizeof *grown);
+        if (!grown)
+            return note_set(c->why, "collect: no memory");
+        c->file = grown;
+        c->room = room;
+    }
+    char *copy = strdup(path);
+    if (!copy)
+        return note_set(c->why, "collect: no memory");
+    c->file[c->n++] = (struct found){copy, (st.st_mode & 0111) != 0, st.st_size};
+    c->bytes += st.st_size;
+    return 0;
+}
+
+static int by_path(const void *a, const void *b)
+{
+    const struct found *x = a, *y = b;
+    return strcmp(x->path, y->path);
+}
+
+static int copy_in(struct collection *c, const struct found *f, int fresh, struct sha256 *hash)
+{
+    static uint8_t block[65536];
+    const char *name;
+    char size[32];
+    CLEANUP_FD int from = open_hostile(c->box, f->path, O_RDONLY);
+    if (from < 0)
+        return note_errno(c->why, "collect: %.64s", f->path);
+    CLEANUP_FD int dir = make_parents(fresh, f->path, &name);
+    if (dir < 0)
+        return note_errno(c->why, "collect: cannot keep %.64s", f->path);
+    CLEANUP_FD int to = openat(dir, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, f->executable ? 0755 : 0644);
+    if (to < 0)
+        return note_errno(c->why, "collect: cannot keep %.64s", f->path);
+    sha256_add(hash, f->path, strlen(f->path) + 1);
+    sha256_add(hash, f->executable ? "755" : "644", 4);
+    int digits = snprintf(size, sizeof size, "%lld", (long long)f->size);
+    sha256_add(hash, size, (size_t)digits + 1);
+    for (int64_t left = f->size; left > 0;) {
+        size_t want = left < (int64_t)sizeof block ? (size_t)left : sizeof block;
+        ssize_t n = read(from, block, want);
+        if (n <= 0)
+            return note_set(c->why, "collect: %.64s cannot be read", f->path);
+        sha256_add(hash, block, (size_t)n);
+        if (write(to, block, (size_t)n) != n)
+            return note_errno(c->why, "collect: cannot keep %.64s", f->path);
+        left -= n;
+    }
+    return 0;
+}
+
+static int keep(struct collection *c, char hex[65])
+{
+    struct sha256 hash;
+    CLEANUP_FD int store = open(ROOT_STORE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (store < 0 || mkdirat(store, STORE_FRESH, 0755) < 0)
+        return note_errno(c->why, "collect: the store");
+    CLEANUP_FD int fresh = openat(store, STORE_FRESH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fresh < 0)
+        return note_errno(c->why, "collect: the store");
+    sha256_init(&hash);
+    sha256_add(&hash, "assay-artefact-1\n", 17);
+    for (size_t i = 0; i < c->n; i++)
+        if (copy_in(c, &c->file[i], fresh, &hash) < 0)
+            return -1;
+    sha256_hex(&hash, hex);
+    /* The same bytes may be there already: then the older directory stays, boxes may have it mounted. */
+    if (renameat(store, STORE_FRESH, store, hex) < 0 && errno != ENOTEMPTY && errno != EEXIST)
+        return note_errno(c->why, "collect: the store");
+    return 0;
+}
+
+int files_collect(int box, const struct request *q, char hex[65], int64_t *bytes, struct note *why)
+{
+    struct collection c = {.box = box, .cap = q->head.collect_bytes, .why = why};
+    const uint8_t *p = q->collect;
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < q->head.n_collect; i++) {
+        const char *path;
+        p = request_string_next(p, &path);
+        rc = gather(&c, path, 0);
+    }
+    if (rc == 0 && c.n > 1) {
+        qsort(c.file, c.n, sizeof *c.file, by_path);
+        for (size_t i = 1; rc == 0 && i < c.n; i++)
+            if (strcmp(c.file[i - 1].path, c.file[i].path) == 0)
+                rc = note_set(why, "collect: %.64s is named twice", c.file[i].path);
+    }
+    if (rc == 0)
+        rc = keep(&c, hex);
+    *bytes = c.bytes + (int64_t)c.n * 4096; /* the store's tmpfs counts whole pages */
+    for (size_t i = 0; i < c.n; i++)
+        free(c.file[i].path);
+    free(c.file);
+    return rc;
+}

@@ -1,0 +1,79 @@
+/* Small things that every file of the warden needs. */
+#include "warden.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+void die(const char *fmt, ...)
+{
+    int e = errno;
+    va_list ap;
+    char text[512];
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (e)
+        (void)fprintf(stderr, "assay-warden: %s: %s\n", text, strerror(e));
+    else
+        (void)fprintf(stderr, "assay-warden: %s\n", text);
+    exit(1);
+}
+
+int note_set(struct note *n, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(n->text, sizeof n->text, fmt, ap);
+    va_end(ap);
+    return -1;
+}
+
+int note_errno(struct note *n, const char *fmt, ...)
+{
+    int e = errno;
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(n->text, sizeof n->text, fmt, ap);
+    va_end(ap);
+    size_t have = strlen(n->text);
+    (void)snprintf(n->text + have, sizeof n->text - have, ": %s", strerror(e));
+    return -1;
+}
+
+int64_t now_ns(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+bool parse_u64(const char *s, uint64_t max, uint64_t *ret)
+{
+    uint64_t v = 0;
+    if (!*s)
+        return false;
+    for (; *s; s++) {
+        if (*s < '0' || *s > '9')
+            return false;
+        uint64_t digit = (uint64_t)(*s - '0');
+        if (v > (max - digit) / 10)
+            return false;
+        v = v * 10 + digit;
+    }
+    if (v > max)
+        return false;
+    *ret = v;
+    return true;
+}
+
+void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        (void)close(*fd);
+    *fd = -1;
+}

@@ -1,0 +1,529 @@
+/*
+ * Serving the stream: one poll loop, in which a box runs or none does.
+ *
+ * While nothing runs, the next box's init is made ahead, so that a RUN finds namespaces and mounts
+ * ready.  While one runs, the loop moves its output and input without ever blocking on either, and
+ * wakes for the limits: the wall limit when it is due, the CPU limit no later than the program could
+ * reach it on all processors (and no less often than every 50 ms, for the OOM counter).  The clock
+ * starts when the program is about to be executed; init notes that and the end in shared memory.
+ *
+ * Flow control: a full writer means that the runner is slow; then the program's pipes are left
+ * alone, the program waits in its write, and the limits go on.
+ *
+ * Which end is reported, when several apply: what killed it; else output over its cap, an OOM kill,
+ * CPU or wall time over the limit though it ended by itself (the check comes between two looks), else its
+ * own exit.
+ */
+#include "warden.h"
+
+#include "sys.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define MS INT64_C(1000000)
+#define SETUP_NS (20000 * MS)   /* most that filling a scratch may take */
+#define COLLECT_NS (60000 * MS) /* and collecting from it */
+#define LEAF_WAIT_MS 2000
+#define KEPT_BYTES ((size_t)1 << 20)
+
+struct run {
+    struct warden *w;
+    struct box *b;
+    const struct assay_warden_run *head;
+    int64_t go_ns, out_bytes, err_bytes, peak_seen;
+    uint64_t in_sent;
+    uint32_t killed; /* enum box_end we killed it for, or 0 */
+    bool over, empty, dead, reaped;
+    struct rusage ru;
+    struct note note;
+};
+
+/* ---- limits ---- */
+
+static void end_run(struct run *r, uint32_t end)
+{
+    if (r->killed || r->empty || r->dead)
+        return;
+    r->killed = end;
+    box_kill(r->b);
+}
+
+static int64_t cpu_ns(const struct run *r)
+{
+    int64_t leaf = leaf_cpu_ns(&r->w->leaf);
+    return leaf >= 0 ? leaf : atomic_load(&r->b->slot->seen_cpu_ns);
+}
+
+/* Ends the run when a limit is reached; else the time until the next look. */
+static int64_t check_limits(struct run *r)
+{
+    const struct slot *s = r->b->slot;
+    int64_t now = now_ns(), started = atomic_load(&s->started_ns), ended = atomic_load(&s->ended_ns), next = 50 * MS;
+    if (r->killed || r->empty || r->dead)
+        return 1000 * MS;
+    if (started == 0) {
+        if (now - r->go_ns > SETUP_NS) {
+            (void)note_set(&r->note, "setting the box up took too long");
+            end_run(r, END_FAILED);
+        }
+        return 5 * MS;
+    }
+    if (ended != 0) {
+        if (now - ended > COLLECT_NS) {
+            (void)note_set(&r->note, "emptying the box took too long");
+            end_run(r, END_FAILED);
+        }
+        return 50 * MS;
+    }
+    if (r->head->wall_ms) {
+        int64_t left = started + r->head->wall_ms * MS - now;
+        if (left <= 0) {
+            end_run(r, END_WALL);
+            return 0;
+        }
+        next = left < next ? left : next;
+    }
+    int64_t cpu = cpu_ns(r);
+    if (r->head->cpu_ms) {
+        int64_t left = r->head->cpu_ms * MS - cpu;
+        if (left <= 0) {
+            end_run(r, END_CPU);
+            return 0;
+        }
+        left /= r->w->cpus;
+        left = left < 1 * MS ? 1 * MS : left;
+        next = left < next ? left : next;
+    }
+    if (r->head->memory_bytes) {
+        int64_t seen = atomic_load(&s->seen_memory);
+        r->peak_seen = seen > r->peak_seen ? seen : r->peak_seen;
+        if (leaf_oom_kills(&r->w->leaf) > 0 || seen > r->head->memory_bytes) {
+            end_run(r, END_MEMORY);
+            return 0;
+        }
+        if (!(leaf_precision(&r->w->leaf) & PRECISE_MEMORY) && next > 5 * MS)
+            next = 5 * MS;
+    }
+    return next;
+}
+
+/* ---- the program's pipes ---- */
+
+/* true while there may be more. */
+static bool drain(struct run *r, int *fd, uint32_t stream)
+{
+    static uint8_t discard[65536];
+    int64_t cap = stream == 1 ? r->head->stdout_bytes : r->head->stderr_bytes;
+    int64_t *count = stream == 1 ? &r->out_bytes : &r->err_bytes;
+    int64_t left = *count < cap ? cap - *count : 0;
+    size_t room = sizeof discard;
+    uint8_t *to = left > 0 ? writer_output_space(&r->w->writer, &room) : discard;
+    if (!to)
+        return true;
+    ssize_t n = read(*fd, to, room);
+    if (n < 0)
+        return errno == EINTR || errno == EAGAIN;
+    if (n == 0) {
+        close_fd(fd);
+        return false;
+    }
+    *count += n;
+    if (left > 0)
+        writer_output_commit(&r->w->writer, stream, (size_t)(n < left ? n : left));
+    if (stream == 1 && *count > cap) {
+        r->over = true;
+        if (r->head->flags & FLAG_STRICT_OUTPUT)
+            end_run(r, END_OUTPUT);
+    }
+    return true;
+}
+
+/* Over its cap a pipe is read without room in the writer, since what comes is thrown away. */
+static bool drainable(const struct run *r, uint32_t stream)
+{
+    size_t room;
+    int64_t cap = stream == 1 ? r->head->stdout_bytes : r->head->stderr_bytes;
+    return (stream == 1 ? r->out_bytes : r->err_bytes) >= cap || writer_output_space(&r->w->writer, &room) != NULL;
+}
+
+static void feed(struct run *r)
+{
+    uint64_t total = r->head->stdin_bytes;
+    while (r->in_sent < total) {
+        ssize_t n = write(r->b->in, r->w->request->stdin_data + r->in_sent, (size_t)(total - r->in_sent));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n < 0)
+            break; /* EPIPE: it does not want more, and that is its right */
+        r->in_sent += (uint64_t)n;
+    }
+    close_fd(&r->b->in);
+}
+
+/* ---- the stream ---- */
+
+/* Frames that may come at any time. 1: a RUN is in *ret; 0: no more for now; -1: the stream is broken. */
+static int next_frame(struct warden *w, struct run *r, struct frame *ret, struct note *why)
+{
+    int rc;
+    while ((rc = reader_next(&w->reader, ret, why)) == 1) {
+        if (ret->type == ASSAY_WARDEN_RUN)
+            return 1;
+        if (ret->type == ASSAY_WARDEN_CANCEL) {
+            uint64_t serial;
+            memcpy(&serial, ret->p, sizeof serial);
+            if (r && serial == r->head->serial && atomic_load(&r->b->slot->ended_ns) == 0)
+                end_run(r, END_CANCELLED);
+        } else {
+            char hex[ASSAY_WARDEN_ARTEFACT_HEX + 1] = {0};
+            memcpy(hex, ret->p, ASSAY_WARDEN_ARTEFACT_HEX);
+            if (!hex_ok(hex))
+                return note_set(why, "DROP of something that is no artefact");
+            if (!r) /* a running box may have it mounted; it is bounded anyway */
+                store_drop(&w->store, hex);
+        }
+    }
+    return rc;
+}
+
+/* 1: bytes came; 0: none there; -1: the end, with why empty when it is an orderly one. */
+static int receive(struct warden *w, struct note *why)
+{
+    uint8_t *p;
+    size_t n;
+    reader_space(&w->reader, &p, &n);
+    if (n == 0)
+        return note_set(why, "frames pile up");
+    ssize_t k = recv(w->stream, p, n, MSG_DONTWAIT);
+    if (k < 0 && (errno == EAGAIN || errno == EINTR))
+        return 0;
+    if (k < 0)
+        return note_errno(why, "stream");
+    if (k == 0)
+        return -1;
+    reader_added(&w->reader, (size_t)k);
+    return 1;
+}
+
+/* ---- one run ---- */
+
+static void report(struct run *r)
+{
+    struct warden *w = r->w;
+    struct slot *s = r->b->slot;
+    struct assay_warden_done d = {.serial = r->head->serial, .precision = leaf_precision(&w->leaf)};
+    struct leaf_figures f;
+    leaf_read(&w->leaf, &f);
+    int64_t started = atomic_load(&s->started_ns), ended = atomic_load(&s->ended_ns);
+    bool failed = atomic_load(&s->failed) != 0;
+    const struct rusage *all = r->empty && !failed ? &s->reaped : &r->ru;
+    int64_t user = (int64_t)all->ru_utime.tv_sec * 1000000 + all->ru_utime.tv_usec;
+    int64_t system = (int64_t)all->ru_stime.tv_sec * 1000000 + all->ru_stime.tv_usec;
+    int64_t waited = user + system, seen = atomic_load(&s->seen_cpu_ns) / 1000;
+    d.cpu_us = f.cpu_ns >= 0 ? f.cpu_ns / 1000 : waited > seen ? waited : seen;
+    if (f.user_us + f.system_us > 0 && (w->leaf.version == 2 || d.cpu_us > 100000)) {
+        user = f.user_us; /* version 1 counts these in ticks: too coarse for short runs */
+        system = f.system_us;
+    }
+    d.cpu_user_us = user + system > 0 ? (int64_t)((double)d.cpu_us * (double)user / (double)(user + system)) : d.cpu_us;
+    d.cpu_system_us = d.cpu_us - d.cpu_user_us;
+    d.wall_us = started ? ((ended ? ended : now_ns()) - started) / 1000 : 0;
+    const struct rusage *main_ru = ended ? &s->usage : &r->ru;
+    d.max_rss_bytes = (int64_t)main_ru->ru_maxrss * 1024;
+    d.voluntary_switches = main_ru->ru_nvcsw;
+    d.forced_switches = main_ru->ru_nivcsw;
+    d.memory_peak_bytes = f.peak >= 0 ? f.peak : d.max_rss_bytes > r->peak_seen ? d.max_rss_bytes : r->peak_seen;
+    d.oom_kills = f.oom_kills;
+    d.stdout_bytes = r->out_bytes;
+    d.stderr_bytes = r->err_bytes;
+    if (started == 0)
+        d.precision = 0;
+
+    if (r->killed == END_FAILED || failed) {
+        d.end = END_FAILED;
+        memcpy(d.message, failed ? s->note.text : r->note.text, sizeof d.message);
+    } else if (!ended && !r->killed) {
+        /* Init died and nobody here killed it.  In a user namespace a program of the same user can do that
+         * (prlimit on pid 1): its own end, then.  Otherwise something is wrong with us. */
+        bool theirs = w->facts.userns && started != 0;
+        d.end = theirs ? END_SIGNALLED : END_FAILED;
+        d.signal = theirs ? SIGKILL : 0;
+        (void)snprintf(d.message, sizeof d.message, "the box's init died");
+    } else {
+        int status = s->status;
+        if (ended && WIFSIGNALED(status)) {
+            d.end = END_SIGNALLED;
+            d.signal = WTERMSIG(status);
+        } else if (ended) {
+            d.end = END_EXITED;
+            d.exit_code = WEXITSTATUS(status);
+        }
+        if (ended) {
+            memcpy(d.message, s->note.text, sizeof d.message);
+            memcpy(d.artefact, s->artefact, sizeof d.artefact);
+        }
+        if (r->head->wall_ms && d.wall_us > r->head->wall_ms * 1000)
+            d.end = END_WALL;
+        if (r->head->cpu_ms && (d.cpu_us > r->head->cpu_ms * 1000 || (d.end == END_SIGNALLED && d.signal == SIGXCPU)))
+            d.end = END_CPU;
+        if (d.oom_kills > 0)
+            d.end = END_MEMORY;
+        if (r->over)
+            d.end = END_OUTPUT;
+        if (r->killed)
+            d.end = r->killed;
+    }
+    if (d.artefact[0] && d.end == END_EXITED)
+        store_keep(&w->store, d.artefact, s->artefact_bytes);
+    else if (d.artefact[0]) {
+        tree_remove(w->store.dir, d.artefact);
+        memset(d.artefact, 0, sizeof d.artefact);
+    }
+    d.message[sizeof d.message - 1] = 0;
+    /* writer_output_space always leaves room for this one */
+    if (!writer_frame(&w->writer, ASSAY_WARDEN_DONE, &d, sizeof d))
+        abort();
+}
+
+static bool pump(struct run *r, struct note *why)
+{
+    struct warden *w = r->w;
+    struct box *b = r->b;
+    enum { EVENT, INIT, STREAM, OUT, ERR, IN, COUNT };
+    while (!((r->empty || r->dead) && b->out < 0 && b->err < 0)) {
+        int64_t wait = check_limits(r);
+        struct pollfd p[COUNT] = {
+            [EVENT] = {.fd = r->empty || r->dead ? -1 : w->world.event, .events = POLLIN},
+            [INIT] = {.fd = r->dead || r->empty ? -1 : b->pidfd, .events = POLLIN},
+            [STREAM] = {.fd = w->stream, .events = (short)(POLLIN | (w->writer.end > w->writer.start ? POLLOUT : 0))},
+            [OUT] = {.fd = drainable(r, 1) ? b->out : -1, .events = POLLIN},
+            [ERR] = {.fd = drainable(r, 2) ? b->err : -1, .events = POLLIN},
+            [IN] = {.fd = r->empty || r->dead ? -1 : b->in, .events = POLLOUT},
+        };
+        struct timespec t = {wait / 1000000000, wait % 1000000000};
+        if (ppoll(p, COUNT, &t, NULL) < 0 && errno != EINTR) {
+            (void)note_errno(why, "poll");
+            return false;
+        }
+        if (p[IN].revents)
+            feed(r);
+        if (p[OUT].revents)
+            (void)drain(r, &b->out, 1);
+        if (p[ERR].revents)
+            (void)drain(r, &b->err, 2);
+        if (p[EVENT].revents || p[INIT].revents) {
+            /* The event only wakes; a box that was killed may have left one for its successor. */
+            uint64_t count;
+            (void)!read(w->world.event, &count, sizeof count);
+            r->dead = p[INIT].revents != 0;
+            r->empty = atomic_load(&b->slot->phase) == PHASE_EMPTY || atomic_load(&b->slot->failed) != 0;
+        }
+        if (p[STREAM].revents & (POLLIN | POLLHUP | POLLERR)) {
+            struct frame f;
+            int rc = receive(w, why);
+            if (rc > 0) {
+                rc = next_frame(w, r, &f, why);
+                if (rc == 1)
+                    rc = note_set(why, "a RUN while a box is running");
+            }
+            if (rc < 0)
+                return false;
+        }
+        /* While more may come at once, output waits to be sent in one piece with the DONE. */
+        bool much = w->writer.end - w->writer.start >= ASSAY_WARDEN_OUTPUT_MAX;
+        bool ending = r->empty || r->dead || atomic_load(&b->slot->ended_ns) != 0;
+        if ((much || !ending || (p[STREAM].revents & POLLOUT)) && writer_flush(&w->writer, w->stream) < 0)
+            return false;
+    }
+    return true;
+}
+
+static int ensure_leaf(struct warden *w, struct note *why)
+{
+    if (w->options.leaf == LEAF_NONE || w->control < 0) {
+        if (w->options.leaf == LEAF_REQUIRED)
+            return note_set(why, "a leaf is demanded and there is no control socket");
+        return 0;
+    }
+    int64_t until = now_ns() + LEAF_WAIT_MS * MS;
+    for (;;) {
+        int rc = leaf_receive(&w->leaf, w->control, why);
+        if (rc > 0)
+            return 0;
+        if (rc < 0)
+            return -1;
+        if (w->options.leaf == LEAF_OPTIONAL)
+            return 0;
+        int left = (int)((until - now_ns()) / MS);
+        struct pollfd p = {.fd = w->control, .events = POLLIN};
+        if (left <= 0 || poll(&p, 1, left) == 0)
+            return note_set(why, "a leaf is demanded and none came");
+    }
+}
+
+/* What must hold before an init is let go. -1: this run fails, and the note says why. */
+static int admit(struct warden *w, struct note *why)
+{
+    struct request *q = w->request;
+    const uint8_t *p = q->mounts;
+    struct request_mount m;
+    for (uint32_t i = 0; i < q->head.n_mounts; i++) {
+        p = request_mount_next(p, &m);
+        if (!store_touch(&w->store, m.artefact))
+            return note_set(why, "artefact %s is not here (any more)", m.artefact);
+    }
+    if (q->head.n_collect > 0 && store_reserve(&w->store, q->head.collect_bytes, q, why) < 0)
+        return -1;
+    if (ensure_leaf(w, why) < 0)
+        return -1;
+    if (w->leaf.held && leaf_prepare(&w->leaf, q->head.memory_bytes, q->head.processes ? q->head.processes : 64, why) < 0) {
+        leaf_finish(&w->leaf, w->control, true);
+        return -1;
+    }
+    return 0;
+}
+
+static bool refuse(struct warden *w, uint64_t serial, const struct note *why)
+{
+    struct assay_warden_done d = {.serial = serial, .end = END_FAILED, .memory_peak_bytes = -1, .oom_kills = -1};
+    memcpy(d.message, why->text, sizeof d.message);
+    return writer_frame(&w->writer, ASSAY_WARDEN_DONE, &d, sizeof d);
+}
+
+/* An init that has the descriptors of the leaf that we hold: the one made ahead, or a new one. */
+static int fresh_box(struct warden *w, struct box *b, struct note *why)
+{
+    if (b->pidfd >= 0) {
+        if (b->leaf_generation == w->leaf.generation)
+            return 0;
+        box_kill(b);
+        (void)box_reap(b, true, NULL);
+        w->turn--; /* its slot is free again */
+    }
+    /* the two slots alternate: the box before the last one has gone (warden_serve) */
+    return box_prepare(b, &w->world, &w->slots[w->turn++ % 2], why);
+}
+
+/* false: the stream is dead. */
+static bool run_box(struct warden *w, struct box *b, struct note *why)
+{
+    struct run r = {.w = w, .b = b, .head = &w->request->head};
+    if (admit(w, &r.note) < 0 || fresh_box(w, b, &r.note) < 0) {
+        (void)refuse(w, r.head->serial, &r.note);
+        return true;
+    }
+    if (r.head->stdin_bytes > 0 && fcntl(b->in, F_SETFL, O_NONBLOCK) < 0) {
+        (void)note_errno(why, "stdin");
+        return false;
+    }
+    feed(&r); /* a short input fits the pipe before the program exists */
+    r.go_ns = now_ns();
+    box_go(b);
+    bool alive = pump(&r, why);
+    if (!alive)
+        box_kill(b);
+    if (!r.empty || r.killed)
+        r.reaped = box_reap(b, true, &r.ru);
+    bool dirty = false;
+    for (int i = 0; w->leaf.held && !leaf_empty(&w->leaf); i++) {
+        if (i == 100) {
+            dirty = true;
+            r.killed = END_FAILED;
+            (void)note_set(&r.note, "something survived in the leaf");
+            break;
+        }
+        struct timespec pause = {0, MS};
+        (void)nanosleep(&pause, NULL);
+    }
+    report(&r);
+    leaf_finish(&w->leaf, w->control, dirty);
+    store_clean(&w->store);
+    return alive;
+}
+
+/* ---- between runs ---- */
+
+/* Waits for a whole RUN. 1: it is parsed; 0: the stream ended; -1: it broke. */
+static int await_run(struct warden *w, struct note *why)
+{
+    for (;;) {
+        struct frame f;
+        int rc = next_frame(w, NULL, &f, why);
+        if (rc < 0)
+            return -1;
+        if (rc == 1) {
+            w->request_bytes = f.n;
+            return request_parse(f.p, f.n, w->pointers, w->request, why) < 0 ? -1 : 1;
+        }
+        int flushed = writer_flush(&w->writer, w->stream);
+        if (flushed < 0)
+            return 0;
+        struct pollfd p[2] = {{.fd = w->stream, .events = (short)(POLLIN | (flushed ? POLLOUT : 0))},
+                              {.fd = w->control, .events = 0}};
+        if (poll(p, 2, -1) < 0 && errno != EINTR)
+            return note_errno(why, "poll");
+        if (p[1].revents & (POLLHUP | POLLERR))
+            return 0; /* the boxkeeper has gone, and nobody else may be answerable for boxes */
+        if (p[0].revents & (POLLIN | POLLHUP | POLLERR)) {
+            why->text[0] = 0;
+            rc = receive(w, why);
+            if (rc < 0)
+                return why->text[0] ? -1 : 0;
+        }
+    }
+}
+
+static void say_hello(struct warden *w)
+{
+    static const char *const mode[] = {[MODE_NATIVE] = "native", [MODE_USERNS] = "native-userns", [MODE_DOCKER] = "docker"};
+    struct assay_warden_hello h = {.protocol = ASSAY_WARDEN_PROTOCOL, .version = WARDEN_VERSION, .features = FEATURE_SECCOMP};
+    uint32_t bits = leaf_precision(&w->leaf);
+    h.features |= (bits & PRECISE_CPU ? FEATURE_LEAF_CPU : 0u) | (bits & PRECISE_MEMORY ? FEATURE_LEAF_MEMORY : 0u) |
+                  (bits & PRECISE_PIDS ? FEATURE_LEAF_PIDS : 0u) | (w->facts.userns ? FEATURE_USERNS : 0u) |
+                  (w->facts.netns ? FEATURE_NETNS : 0u) | (w->facts.userns ? 0u : FEATURE_ROOT);
+    (void)snprintf(h.mode, sizeof h.mode, "%s", mode[w->options.mode]);
+    (void)writer_frame(&w->writer, ASSAY_WARDEN_HELLO, &h, sizeof h);
+}
+
+int warden_serve(struct warden *w, struct note *why)
+{
+    static const struct box none = {.pidfd = -1, .in = -1, .out = -1, .err = -1};
+    struct box now = none, before = none;
+    int rc = ensure_leaf(w, why) < 0 ? -1 : 1;
+    if (rc == 1)
+        say_hello(w);
+    while (rc == 1) {
+        if (w->options.leaf != LEAF_NONE && w->control >= 0 && leaf_receive(&w->leaf, w->control, why) < 0)
+            rc = -1;
+        else
+            rc = fresh_box(w, &now, why) < 0 ? -1 : await_run(w, why);
+        (void)box_reap(&before, true, NULL);
+        if (rc != 1)
+            break;
+        if (!run_box(w, &now, why) || writer_flush(&w->writer, w->stream) < 0)
+            rc = why->text[0] ? -1 : 0;
+        /* A large request's pages are given back; a small one's stay for the next. */
+        if (w->request_bytes > KEPT_BYTES)
+            (void)madvise(w->reader.big + KEPT_BYTES, w->request_bytes - KEPT_BYTES, MADV_REMOVE);
+        if (now.slot && atomic_load(&now.slot->go)) {
+            before = now;
+            now = none;
+        }
+    }
+    box_kill(&now);
+    (void)box_reap(&now, true, NULL);
+    box_kill(&before);
+    (void)box_reap(&before, true, NULL);
+    leaf_finish(&w->leaf, w->control, w->leaf.held && !(w->leaf.flags & ASSAY_LEAF_REUSABLE));
+    return rc < 0 ? -1 : 0;
+}
