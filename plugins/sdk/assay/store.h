@@ -160,8 +160,8 @@ struct assay_store_ops {
     int (*exec)(void *self, struct assay_tx *tx, struct assay_err *err);
     int (*query)(void *self, const struct assay_stmt *stmt, const struct assay_val *args, size_t n,
                  struct assay_arena *arena, struct assay_rows *out, struct assay_err *err);
-    /* Events with seq > after, oldest first, at most max (1..10000). topics: NULL-terminated list of exact
-     * names or "prefix.*", NULL for all. ASSAY_E_GONE when events after `after` have been pruned. */
+    /* Events with seq > after, oldest first, at most max. topics: NULL-terminated list of exact names
+     * or "prefix.*", NULL for all. ASSAY_E_GONE when events after `after` have been pruned. */
     int (*events)(void *self, int64_t after, const char *const *topics, size_t max, struct assay_arena *arena,
                   struct assay_event_row **out, size_t *n, struct assay_err *err);
     int (*events_head)(void *self, int64_t *seq, struct assay_err *err);
