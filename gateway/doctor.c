@@ -330,7 +330,7 @@ struct drivers {
     struct assay_json_array drivers;
 };
 #define F(type_, struct_, member, ...) \
-    {.name = #member, .type = (type_), .offset = offsetof(struct struct_, member), .has_offset = -1, __VA_ARGS__}
+    {.name = #member, .type = (type_), .flags = ASSAY_JSON_NULLABLE, .offset = offsetof(struct struct_, member), .has_offset = -1, __VA_ARGS__}
 static const struct assay_json_field check_fields[] = {
     F(ASSAY_JSON_STRING, driver_check, name),   F(ASSAY_JSON_STRING, driver_check, detail),
     F(ASSAY_JSON_STRING, driver_check, cost),   F(ASSAY_JSON_STRING, driver_check, remedy),

@@ -93,7 +93,10 @@ static int dump_config(char *const *flags, bool json)
     struct assay_setup s;
     struct assay_err err = {0, ""};
     ASSAY_CLEANUP_BUF struct assay_buf b = ASSAY_BUF_INIT;
-    int status = prepare(&s, flags);
+    int rc = assay_setup_core(&s, &err);
+    if (rc == 0)
+        rc = assay_setup_resolve(&s, flags, environ, &err);
+    int status = rc == 0 ? 0 : report(&s, &err);
     if (status == 0)
         status = assay_config_dump(s.config, json, &b, &err) == 0 ? put(&b) : report(&s, &err);
     assay_setup_free(&s);
