@@ -68,6 +68,7 @@ struct svc {
     struct assay_blob_ops blob_ops;
     struct assay_arena *arena;
     char dir[256];
+    char instance[ASSAY_ID_SIZE];
     struct option option[MAX_OPTIONS];
     size_t n_options;
     struct loaded plugin[MAX_PLUGINS]; /* [0]: the store */
@@ -462,7 +463,8 @@ static struct svc *new_on(const char *dir)
         .metric_observe = host_metric, .store = &h->store, .blobs = &h->blobs, .offload = host_offload,
         .after = host_after, .defer = host_defer, .resume = host_resume, .need = host_need,
         .sign_token = host_sign_token, .warden_open = host_warden_open, .sandbox_info = host_sandbox_info,
-        .version = "0.1.0", .instance_id = "00000000-0000-7000-8000-0000000000ff"};
+        .version = "0.1.0", .instance_id = h->instance};
+    assay_id_new(h->instance); /* each start is another life */
     svc_option(h, "data_dir", h->dir);
     svc_option(h, "app_env", "development");
     h->plugin[0] = (struct loaded){.pl = load("plugins", "store_sqlite"), .name = strdup("store_sqlite")};
@@ -960,7 +962,7 @@ void svc_pump(struct svc *h)
                     ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
                     struct assay_event_row *ev = NULL;
                     size_t n = 0;
-                    if (h->store.ops->events(h->store.self, h->local_seen, s->topics, 100000, arena, &ev, &n, &err) < 0)
+                    if (h->store.ops->events(h->store.self, h->local_seen, s->topics, 10000, arena, &ev, &n, &err) < 0)
                         die("reading events: %s", err.msg);
                     for (size_t k = 0; k < n; k++) {
                         if (s->deliver(h->plugin[p].self, &ev[k], NULL, &err) < 0)
@@ -989,7 +991,7 @@ static struct assay_event_row *all_events(struct svc *h, size_t *n)
 {
     struct assay_err err = {0, ""};
     struct assay_event_row *ev = NULL;
-    if (h->store.ops->events(h->store.self, 0, NULL, 100000, h->arena, &ev, n, &err) < 0)
+    if (h->store.ops->events(h->store.self, 0, NULL, 10000, h->arena, &ev, n, &err) < 0)
         die("events: %s", err.msg);
     return ev;
 }

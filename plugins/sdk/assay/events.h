@@ -7,7 +7,8 @@
  *   agent_token.changed subject: agent id      payload: {}
  *   benchmark.changed   subject: benchmark id  payload: assay_ev_benchmark (also on delete)
  *   problem.changed     subject: problem id    payload: assay_ev_problem (also on delete)
- *   submission.created / .running / .test / .cancelled   subject: submission id
+ *   submission.created / .queued (again: retried, interrupted, rejudged) / .running / .test /
+ *     .cancelled / .deleted   subject: submission id
  *   submission.done     subject: submission id payload: assay_ev_done
  *   score.calculated    subject: submission id payload: assay_ev_score
  *   leaderboard.updated subject: benchmark id  payload: {agent_id, score, submission_id}

@@ -24,12 +24,21 @@ extern "C" {
 #define ASSAY_JOBS_INTERFACE "assay.jobs"
 #define ASSAY_JOBS_VERSION 1u
 
+enum assay_job_kind {
+    ASSAY_JOB_BENCHMARK, /* judged by the manifest of its problem */
+    ASSAY_JOB_TASK,      /* the short form: run once, payload on stdin, nothing compared; no benchmark */
+};
+
 struct assay_job {
     struct assay_str submission_id, benchmark_id, problem_id, agent_id, owner_id;
-    struct assay_str language;
-    struct assay_str source_ref;  /* blob of the source, or "" */
-    struct assay_str payload_ref; /* blob of the payload, or "" */
-    struct assay_str manifest_ref; /* blob of the problem's manifest (manifest.h) */
+    int kind; /* enum assay_job_kind */
+    struct assay_str language; /* canonical name; "" when only a payload was sent */
+    /* A small source or payload comes with the job; a large one is named as a blob.  files says that
+     * the source is a JSON object of path to text instead of one text. */
+    struct assay_str source, source_ref;
+    struct assay_str payload, payload_ref;
+    bool files;
+    struct assay_str manifest_ref; /* blob of the problem's manifest (manifest.h); "" for a task */
     struct assay_str traceparent, request_id;
     int64_t fence;
     int64_t attempt; /* 1 for the first */
@@ -37,11 +46,20 @@ struct assay_job {
 };
 
 struct assay_job_end {
-    struct assay_str submission_id;
-    int64_t fence;
+    bool cancelled;            /* ended because a cancel was asked for: no verdict */
     struct assay_str verdict;  /* "OK", "WA", ... "IE" */
     double score;              /* 0..100; meaningless for IE */
-    struct assay_str summary;  /* JSON object that becomes part of submission.done (events.h) */
+    struct assay_str summary;  /* JSON object that becomes part of submission.done (events.h); at most 48 KiB */
+    struct assay_str output;   /* tasks: what GET /result answers; at most 64 KiB are kept */
+};
+
+/* How a name in a request becomes a language: the runner of this process knows. */
+struct assay_languages_ops {
+    uint32_t size;
+    /* The canonical name for a name or alias in any case (a view that lives as long as the runner).
+     * ASSAY_E_NOT_FOUND: no definition has that name; ASSAY_E_UNSUPPORTED: known, but this machine does
+     * not offer it, and err says why.  Never blocks; any thread. */
+    int (*resolve)(void *self, struct assay_str name, struct assay_str *canonical, struct assay_err *err);
 };
 
 struct assay_jobs_ops {
@@ -52,16 +70,20 @@ struct assay_jobs_ops {
     int (*renew)(void *self, struct assay_str submission_id, int64_t fence, int64_t lease_ms, struct assay_err *err);
     /* Adds to tx (which already holds the runner's own rows) the guarded terminal update and the event
      * submission.done.  The caller executes tx; ASSAY_E_GUARD then means: fenced off, drop it. */
-    int (*finish)(void *self, const struct assay_job_end *end, struct assay_tx *tx, struct assay_err *err);
+    int (*finish)(void *self, const struct assay_job *job, const struct assay_job_end *end, struct assay_tx *tx,
+                  struct assay_err *err);
     /* Adds to tx the return of an unfinished job to the queue: counted as an attempt that failed for
      * `reason` when charge is true (at the attempt limit it ends as IE), uncounted otherwise. */
     int (*give_back)(void *self, const struct assay_job *job, bool charge, struct assay_str reason, struct assay_tx *tx,
                      struct assay_err *err);
-    /* Adds to tx an event about progress: "submission.running", "submission.test". */
+    /* Adds to tx an event about progress, guarded by the fence: "submission.running", "submission.test". */
     int (*progress)(void *self, const struct assay_job *job, const char *topic, struct assay_str payload,
                     struct assay_tx *tx, struct assay_err *err);
     /* True when a cancel has been asked for since the lease. Never blocks. */
     bool (*cancelled)(void *self, struct assay_str submission_id);
+    /* The runner of this process says who knows the languages; ops NULL takes it back. Until then a
+     * submission's language is taken as it is written. */
+    void (*set_languages)(void *self, const struct assay_languages_ops *ops, void *ops_self);
 };
 
 #ifdef __cplusplus

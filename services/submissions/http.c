@@ -1,0 +1,817 @@
+/*
+ * The routes of submissions.
+ *
+ * Taking a submission is the hot path: it is decoded on the event loop, handed to the store's writer
+ * as one guarded transaction, and answered from the writer's completion, so no thread waits for the
+ * disk.  A worker comes in only where something may block: a source that becomes a blob, a large body,
+ * a lost race for an idempotency key, and the search for the reason of a refused insert.
+ *
+ * A pending request is held by one reference of the request's own way and, with ?wait, by one of the
+ * waiter in live.c.  Whoever drops the last one answers; so an end that comes back before the insert's
+ * completion has run can neither be lost nor answer twice.
+ */
+#include "local.h"
+
+#include <stdio.h>
+
+#define ON_LOOP_MAX ((size_t)128 << 10) /* larger bodies are decoded by a worker */
+#define CATCH_UP_MS 1000
+#define SETTLE_TRIES 3
+
+struct pending {
+    struct submissions *s;
+    struct assay_request *rq;
+    struct assay_arena *arena;
+    assay_ticket ticket;
+    struct assay_response rs;
+    struct draft draft;
+    struct assay_idem idem;
+    struct assay_tx *tx;
+    struct latch *latch; /* batch: who waits for the first try */
+    int64_t wait_ms;
+    uint64_t waiter;
+    atomic_int refs;
+    bool task, waiting, replayed;
+    atomic_bool woken;
+    int status;
+    struct assay_err err;
+};
+
+struct latch {
+    pthread_mutex_t lock; /* guards left */
+    pthread_cond_t zero;
+    size_t left;
+};
+
+/* ---- from a body to a draft ---------------------------------------------------------------------- */
+
+static int resolve_language(struct pending *p, const char *pointer, struct assay_str name, struct assay_err *err)
+{
+    struct assay_err why;
+    int rc = languages_resolve(p->s, name, &p->draft.language, &why);
+    if (rc == ASSAY_OK)
+        return ASSAY_OK;
+    if (rc == ASSAY_E_NOT_FOUND || rc == ASSAY_E_UNSUPPORTED)
+        return assay_fault(p->rq, &p->rs, err, pointer, "%s", why.msg);
+    if (err != NULL)
+        *err = why;
+    return rc;
+}
+
+static void draft_common(struct pending *p)
+{
+    const struct assay_principal *who = p->rq->who;
+    struct draft *d = &p->draft;
+    assay_id_new(d->id);
+    d->owner_id = who->user_id;
+    d->staff = assay_is_staff(who) && who->agent_id.n == 0;
+    d->request_id = p->rq->request_id;
+    d->traceparent = p->rq->traceparent;
+    d->now_ms = p->s->host->now_ms(p->s->host->ctx);
+}
+
+static int draft_from(struct pending *p, const struct submit_body *b, const char *prefix, struct assay_err *err)
+{
+    struct draft *d = &p->draft;
+    draft_common(p);
+    d->kind = ASSAY_JOB_BENCHMARK;
+    d->benchmark_id = b->benchmark_id;
+    d->problem_id = b->problem_id;
+    d->agent_id = b->agent_id.n != 0 ? b->agent_id : p->rq->who->agent_id;
+    d->has_payload = b->has_payload;
+    d->payload = b->payload;
+    if (b->has_source) {
+        d->source_kind = SOURCE_TEXT;
+        d->source = b->source;
+    } else if (b->has_files) {
+        d->source_kind = SOURCE_FILES;
+        int rc = files_encode(&b->files, p->arena, &d->source, err);
+        if (rc < 0)
+            return rc;
+    }
+    if (d->source_kind == SOURCE_NONE)
+        return ASSAY_OK;
+    char at[64];
+    snprintf(at, sizeof at, "%s/language", prefix);
+    return resolve_language(p, at, b->language, err);
+}
+
+static int draft_of_submission(struct pending *p, struct assay_err *err)
+{
+    struct submit_body b;
+    memset(&b, 0, sizeof b);
+    int rc = assay_body_json(p->rq, &p->rs, submit_fields, &b, err);
+    if (rc < 0)
+        return rc;
+    struct assay_json_faults *faults = assay_faults(p->rq, &p->rs);
+    draft_check(&b, p->rq->who, "", faults, p->arena);
+    if (faults->n != 0)
+        return assay_err_set(err, ASSAY_E_INVALID, "the submission breaks a rule");
+    return draft_from(p, &b, "", err);
+}
+
+static int draft_of_task(struct pending *p, struct assay_err *err)
+{
+    struct task_body b;
+    memset(&b, 0, sizeof b);
+    int rc = assay_body_json(p->rq, &p->rs, task_fields, &b, err);
+    if (rc < 0)
+        return rc;
+    struct assay_str name[] = {b.translator, b.lang, b.language};
+    const char *const pointer[] = {"/translator", "/lang", "/language"};
+    int given = -1;
+    for (int i = 0; i < 3; i++) {
+        if (name[i].n == 0)
+            continue;
+        if (given >= 0)
+            return assay_fault(p->rq, &p->rs, err, pointer[i], "only one of translator, lang and language may be given");
+        given = i;
+    }
+    if (given < 0)
+        return assay_fault(p->rq, &p->rs, err, "/translator", "is required");
+    struct draft *d = &p->draft;
+    draft_common(p);
+    d->kind = ASSAY_JOB_TASK;
+    d->source_kind = SOURCE_TEXT;
+    d->source = b.code;
+    d->has_payload = true;
+    d->payload = b.input;
+    return resolve_language(p, pointer[given], name[given], err);
+}
+
+/* The answer and the idempotency key; after it the draft is ready to be written. */
+static int draft_done(struct pending *p, struct assay_str scope, struct assay_err *err)
+{
+    int rc = accepted_encode(&p->draft, &p->rs, err);
+    if (rc < 0)
+        return rc;
+    struct assay_str location =
+        assay_arena_fmt(p->arena, p->task ? "/status/%s" : "/submissions/%s", p->draft.id);
+    if (location.p == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    assay_reply_header(&p->rs, ASSAY_STR("Location"), location);
+    return assay_idem_prepare(&p->idem, &submissions_idem, p->rq, scope, ASSAY_STR_NULL, err);
+}
+
+static bool needs_blob(const struct draft *d)
+{
+    return d->source.n >= INLINE_MAX || d->payload.n >= INLINE_MAX;
+}
+
+static int put_blobs(struct pending *p, struct assay_err *err)
+{
+    struct draft *d = &p->draft;
+    struct {
+        struct assay_str bytes, *ref;
+    } part[] = {{d->source, &d->source_ref}, {d->payload, &d->payload_ref}};
+    for (size_t i = 0; i < 2; i++) {
+        if (part[i].bytes.n < INLINE_MAX || part[i].ref->n != 0)
+            continue;
+        char ref[ASSAY_BLOB_REF];
+        int rc = assay_blob_put(p->s->host->blobs, part[i].bytes, ref, err);
+        if (rc < 0)
+            return rc;
+        *part[i].ref = assay_arena_str(p->arena, assay_str(ref));
+        if (part[i].ref->p == NULL)
+            return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    }
+    return ASSAY_OK;
+}
+
+/* ---- from a draft to a row ------------------------------------------------------------------------- */
+
+static int build(struct pending *p, struct assay_err *err)
+{
+    p->tx = assay_tx_new(p->arena, p->task ? "task.create" : "submission.create");
+    assay_idem_add(&p->idem, p->tx, &p->rs, false);
+    return repo_insert(p->tx, &p->draft, err);
+}
+
+/* After a failed guard: waits for news that the projections have not seen yet, then says what is wrong,
+ * or (when nothing is) that another try is worth it: ASSAY_OK. Blocks. */
+static int diagnose(struct pending *p, struct assay_err *err)
+{
+    struct facts f;
+    int rc = repo_catch_up(p->s, CATCH_UP_MS, err);
+    if (rc >= 0)
+        rc = repo_facts(p->s, &p->draft, p->arena, &f, err);
+    if (rc < 0)
+        return rc;
+    struct refusal r = draft_refusal(&p->draft, &f);
+    if (r.status == ASSAY_OK)
+        return ASSAY_OK;
+    assay_json_fault(assay_faults(p->rq, &p->rs), p->arena, r.pointer, "%s", r.detail);
+    return assay_err_set(err, r.status, "%s", r.detail);
+}
+
+/* What follows a first try that ended with `rc`. Blocks: worker threads only. */
+static int settle(struct pending *p, int rc, struct assay_err *err)
+{
+    for (int i = 0; rc == ASSAY_E_GUARD && i < SETTLE_TRIES; i++) {
+        if (assay_idem_lost(&p->idem, p->tx)) {
+            rc = assay_idem_lookup(&p->idem, p->s->host->store, p->rq, &p->rs, err);
+            if (rc == ASSAY_IDEM_ANSWERED) {
+                p->replayed = true;
+                return ASSAY_OK;
+            }
+            if (rc < 0)
+                return rc;
+        } else {
+            rc = diagnose(p, err);
+            if (rc < 0)
+                return rc;
+        }
+        rc = build(p, err);
+        if (rc >= 0)
+            rc = assay_store_exec(p->s->host->store, p->tx, err);
+    }
+    if (rc == ASSAY_E_GUARD)
+        return assay_err_set(err, ASSAY_E_BUSY, "the benchmark is changing; send it again");
+    return rc;
+}
+
+static int write_now(struct pending *p, struct assay_err *err)
+{
+    int rc = put_blobs(p, err);
+    if (rc >= 0)
+        rc = build(p, err);
+    if (rc >= 0)
+        rc = assay_store_exec(p->s->host->store, p->tx, err);
+    return settle(p, rc, err);
+}
+
+/* ---- answering a deferred request ------------------------------------------------------------------- */
+
+static void resume(struct pending *p)
+{
+    const struct assay_host *host = p->s->host;
+    /* p lives in the request's arena, which resume ends */
+    host->resume(host->ctx, p->ticket, p->status, &p->rs, p->status < 0 ? &p->err : NULL);
+}
+
+/* ?wait came to its end: answers the submission as it is now. Blocks. */
+static void answer_ended(void *arg)
+{
+    struct pending *p = arg;
+    struct viewer v = viewer_of(p->rq->who);
+    struct view view;
+    struct assay_err err;
+    int rc = repo_get(p->s, &v, assay_str(p->draft.id), p->arena, &view, &err);
+    if (rc >= 0) {
+        ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+        view_write(w, &view, true);
+        rc = assay_reply_json(&p->rs, 200, w, &err);
+    }
+    if (rc < 0) { /* it is accepted all the same, and its place is in the answer */
+        assay_log(p->s->host, ASSAY_LOG_WARN, "wait_unanswered", ASSAY_KZ("submission_id", p->draft.id),
+                  ASSAY_KZ("error", err.msg));
+        struct assay_err ignored;
+        if (accepted_encode(&p->draft, &p->rs, &ignored) < 0) {
+            p->status = rc;
+            p->err = err;
+        }
+    }
+    resume(p);
+}
+
+static void release(struct pending *p, bool may_block)
+{
+    if (atomic_fetch_sub(&p->refs, 1) != 1)
+        return;
+    const struct assay_host *host = p->s->host;
+    if (p->status < 0 || !atomic_load(&p->woken))
+        resume(p);
+    else if (may_block)
+        answer_ended(p);
+    else if (host->offload(host->ctx, answer_ended, p) < 0)
+        resume(p); /* 202 instead of 200: true, too */
+}
+
+static void on_wait(void *arg, bool woken)
+{
+    struct pending *p = arg;
+    if (woken)
+        atomic_store(&p->woken, true);
+    release(p, true);
+}
+
+struct wait_timer {
+    struct submissions *s;
+    uint64_t waiter;
+};
+
+static void on_wait_timer(void *arg)
+{
+    struct wait_timer *t = arg;
+    live_wait_over(t->s->live, t->waiter);
+    free(t);
+}
+
+/* The request's own way is at its end. */
+static void conclude(struct pending *p, int status, bool may_block)
+{
+    p->status = status;
+    if (p->waiting) {
+        struct submissions *s = p->s;
+        uint64_t waiter = p->waiter;
+        struct wait_timer *t = NULL;
+        if (status >= 0 && !p->replayed)
+            t = malloc(sizeof *t);
+        if (t != NULL) {
+            *t = (struct wait_timer){s, waiter};
+            if (s->host->after(s->host->ctx, p->wait_ms, on_wait_timer, t) < 0) {
+                free(t);
+                t = NULL;
+            }
+        }
+        if (t == NULL) /* nothing to wait for, or no clock to end it */
+            live_wait_over(s->live, waiter);
+    }
+    release(p, may_block);
+}
+
+static void settle_work(void *arg)
+{
+    struct pending *p = arg;
+    conclude(p, settle(p, ASSAY_E_GUARD, &p->err), true);
+}
+
+static void on_insert(struct assay_tx *tx, void *arg)
+{
+    struct pending *p = arg;
+    const struct assay_host *host = p->s->host;
+    if (tx->status == ASSAY_E_GUARD) {
+        if (host->offload(host->ctx, settle_work, p) >= 0)
+            return;
+        conclude(p, assay_err_set(&p->err, ASSAY_E_BUSY, "the server is busy; send it again"), false);
+        return;
+    }
+    if (tx->status < 0)
+        p->err = tx->err;
+    conclude(p, tx->status, false);
+}
+
+static int draft_all(struct pending *p, struct assay_err *err)
+{
+    int rc = p->task ? draft_of_task(p, err) : draft_of_submission(p, err);
+    return rc < 0 ? rc : draft_done(p, ASSAY_STR_NULL, err);
+}
+
+/* Enters the waiter before the insert, so that no end can slip through between the two. */
+static void start_waiting(struct pending *p)
+{
+    if (p->wait_ms == 0)
+        return;
+    atomic_fetch_add(&p->refs, 1);
+    if (live_wait(p->s->live, assay_str(p->draft.id), on_wait, p, &p->waiter) < 0)
+        atomic_fetch_sub(&p->refs, 1); /* too many wait already: 202 at once */
+    else
+        p->waiting = true;
+}
+
+static void write_work(void *arg)
+{
+    struct pending *p = arg;
+    int rc = p->draft.id[0] == '\0' ? draft_all(p, &p->err) : ASSAY_OK;
+    if (rc >= 0) {
+        start_waiting(p);
+        rc = write_now(p, &p->err);
+    }
+    conclude(p, rc, true);
+}
+
+static int create(void *self, struct assay_request *rq, struct assay_response *rs, bool task, int64_t wait_ms,
+                  struct assay_err *err)
+{
+    struct submissions *s = self;
+    const struct assay_host *host = s->host;
+    struct pending *p = assay_arena_alloc(rq->arena, sizeof *p);
+    if (p == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    p->s = s;
+    p->rq = rq;
+    p->arena = rq->arena;
+    p->task = task;
+    p->wait_ms = wait_ms;
+    atomic_init(&p->refs, 1);
+    atomic_init(&p->woken, false);
+    bool small = rq->body.n <= ON_LOOP_MAX;
+    if (small) {
+        int rc = draft_all(p, err);
+        if (rc < 0) {
+            rs->faults = p->rs.faults;
+            rs->status = p->rs.status;
+            assay_buf_free(&p->rs.body);
+            return rc;
+        }
+    }
+    p->ticket = host->defer(host->ctx, rq);
+    if (!small || needs_blob(&p->draft)) {
+        if (host->offload(host->ctx, write_work, p) < 0)
+            conclude(p, assay_err_set(&p->err, ASSAY_E_BUSY, "the server is busy; send it again"), false);
+        return ASSAY_DEFERRED;
+    }
+    start_waiting(p);
+    int rc = build(p, &p->err);
+    if (rc >= 0)
+        rc = assay_store_exec_async(host->store, p->tx, on_insert, p, &p->err);
+    if (rc < 0)
+        conclude(p, rc, false);
+    return ASSAY_DEFERRED;
+}
+
+int http_submissions_create(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    static const char *const known[] = {"wait", NULL};
+    int rc = assay_query_only(rq, rs, known, err);
+    if (rc < 0)
+        return rc;
+    struct assay_str text;
+    rc = assay_query(rq, "wait", &text, err);
+    if (rc < 0)
+        return rc;
+    int64_t wait_s = 0;
+    struct assay_err why;
+    if (text.p != NULL && assay_parse_i64(text, 0, WAIT_MAX_S, &wait_s, &why) < 0)
+        return assay_fault(rq, rs, err, "", "the query parameter \"wait\" (seconds): %s", why.msg);
+    return create(self, rq, rs, false, wait_s * 1000, err);
+}
+
+static const char *const no_query[] = {NULL};
+
+int http_task_create(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    int rc = assay_query_only(rq, rs, no_query, err);
+    return rc < 0 ? rc : create(self, rq, rs, true, 0, err);
+}
+
+/* ---- batch ------------------------------------------------------------------------------------------ */
+
+static void latch_down(struct latch *l)
+{
+    pthread_mutex_lock(&l->lock);
+    if (--l->left == 0)
+        pthread_cond_signal(&l->zero);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void on_batch_insert(struct assay_tx *tx, void *arg)
+{
+    struct pending *p = arg;
+    p->status = tx->status;
+    if (tx->status < 0)
+        p->err = tx->err;
+    latch_down(p->latch);
+}
+
+static void write_item(struct assay_jw *w, struct pending *p)
+{
+    assay_jw_object(w);
+    if (p->status >= 0) {
+        assay_jw_kint(w, "status", p->rs.status);
+        assay_jw_kraw(w, "submission", assay_buf_view(&p->rs.body));
+    } else {
+        assay_jw_kint(w, "status", assay_err_http(p->status));
+        assay_jw_key(w, "error");
+        assay_jw_object(w);
+        assay_jw_kz(w, "title", assay_err_word(p->status));
+        /* what is ours is in the log, not in an answer */
+        assay_jw_kz(w, "detail", p->status > ASSAY_E_NOMEM ? p->err.msg : "the server could not take it");
+        assay_jw_key(w, "errors");
+        assay_jw_array(w);
+        for (size_t i = 0; p->rs.faults != NULL && i < p->rs.faults->n; i++) {
+            assay_jw_object(w);
+            assay_jw_kstr(w, "pointer", p->rs.faults->item[i].pointer);
+            assay_jw_kstr(w, "detail", p->rs.faults->item[i].detail);
+            assay_jw_end(w);
+        }
+        assay_jw_end(w);
+        assay_jw_end(w);
+    }
+    assay_jw_end(w);
+}
+
+/* Each item is a transaction of its own, all of them handed to the writer at once, so that they share
+ * its commits.  Syntax is judged for the whole body (400), everything else for each item. */
+int http_submissions_batch(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct submissions *s = self;
+    struct batch_body body;
+    memset(&body, 0, sizeof body);
+    int rc = assay_query_only(rq, rs, no_query, err);
+    if (rc >= 0)
+        rc = assay_body_json(rq, rs, batch_fields, &body, err);
+    if (rc < 0)
+        return rc;
+    size_t n = body.items.n;
+    const struct submit_body *item = body.items.items;
+    struct assay_json_faults *faults = assay_faults(rq, rs);
+    for (size_t i = 0; i < n; i++) {
+        char prefix[32];
+        snprintf(prefix, sizeof prefix, "/items/%zu", i);
+        draft_check(&item[i], rq->who, prefix, faults, rq->arena);
+    }
+    if (faults->n != 0)
+        return assay_err_set(err, ASSAY_E_INVALID, "an item breaks a rule");
+
+    struct latch latch = {.lock = PTHREAD_MUTEX_INITIALIZER, .zero = PTHREAD_COND_INITIALIZER, .left = 1};
+    struct pending *list = assay_arena_array(rq->arena, n, sizeof *list);
+    if (list == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    for (size_t i = 0; i < n; i++) {
+        struct pending *p = &list[i];
+        char scope[32];
+        snprintf(scope, sizeof scope, "item %zu", i);
+        *p = (struct pending){.s = s, .rq = rq, .latch = &latch};
+        /* the writer fills rows into a transaction's arena while this thread builds the next one */
+        p->arena = assay_arena_new(0);
+        rc = p->arena != NULL ? draft_from(p, &item[i], "", &p->err) : assay_err_set(&p->err, ASSAY_E_NOMEM, "no memory");
+        if (rc >= 0)
+            rc = draft_done(p, assay_str(scope), &p->err);
+        if (rc >= 0)
+            rc = put_blobs(p, &p->err);
+        if (rc >= 0)
+            rc = build(p, &p->err);
+        p->status = rc;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (list[i].status < 0)
+            continue;
+        pthread_mutex_lock(&latch.lock);
+        latch.left++;
+        pthread_mutex_unlock(&latch.lock);
+        rc = assay_store_exec_async(s->host->store, list[i].tx, on_batch_insert, &list[i], &list[i].err);
+        if (rc < 0) {
+            list[i].status = rc;
+            latch_down(&latch);
+        }
+    }
+    latch_down(&latch);
+    pthread_mutex_lock(&latch.lock);
+    while (latch.left != 0)
+        pthread_cond_wait(&latch.zero, &latch.lock);
+    pthread_mutex_unlock(&latch.lock);
+
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    assay_jw_object(w);
+    assay_jw_key(w, "items");
+    assay_jw_array(w);
+    int other_body = ASSAY_OK; /* the same key with another body: the whole request is wrong */
+    for (size_t i = 0; i < n; i++) {
+        struct pending *p = &list[i];
+        if (p->status == ASSAY_E_GUARD)
+            p->status = settle(p, p->status, &p->err);
+        if (p->status == ASSAY_E_UNPROCESSABLE && other_body == ASSAY_OK) {
+            other_body = p->status;
+            if (err != NULL)
+                *err = p->err;
+        }
+        write_item(w, p);
+        assay_buf_free(&p->rs.body);
+        assay_arena_free(p->arena);
+    }
+    assay_jw_end(w);
+    assay_jw_end(w);
+    return other_body < 0 ? other_body : assay_reply_json(rs, 200, w, err);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------ */
+
+int http_submissions_list(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct submissions *s = self;
+    static const char *const known[] = {"benchmark_id", "problem_id", "agent_id", "status", "verdict",
+                                        "since",        "limit",      "cursor",   NULL};
+    struct list_filter f = {.limit = 0};
+    struct assay_str cursor, since;
+    int rc = assay_query_only(rq, rs, known, err);
+    if (rc >= 0)
+        rc = assay_query_page(rq, rs, 50, 500, &f.limit, &cursor, err);
+    if (rc >= 0)
+        rc = assay_cursor_decode(rq, rs, cursor, &f.before, err);
+    const struct {
+        const char *name;
+        struct assay_str *to;
+    } text[] = {{"benchmark_id", &f.benchmark_id}, {"problem_id", &f.problem_id}, {"agent_id", &f.agent_id},
+                {"status", &f.status},             {"verdict", &f.verdict},       {"since", &since}};
+    for (size_t i = 0; rc >= 0 && i < sizeof text / sizeof text[0]; i++)
+        rc = assay_query(rq, text[i].name, text[i].to, err);
+    if (rc < 0)
+        return rc;
+    static const char *const states[] = {"queued", "running", "done", "error", "cancelled"};
+    bool state_known = f.status.n == 0;
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
+        state_known = state_known || assay_str_is(f.status, states[i]);
+    if (!state_known)
+        return assay_fault(rq, rs, err, "", "the query parameter \"status\" is one of queued, running, done, error, cancelled");
+    if (f.verdict.n != 0 && !verdict_known(f.verdict))
+        return assay_fault(rq, rs, err, "", "the query parameter \"verdict\" is one of OK, WA, TL, ML, OL, RE, BF, IE");
+    struct assay_err why;
+    if (since.p != NULL && assay_time_parse(since, &f.since_ms, &why) < 0)
+        return assay_fault(rq, rs, err, "", "the query parameter \"since\": %s", why.msg);
+
+    struct viewer v = viewer_of(rq->who);
+    struct view *list;
+    size_t n;
+    int64_t limit = f.limit++; /* one more tells whether there is a next page */
+    rc = repo_list(s, &v, &f, rq->arena, &list, &n, err);
+    if (rc < 0)
+        return rc;
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    assay_jw_object(w);
+    assay_jw_key(w, "items");
+    assay_jw_array(w);
+    size_t shown = n > (size_t)limit ? (size_t)limit : n;
+    for (size_t i = 0; i < shown; i++)
+        view_write(w, &list[i], false);
+    assay_jw_end(w);
+    if (n > shown)
+        assay_jw_kstr(w, "next_cursor", assay_cursor_encode(rq->arena, list[shown - 1].id));
+    else
+        assay_jw_kz(w, "next_cursor", NULL);
+    assay_jw_end(w);
+    return assay_reply_json(rs, 200, w, err);
+}
+
+static int find(struct submissions *s, struct assay_request *rq, struct assay_str id, struct view *out,
+                struct assay_err *err)
+{
+    struct viewer v = viewer_of(rq->who);
+    return repo_get(s, &v, id, rq->arena, out, err);
+}
+
+static int reply_view(struct submissions *s, struct assay_request *rq, struct assay_response *rs, struct assay_str id,
+                      int status, struct assay_err *err)
+{
+    struct view view;
+    int rc = find(s, rq, id, &view, err);
+    if (rc < 0)
+        return rc;
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    view_write(w, &view, true);
+    return assay_reply_json(rs, status, w, err);
+}
+
+int http_submissions_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    int rc = assay_query_only(rq, rs, no_query, err);
+    return rc < 0 ? rc : reply_view(self, rq, rs, rq->param[0], 200, err);
+}
+
+/* ---- changing ------------------------------------------------------------------------------------------ */
+
+/* Queued: over at once. Running: asked for, and the runner ends it. *ended says which. */
+static int cancel(struct submissions *s, const struct view *v, bool and_delete, bool *ended, struct assay_err *err)
+{
+    /* it may be leased, or come back, between two of these statements */
+    for (int i = 0; i < 4; i++) {
+        int rc = repo_cancel_queued(s, v, err);
+        *ended = rc >= 0;
+        if (rc != ASSAY_E_GUARD)
+            return rc;
+        rc = repo_cancel_running(s, v, and_delete, err);
+        if (rc >= 0)
+            live_cancel(s->live, v->id);
+        if (rc != ASSAY_E_GUARD)
+            return rc;
+        ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+        struct held h;
+        rc = arena != NULL ? repo_held(s, v->id, arena, &h, err) : assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+        if (rc < 0)
+            return rc;
+        if (state_ended(h.state))
+            return assay_err_set(err, ASSAY_E_CONFLICT, "the submission has ended: it is %.*s", ASSAY_FMT(h.state));
+    }
+    return assay_err_set(err, ASSAY_E_BUSY, "the submission is changing; send it again");
+}
+
+int http_submissions_cancel(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct submissions *s = self;
+    struct view view;
+    bool ended = false;
+    int rc = assay_query_only(rq, rs, no_query, err);
+    if (rc >= 0)
+        rc = find(s, rq, rq->param[0], &view, err);
+    if (rc >= 0)
+        rc = cancel(s, &view, false, &ended, err);
+    return rc < 0 ? rc : reply_view(s, rq, rs, rq->param[0], ended ? 200 : 202, err);
+}
+
+int http_submissions_rejudge(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct submissions *s = self;
+    struct view view;
+    int rc = assay_query_only(rq, rs, no_query, err);
+    if (rc >= 0)
+        rc = find(s, rq, rq->param[0], &view, err);
+    if (rc >= 0)
+        rc = repo_rejudge(s, &view, err);
+    if (rc == ASSAY_E_GUARD)
+        return assay_err_set(err, ASSAY_E_CONFLICT, "only what has ended is judged again; the submission is %.*s",
+                             ASSAY_FMT(view.state));
+    return rc < 0 ? rc : reply_view(s, rq, rs, rq->param[0], 202, err);
+}
+
+int http_submissions_delete(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct submissions *s = self;
+    struct view view;
+    int rc = assay_query_only(rq, rs, no_query, err);
+    if (rc >= 0)
+        rc = find(s, rq, rq->param[0], &view, err);
+    if (rc >= 0)
+        rc = repo_delete_ended(s, &view, err);
+    if (rc == ASSAY_E_GUARD)
+        return assay_err_set(err, ASSAY_E_CONFLICT, "the submission has not ended; cancel it first");
+    if (rc >= 0)
+        rs->status = 204;
+    return rc;
+}
+
+/* ---- the short form -------------------------------------------------------------------------------------- */
+
+static int find_task(struct submissions *s, struct assay_request *rq, struct assay_str id, struct view *out,
+                     struct assay_err *err)
+{
+    if (!assay_id_valid(id))
+        return assay_err_set(err, ASSAY_E_INVALID, "a task's id is a UUID");
+    int rc = find(s, rq, id, out, err);
+    if (rc == ASSAY_E_NOT_FOUND || (rc >= 0 && out->kind != ASSAY_JOB_TASK))
+        return assay_err_set(err, ASSAY_E_NOT_FOUND, "there is no such task of yours");
+    return rc;
+}
+
+int http_task_status(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct view view;
+    int rc = assay_query_only(rq, rs, no_query, err);
+    if (rc >= 0)
+        rc = find_task(self, rq, rq->param[0], &view, err);
+    if (rc < 0)
+        return rc;
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    assay_jw_object(w);
+    assay_jw_kz(w, "status", state_ended(view.state) ? "ready" : "in_progress");
+    assay_jw_end(w);
+    return assay_reply_json(rs, 200, w, err);
+}
+
+int http_task_result(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct submissions *s = self;
+    struct view view;
+    struct assay_str output = ASSAY_STR("");
+    int rc = assay_query_only(rq, rs, no_query, err);
+    if (rc >= 0)
+        rc = find_task(s, rq, rq->param[0], &view, err);
+    if (rc >= 0 && state_ended(view.state))
+        rc = repo_output(s, view.id, rq->arena, &output, err);
+    if (rc < 0)
+        return rc;
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    assay_jw_object(w);
+    assay_jw_kstr(w, "result", output);
+    assay_jw_end(w);
+    return assay_reply_json(rs, 200, w, err);
+}
+
+int http_task_delete(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct submissions *s = self;
+    static const char *const known[] = {"id", NULL};
+    struct assay_str id;
+    struct view view;
+    bool ended = false;
+    int rc = assay_query_only(rq, rs, known, err);
+    if (rc >= 0)
+        rc = assay_query(rq, "id", &id, err);
+    if (rc >= 0 && id.p == NULL)
+        return assay_fault(rq, rs, err, "", "the query parameter \"id\" is required");
+    if (rc >= 0)
+        rc = find_task(s, rq, id, &view, err);
+    if (rc < 0)
+        return rc;
+    rc = cancel(s, &view, true, &ended, err);
+    if (rc == ASSAY_E_CONFLICT || (rc >= 0 && ended)) { /* ended, before or now */
+        rc = repo_delete_ended(s, &view, err);
+        if (rc == ASSAY_E_GUARD) /* somebody else deleted it */
+            rc = ASSAY_OK;
+    }
+    if (rc >= 0)
+        rs->status = 204;
+    return rc;
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------ */
+
+int http_on_event(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err)
+{
+    struct submissions *s = self;
+    (void)tx;
+    (void)err;
+    live_ended(s->live, ev->ev.subject);
+    if (!assay_str_is(ev->ev.topic, "submission.queued"))
+        live_wake(s->live, ev->ev.subject);
+    return ASSAY_OK;
+}

@@ -1,0 +1,213 @@
+/*
+ * assay.jobs: leases out, ends and returns in.  And what becomes of leases that nobody holds.
+ *
+ * An end is decided here from what the lease said (its attempt, its fence); the row's guard makes that
+ * safe, since neither can change while the fence stands.  A death of one box or warden is charged to
+ * the job; a death of the whole process is an interruption, counted apart, so that a machine that is
+ * restarted often never turns a good program into an IE.
+ */
+#include "local.h"
+
+#define SWEEP_MS 1000
+#define SWEEP_MAX 64
+
+static int64_t mono_ms(struct submissions *s)
+{
+    return s->host->mono_ns(s->host->ctx) / 1000000;
+}
+
+static struct held held_of(const struct assay_job *job)
+{
+    return (struct held){.id = job->submission_id,
+                         .owner_id = job->owner_id,
+                         .benchmark_id = job->benchmark_id,
+                         .problem_id = job->problem_id,
+                         .agent_id = job->agent_id,
+                         .state = ASSAY_STR("running"),
+                         .fence = job->fence,
+                         .attempts = job->attempt - 1,
+                         .created_ms = job->created_ms};
+}
+
+/* Adds to tx what becomes of h, which comes back without an end. */
+static int take_back(struct submissions *s, struct assay_tx *tx, const struct held *h, bool charge, bool interrupted,
+                     struct assay_str reason, struct assay_err *err)
+{
+    int64_t now = s->host->now_ms(s->host->ctx);
+    struct ending e = {.reason = reason};
+    switch (job_returns(charge, interrupted, h->cancel_requested, h->attempts, h->interruptions, s->max_attempts,
+                        s->max_interruptions)) {
+    case RETURN_QUEUED:
+        return repo_requeue(s, tx, h, charge, interrupted, reason, now, err);
+    case RETURN_ERROR:
+        e.state = ASSAY_STR("error");
+        e.verdict = ASSAY_STR("IE");
+        e.charge = charge;
+        assay_log(s->host, ASSAY_LOG_ERROR, "submission_error", ASSAY_KS("submission_id", h->id), ASSAY_KS("reason", reason),
+                  ASSAY_KI("attempts", h->attempts + (charge ? 1 : 0)), ASSAY_KI("interruptions", h->interruptions));
+        break;
+    case RETURN_CANCELLED:
+        e.state = ASSAY_STR("cancelled");
+        break;
+    }
+    return repo_end(s, tx, h, &e, now, err);
+}
+
+static int lease(void *self, struct assay_str worker, size_t max, int64_t lease_ms, struct assay_arena *arena,
+                 struct assay_job **out, size_t *n, struct assay_err *err)
+{
+    struct submissions *s = self;
+    int rc = repo_lease(s, worker, max, lease_ms, arena, out, n, err);
+    if (rc < 0)
+        return rc;
+    int64_t deadline = mono_ms(s) + lease_ms;
+    for (size_t i = 0; i < *n; i++) {
+        /* without its entry the job could never expire: let the caller's finish be the only way out */
+        if (live_lease(s->live, (*out)[i].submission_id, (*out)[i].fence, deadline) < 0)
+            assay_log(s->host, ASSAY_LOG_WARN, "lease_untracked", ASSAY_KS("submission_id", (*out)[i].submission_id));
+    }
+    return ASSAY_OK;
+}
+
+static int renew(void *self, struct assay_str submission_id, int64_t fence, int64_t lease_ms, struct assay_err *err)
+{
+    struct submissions *s = self;
+    int rc = live_renew(s->live, submission_id, fence, mono_ms(s) + lease_ms);
+    return rc < 0 ? assay_err_set(err, rc, "the lease of %.*s is over", ASSAY_FMT(submission_id)) : ASSAY_OK;
+}
+
+static int finish(void *self, const struct assay_job *job, const struct assay_job_end *end, struct assay_tx *tx,
+                  struct assay_err *err)
+{
+    struct submissions *s = self;
+    if (!end->cancelled && !verdict_known(end->verdict))
+        return assay_err_set(err, ASSAY_E_INVALID, "\"%.*s\" is not a verdict", ASSAY_FMT(end->verdict));
+    struct held h = held_of(job);
+    struct ending e = {.state = end->cancelled                     ? ASSAY_STR("cancelled")
+                                : assay_str_is(end->verdict, "IE") ? ASSAY_STR("error")
+                                                                   : ASSAY_STR("done"),
+                       .verdict = end->verdict,
+                       .score = end->score,
+                       .summary = end->summary,
+                       .output = end->output,
+                       .reason = end->cancelled ? ASSAY_STR("asked for") : ASSAY_STR_NULL,
+                       .charge = !end->cancelled};
+    live_ending(s->live, job->submission_id, job->fence);
+    return repo_end(s, tx, &h, &e, s->host->now_ms(s->host->ctx), err);
+}
+
+static int give_back(void *self, const struct assay_job *job, bool charge, struct assay_str reason, struct assay_tx *tx,
+                     struct assay_err *err)
+{
+    struct submissions *s = self;
+    struct held h = held_of(job);
+    h.cancel_requested = live_cancelled(s->live, job->submission_id);
+    live_ending(s->live, job->submission_id, job->fence);
+    return take_back(s, tx, &h, charge, false, reason, err);
+}
+
+static int progress(void *self, const struct assay_job *job, const char *topic, struct assay_str payload,
+                    struct assay_tx *tx, struct assay_err *err)
+{
+    struct submissions *s = self;
+    struct held h = held_of(job);
+    return repo_progress(s, tx, &h, topic, payload, s->host->now_ms(s->host->ctx), err);
+}
+
+static bool cancelled(void *self, struct assay_str submission_id)
+{
+    struct submissions *s = self;
+    return live_cancelled(s->live, submission_id);
+}
+
+static void set_languages(void *self, const struct assay_languages_ops *ops, void *ops_self)
+{
+    struct submissions *s = self;
+    pthread_mutex_lock(&s->lock);
+    s->languages = ops;
+    s->languages_self = ops_self;
+    pthread_mutex_unlock(&s->lock);
+}
+
+const struct assay_jobs_ops submissions_jobs = {.size = sizeof(struct assay_jobs_ops),
+                                                .lease = lease,
+                                                .renew = renew,
+                                                .finish = finish,
+                                                .give_back = give_back,
+                                                .progress = progress,
+                                                .cancelled = cancelled,
+                                                .set_languages = set_languages};
+
+int languages_resolve(struct submissions *s, struct assay_str name, struct assay_str *canonical, struct assay_err *err)
+{
+    int rc = ASSAY_OK;
+    *canonical = name;
+    pthread_mutex_lock(&s->lock);
+    if (s->languages != NULL)
+        rc = s->languages->resolve(s->languages_self, name, canonical, err);
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+/* One row in a transaction of its own: rows that come back are few, and one bad row must not hold the rest. */
+static int take_back_now(struct submissions *s, const struct held *h, bool charge, bool interrupted, const char *reason,
+                         struct assay_err *err)
+{
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+    struct assay_tx *tx = arena != NULL ? assay_tx_new(arena, "submission.take_back") : NULL;
+    int rc = take_back(s, tx, h, charge, interrupted, assay_str(reason), err);
+    if (rc >= 0)
+        rc = assay_store_exec(s->host->store, tx, err);
+    if (rc >= 0)
+        assay_log(s->host, ASSAY_LOG_WARN, "submission_taken_back", ASSAY_KS("submission_id", h->id),
+                  ASSAY_KZ("reason", reason), ASSAY_KI("fence", h->fence));
+    return rc == ASSAY_E_GUARD ? ASSAY_OK : rc; /* somebody else has ended it meanwhile */
+}
+
+int jobs_void_orphans(struct submissions *s, struct assay_err *err)
+{
+    for (;;) {
+        ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+        if (arena == NULL)
+            return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+        struct held *list;
+        size_t n;
+        int rc = repo_orphans(s, assay_str(s->host->instance_id), 100, arena, &list, &n, err);
+        for (size_t i = 0; rc >= 0 && i < n; i++)
+            rc = take_back_now(s, &list[i], false, true, "the server was restarted", err);
+        if (rc < 0 || n == 0)
+            return rc;
+    }
+}
+
+static void sweep(void *arg)
+{
+    struct submissions *s = arg;
+    if (atomic_load(&s->draining))
+        return;
+    struct live_expired gone[SWEEP_MAX];
+    size_t n = live_expired(s->live, mono_ms(s), gone, SWEEP_MAX);
+    for (size_t i = 0; i < n; i++) {
+        ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+        struct assay_err err;
+        struct held h;
+        int rc = arena != NULL ? repo_held(s, assay_str(gone[i].id), arena, &h, &err)
+                               : assay_err_set(&err, ASSAY_E_NOMEM, "no memory");
+        if (rc >= 0 && h.fence == gone[i].fence && assay_str_is(h.state, "running"))
+            rc = take_back_now(s, &h, true, false, "the lease expired", &err);
+        if (rc >= 0 || rc == ASSAY_E_NOT_FOUND)
+            live_forget(s->live, assay_str(gone[i].id), gone[i].fence);
+        else /* the store is in trouble: the entry stays, the next sweep tries again */
+            assay_log(s->host, ASSAY_LOG_ERROR, "sweep_failed", ASSAY_KZ("submission_id", gone[i].id),
+                      ASSAY_KZ("error", err.msg));
+    }
+    struct assay_err err;
+    if (jobs_sweep_start(s, &err) < 0)
+        assay_log(s->host, ASSAY_LOG_ERROR, "sweep_stopped", ASSAY_KZ("error", err.msg));
+}
+
+int jobs_sweep_start(struct submissions *s, struct assay_err *err)
+{
+    int rc = s->host->after(s->host->ctx, SWEEP_MS, sweep, s);
+    return rc < 0 ? assay_err_set(err, rc, "no timer for expired leases") : ASSAY_OK;
+}

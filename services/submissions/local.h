@@ -1,0 +1,257 @@
+/*
+ * The submissions service, inside: what its rooms share.  Nothing here is seen from outside; others
+ * meet the service through its routes, its events and the interface assay.jobs.
+ */
+#ifndef ASSAY_SUBMISSIONS_LOCAL_H
+#define ASSAY_SUBMISSIONS_LOCAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include <assay/events.h>
+#include <assay/http.h>
+#include <assay/idempotency.h>
+#include <assay/jobs.h>
+#include <assay/json.h>
+#include <assay/manifest.h>
+#include <assay/plugin.h>
+#include <assay/store.h>
+#include <assay/value.h>
+
+#define SUBMISSIONS_GROUP "submissions" /* the durable subscription that feeds the projections */
+#define SOURCE_MAX ((size_t)1 << 20)
+#define PAYLOAD_MAX ((size_t)4 << 20)
+#define INLINE_MAX ((size_t)64 << 10) /* larger bytes become blobs, smaller ones part of the row's transaction */
+#define FILES_MAX 64
+#define BATCH_MAX 100
+#define WAIT_MAX_S 60
+#define BODY_SUBMIT ((size_t)8 << 20)
+#define BODY_BATCH ((size_t)16 << 20)
+#define OUTPUT_MAX ((size_t)64 << 10)
+#define SUMMARY_MAX ((size_t)48 << 10)
+
+enum source_kind { SOURCE_NONE, SOURCE_TEXT, SOURCE_FILES };
+
+/* ---- domain.c: the rules; no I/O ----------------------------------------------------------- */
+
+/* What a client sent, and what the server decided about it, before it is a row. */
+struct draft {
+    char id[ASSAY_ID_SIZE];
+    int kind; /* enum assay_job_kind */
+    struct assay_str benchmark_id, problem_id, agent_id, owner_id;
+    struct assay_str language;
+    int source_kind;
+    struct assay_str source, payload; /* bytes */
+    struct assay_str source_ref, payload_ref; /* when they became blobs */
+    bool has_payload;
+    bool staff;
+    struct assay_str request_id, traceparent;
+    int64_t now_ms;
+};
+
+/* The body of POST /submissions. */
+struct submit_body {
+    struct assay_str benchmark_id, problem_id, agent_id, language, source, payload;
+    struct assay_json_map files;
+    bool has_source, has_files, has_payload;
+};
+struct batch_body {
+    struct assay_json_array items; /* struct submit_body */
+};
+/* The body of POST /task. */
+struct task_body {
+    struct assay_str language, lang, translator; /* one of the three */
+    struct assay_str code, input;
+};
+
+/* Adds a fault for each rule of the request alone that is broken. prefix: "" or "/items/3". */
+void draft_check(const struct submit_body *b, const struct assay_principal *who, const char *prefix,
+                 struct assay_json_faults *faults, struct assay_arena *arena);
+/* Why path may not name a file of a submission, or NULL when it may. */
+const char *draft_path_fault(struct assay_str path);
+
+/* What the projections say about a refused draft; the present flags are false where no row was found. */
+struct facts {
+    bool benchmark, problem, agent;
+    struct assay_str benchmark_owner, benchmark_languages, benchmark_entrants;
+    int64_t visibility, starts_ms, ends_ms, mode;
+    bool benchmark_deleted, problem_deleted, agent_deleted;
+    struct assay_str problem_benchmark, agent_owner;
+    int64_t problem_count; /* of the benchmark, not deleted */
+};
+struct refusal {
+    int status; /* ASSAY_OK: nothing is wrong */
+    const char *pointer;
+    char detail[240];
+};
+/* The first rule that the draft breaks, in the order in which a client would want to hear of them. */
+struct refusal draft_refusal(const struct draft *d, const struct facts *f);
+/* Is ' word ' in the projection's list? */
+bool list_has(struct assay_str list, struct assay_str word);
+
+/* What becomes of a job that comes back unfinished. */
+enum job_return { RETURN_QUEUED, RETURN_ERROR, RETURN_CANCELLED };
+enum job_return job_returns(bool charge, bool interrupted, bool cancel_requested, int64_t attempts, int64_t interruptions,
+                            int64_t max_attempts, int64_t max_interruptions);
+bool state_ended(struct assay_str state);
+bool verdict_known(struct assay_str verdict);
+
+/* ---- codec.c: JSON in and out -------------------------------------------------------------- */
+
+extern const struct assay_json_field submit_fields[], batch_fields[], task_fields[];
+
+/* A row as a caller may see it: hidden members are already NULL. */
+struct view {
+    struct assay_str id, benchmark_id, problem_id, agent_id, owner_id, language, state, verdict, summary, request_id;
+    bool has_verdict, has_score, cancel_requested;
+    double score;
+    int64_t kind, attempts, created_ms, updated_ms, finished_ms;
+};
+void view_write(struct assay_jw *w, const struct view *v, bool whole);
+/* {path: text} as the source bytes of a submission with files. */
+int files_encode(const struct assay_json_map *files, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
+/* Payload of submission.created, .queued, .cancelled. */
+int created_encode(const struct draft *d, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
+int reason_encode(struct assay_str reason, int64_t attempt, struct assay_arena *arena, struct assay_str *out,
+                  struct assay_err *err);
+/* The 202 (or 201) answer of an accepted draft. */
+int accepted_encode(const struct draft *d, struct assay_response *rs, struct assay_err *err);
+
+/* ---- live.c: what this process knows about running work, in memory ---------------------------- */
+
+struct live;
+struct live *live_new(void);
+void live_free(struct live *l);
+
+/* Leases of this process's runner. deadline in monotonic ms. */
+int live_lease(struct live *l, struct assay_str id, int64_t fence, int64_t deadline_ms);
+int live_renew(struct live *l, struct assay_str id, int64_t fence, int64_t deadline_ms); /* ASSAY_E_GUARD */
+void live_ending(struct live *l, struct assay_str id, int64_t fence); /* its end is being written */
+void live_ended(struct live *l, struct assay_str id);                 /* its end has been seen in the events */
+void live_forget(struct live *l, struct assay_str id, int64_t fence);
+void live_cancel(struct live *l, struct assay_str id);
+bool live_cancelled(struct live *l, struct assay_str id);
+struct live_expired {
+    char id[ASSAY_ID_SIZE];
+    int64_t fence;
+};
+size_t live_expired(struct live *l, int64_t now_ms, struct live_expired *out, size_t max);
+
+/* Requests that wait for the end of a submission. fn is called once for each: by live_wake with
+ * woken true, by live_wait_over or live_wake_all with false. */
+typedef void (*live_wait_fn)(void *arg, bool woken);
+int live_wait(struct live *l, struct assay_str id, live_wait_fn fn, void *arg, uint64_t *serial); /* ASSAY_E_BUSY: too many */
+bool live_wait_cancel(struct live *l, uint64_t serial); /* true: it was there, and fn will not be called */
+void live_wait_over(struct live *l, uint64_t serial);
+void live_wake(struct live *l, struct assay_str id);
+void live_wake_all(struct live *l);
+
+/* ---- the service ----------------------------------------------------------------------------- */
+
+struct submissions {
+    const struct assay_host *host;
+    struct live *live;
+    int64_t max_attempts, max_interruptions;
+    pthread_mutex_t lock; /* guards languages, languages_self */
+    const struct assay_languages_ops *languages;
+    void *languages_self;
+    atomic_bool draining;
+};
+
+int languages_resolve(struct submissions *s, struct assay_str name, struct assay_str *canonical, struct assay_err *err);
+
+/* ---- repo.c: SQL -------------------------------------------------------------------------------- */
+
+/* the sizes stand here because the plugin's descriptor is a constant */
+#define SUBMISSIONS_MIGRATIONS 1
+#define SUBMISSIONS_STATEMENTS 29
+extern const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS];
+extern const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS];
+ASSAY_IDEM_DECLARE(submissions_idem);
+
+/* Adds the guarded insert and its event. Of a task nothing is asked. */
+int repo_insert(struct assay_tx *tx, const struct draft *d, struct assay_err *err);
+int repo_facts(struct submissions *s, const struct draft *d, struct assay_arena *arena, struct facts *out,
+               struct assay_err *err);
+/* Waits until the projections hold all that was published before the call, at most `max_ms`. Blocks. */
+int repo_catch_up(struct submissions *s, int64_t max_ms, struct assay_err *err);
+
+struct viewer {
+    struct assay_str user_id, agent_id; /* agent_id: set for an agent's token, which sees only its own */
+    bool staff;
+};
+struct viewer viewer_of(const struct assay_principal *who);
+int repo_get(struct submissions *s, const struct viewer *v, struct assay_str id, struct assay_arena *arena,
+             struct view *out, struct assay_err *err); /* ASSAY_E_NOT_FOUND */
+struct list_filter {
+    struct assay_str benchmark_id, problem_id, agent_id, status, verdict;
+    int64_t since_ms;
+    struct assay_str before; /* id; "" for the newest */
+    int64_t limit;
+};
+int repo_list(struct submissions *s, const struct viewer *v, const struct list_filter *f, struct assay_arena *arena,
+              struct view **out, size_t *n, struct assay_err *err);
+int repo_output(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct assay_str *out,
+                struct assay_err *err);
+
+/* One-step changes of state; ASSAY_E_GUARD when the row is not (or no longer) in the state they need. */
+int repo_cancel_queued(struct submissions *s, const struct view *v, struct assay_err *err);
+int repo_cancel_running(struct submissions *s, const struct view *v, bool and_delete, struct assay_err *err);
+int repo_delete_ended(struct submissions *s, const struct view *v, struct assay_err *err);
+int repo_rejudge(struct submissions *s, const struct view *v, struct assay_err *err);
+
+/* A row whose lease is held, or was. */
+struct held {
+    struct assay_str id, owner_id, benchmark_id, problem_id, agent_id, state;
+    int64_t fence, attempts, interruptions, created_ms;
+    bool cancel_requested;
+};
+int repo_held(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct held *out, struct assay_err *err);
+/* Rows still running for another life than boot. */
+int repo_orphans(struct submissions *s, struct assay_str boot, size_t max, struct assay_arena *arena, struct held **out,
+                 size_t *n, struct assay_err *err);
+
+int repo_lease(struct submissions *s, struct assay_str worker, size_t max, int64_t lease_ms, struct assay_arena *arena,
+               struct assay_job **out, size_t *n, struct assay_err *err);
+/* Adds a job's end, return or progress to tx, guarded by its fence. */
+struct ending {
+    struct assay_str state; /* "done", "error", "cancelled" */
+    struct assay_str verdict, summary, output, reason;
+    double score;
+    bool charge; /* counts as an attempt */
+};
+int repo_end(struct submissions *s, struct assay_tx *tx, const struct held *h, const struct ending *e, int64_t now_ms,
+             struct assay_err *err);
+int repo_requeue(struct submissions *s, struct assay_tx *tx, const struct held *h, bool charge, bool interrupted,
+                 struct assay_str reason, int64_t now_ms, struct assay_err *err);
+int repo_progress(struct submissions *s, struct assay_tx *tx, const struct held *h, const char *topic,
+                  struct assay_str payload, int64_t now_ms, struct assay_err *err);
+
+int repo_project(struct submissions *s, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err);
+
+/* ---- jobs.c: assay.jobs, and what happens to leases without a holder ---------------------------- */
+
+extern const struct assay_jobs_ops submissions_jobs;
+/* At start: no lease of an earlier life is worth anything. */
+int jobs_void_orphans(struct submissions *s, struct assay_err *err);
+/* Looks after expired leases once a second, through host->after. */
+int jobs_sweep_start(struct submissions *s, struct assay_err *err);
+
+/* ---- http.c --------------------------------------------------------------------------------------- */
+
+int http_submissions_create(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_task_create(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_submissions_batch(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_submissions_list(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_submissions_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_submissions_cancel(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_submissions_rejudge(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_submissions_delete(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_task_status(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_task_result(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_task_delete(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+/* An event of this process: wakes who waits for it. */
+int http_on_event(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err);
+
+#endif

@@ -1,0 +1,107 @@
+/* The submissions service: its tables, and its beginning and end. */
+#include "local.h"
+
+static const struct assay_option options[] = {
+    {"max_attempts", NULL, ASSAY_OPT_INT, "3", 1, 100, NULL,
+     "how often a submission is tried before an infrastructure fault ends it as IE", 0, 0},
+    {"max_interruptions", NULL, ASSAY_OPT_INT, "50", 1, 1000000, NULL,
+     "how often a submission may be interrupted by a restart of the server before it ends as IE", 0, 0},
+};
+
+#define WRITERS (ASSAY_ROLES_STAFF | ASSAY_ROLE_USER | ASSAY_ROLE_AGENT)
+
+static const struct assay_route routes[] = {
+    {ASSAY_POST, "/submissions", WRITERS, "submissions:write", ASSAY_ROUTE_INLINE | ASSAY_ROUTE_IDEMPOTENT, BODY_SUBMIT,
+     http_submissions_create, "submissions_create", "Submit a program, files or a payload to a benchmark"},
+    {ASSAY_POST, "/submissions/batch", WRITERS, "submissions:write", ASSAY_ROUTE_IDEMPOTENT, BODY_BATCH, http_submissions_batch,
+     "submissions_batch", "Submit up to 100 at once; each is taken or refused by itself"},
+    {ASSAY_GET, "/submissions", ASSAY_ROLES_ANY, "submissions:read", ASSAY_ROUTE_PAGED, 0, http_submissions_list,
+     "submissions_list", "Submissions of the caller, or of anybody for staff, newest first"},
+    {ASSAY_GET, "/submissions/{id:uuid}", ASSAY_ROLES_ANY, "submissions:read", 0, 0, http_submissions_get, "submissions_get",
+     "One submission"},
+    {ASSAY_DELETE, "/submissions/{id:uuid}", WRITERS, "submissions:write", 0, 0, http_submissions_delete, "submissions_delete",
+     "Remove a submission that has ended"},
+    {ASSAY_POST, "/submissions/{id:uuid}/cancel", WRITERS, "submissions:write", 0, 0, http_submissions_cancel,
+     "submissions_cancel", "End a submission that has not ended by itself"},
+    {ASSAY_POST, "/submissions/{id:uuid}/rejudge", ASSAY_ROLES_STAFF, NULL, 0, 0, http_submissions_rejudge,
+     "submissions_rejudge", "Judge a submission again, by the problem as it is now"},
+    {ASSAY_POST, "/task", WRITERS, "submissions:write", ASSAY_ROUTE_INLINE | ASSAY_ROUTE_IDEMPOTENT, BODY_SUBMIT,
+     http_task_create, "task_create", "Run a program once, without a benchmark"},
+    {ASSAY_DELETE, "/task", WRITERS, "submissions:write", 0, 0, http_task_delete, "task_delete",
+     "Remove a task, ending it when it runs"},
+    {ASSAY_GET, "/status/{id}", ASSAY_ROLES_ANY, "submissions:read", 0, 0, http_task_status, "task_status",
+     "Whether a task is in progress or ready"},
+    {ASSAY_GET, "/result/{id}", ASSAY_ROLES_ANY, "submissions:read", 0, 0, http_task_result, "task_result",
+     "What a task printed; empty while it is in progress"},
+};
+
+static const char *const projected[] = {"benchmark.changed", "problem.changed", "agent.changed", NULL};
+static const char *const ends[] = {"submission.done", "submission.cancelled", "submission.queued", NULL};
+
+static int on_project(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err)
+{
+    return repo_project(self, ev, tx, err);
+}
+
+static const struct assay_subscription subscriptions[] = {
+    {SUBMISSIONS_GROUP, projected, ASSAY_SUB_DURABLE, 64, on_project},
+    {"submissions.ends", ends, ASSAY_SUB_LOCAL, 256, http_on_event},
+};
+
+static const struct assay_interface provides[] = {{ASSAY_JOBS_INTERFACE, ASSAY_JOBS_VERSION, &submissions_jobs}};
+
+static int init(const struct assay_host *host, void **self, struct assay_err *err)
+{
+    struct submissions *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    pthread_mutex_init(&s->lock, NULL);
+    *self = s;
+    s->host = host;
+    s->max_attempts = host->option_int(host->ctx, "max_attempts");
+    s->max_interruptions = host->option_int(host->ctx, "max_interruptions");
+    s->live = live_new();
+    return s->live == NULL ? assay_err_set(err, ASSAY_E_NOMEM, "no memory") : ASSAY_OK;
+}
+
+static int start(void *self, struct assay_err *err)
+{
+    struct submissions *s = self;
+    int rc = jobs_void_orphans(s, err);
+    return rc < 0 ? rc : jobs_sweep_start(s, err);
+}
+
+static void drain(void *self)
+{
+    struct submissions *s = self;
+    atomic_store(&s->draining, true);
+    live_wake_all(s->live);
+}
+
+static void fini(void *self)
+{
+    struct submissions *s = self;
+    if (s == NULL)
+        return;
+    live_free(s->live);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+extern const struct assay_plugin assay_plugin;
+ASSAY_PLUGIN_EXPORT const struct assay_plugin assay_plugin = {
+    ASSAY_PLUGIN_HEAD(ASSAY_PLUGIN_SERVICE),
+    .name = "submissions",
+    .version = "0.1.0",
+    .summary = "takes submissions, owns their jobs and their one terminal state",
+    .options = ASSAY_TABLE(options),
+    .routes = ASSAY_TABLE(routes),
+    .subscriptions = ASSAY_TABLE(subscriptions),
+    .migrations = ASSAY_TABLE(submissions_migrations),
+    .statements = ASSAY_TABLE(submissions_statements),
+    .provides = ASSAY_TABLE(provides),
+    .init = init,
+    .start = start,
+    .drain = drain,
+    .fini = fini,
+};
