@@ -207,6 +207,17 @@ int assay_fault(struct assay_request *rq, struct assay_response *rs, struct assa
     return assay_err_set(err, ASSAY_E_INVALID, "%s%s%s", pointer, *pointer ? ": " : "", text);
 }
 
+int assay_faults_end(struct assay_request *rq, struct assay_response *rs, int rc, struct assay_err *err)
+{
+    if (rc != 0 && rc != ASSAY_E_INVALID)
+        return rc;
+    struct assay_json_faults *f = assay_faults(rq, rs);
+    if (rc != 0 || f->n == 0)
+        return rc;
+    return assay_err_set(err, ASSAY_E_INVALID, "%.*s%s%.*s", ASSAY_FMT(f->item[0].pointer), f->item[0].pointer.n ? ": " : "",
+                         ASSAY_FMT(f->item[0].detail));
+}
+
 int assay_reply_json(struct assay_response *rs, int status, struct assay_jw *w, struct assay_err *err)
 {
     assay_buf_reset(&rs->body);

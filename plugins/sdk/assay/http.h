@@ -90,6 +90,9 @@ int assay_body_json(struct assay_request *rq, struct assay_response *rs, const s
 /* Adds a fault and returns ASSAY_E_INVALID with a general message. */
 int assay_fault(struct assay_request *rq, struct assay_response *rs, struct assay_err *err, const char *pointer,
                 const char *fmt, ...) ASSAY_PRINTF(5, 6);
+/* After rules were checked on top of a decode that gave rc: rc when it was a failure of ours,
+ * ASSAY_E_INVALID when any fault has been collected, 0 otherwise. */
+int assay_faults_end(struct assay_request *rq, struct assay_response *rs, int rc, struct assay_err *err) ASSAY_MUST_CHECK;
 /* Finishes the writer into the body and sets the status. */
 int assay_reply_json(struct assay_response *rs, int status, struct assay_jw *w, struct assay_err *err) ASSAY_MUST_CHECK;
 void assay_reply_header(struct assay_response *rs, struct assay_str name, struct assay_str value);

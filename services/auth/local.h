@@ -1,0 +1,169 @@
+/*
+ * auth: accounts, sessions and roles.
+ *
+ * An account has an epoch: every access token carries the one it was signed with, and the gate
+ * refuses lower ones.  So revoking (log out, new password, other role, disabled) is one row raised
+ * and one event, and no list of tokens is kept.  A session is a family of refresh tokens of which
+ * one is good at a time; it is stored as a hash, and a second use of an older one ends the family.
+ *
+ * All handlers run on worker threads; what is shared between them is const after init, but for the
+ * throttle, which has its own lock.
+ */
+#ifndef AUTH_LOCAL_H
+#define AUTH_LOCAL_H
+
+#include <assay/idempotency.h>
+#include <assay/password.h>
+#include <assay/identity.h>
+#include <assay/plugin.h>
+#include <assay/value.h>
+
+#define AUTH_LOGIN_MAX 64
+#define AUTH_PASSWORD_MIN 8
+#define AUTH_PASSWORD_MAX 256
+#define AUTH_EMAIL_MAX 254
+#define AUTH_NAME_MAX 128
+#define AUTH_SESSIONS_MAX 50 /* per account: the oldest go */
+#define AUTH_REFRESH_SIZE (4 + 36 + 1 + 64 + 1) /* "asr_" family "." secret NUL */
+
+/* ---- domain.c: the rules; no I/O ----------------------------------------------------------------- */
+
+/* NULL when the text may be a login, else what is wrong with it. */
+const char *auth_login_fault(struct assay_str login);
+const char *auth_email_fault(struct assay_str email);
+const char *auth_name_fault(struct assay_str name);
+/* ASCII letters in lower case: what logins and addresses are compared by. p == NULL on no memory. */
+struct assay_str auth_fold(struct assay_arena *arena, struct assay_str s);
+bool auth_registration_open(struct assay_str option, struct assay_str app_env);
+
+/* "asr_<family>.<secret>": makes one for a family, and takes one apart. */
+void auth_refresh_make(const char *family, char out[AUTH_REFRESH_SIZE], char hash[ASSAY_SHA256_HEX]);
+bool auth_refresh_parse(struct assay_str token, struct assay_str *family, char hash[ASSAY_SHA256_HEX]);
+
+/* A change of an account, and what it means for the tokens that are out. */
+struct auth_user;
+bool auth_change_revokes(const struct auth_user *before, const struct auth_user *after);
+
+/* ---- throttle.c: failed sign-ins, bounded, in memory ---------------------------------------------- */
+
+/*
+ * Buckets by account and address together, so that a stranger elsewhere cannot lock an account, and
+ * a wider one by address alone against guessing over many accounts.  An attempt is charged before
+ * the password is looked at (so that parallel guesses count) and paid back when it was right.
+ */
+struct auth_throttle;
+struct auth_throttle *auth_throttle_new(void);
+void auth_throttle_free(struct auth_throttle *t);
+/* 0: go on; else how long to wait, in ms. */
+int64_t auth_throttle_take(struct auth_throttle *t, struct assay_str account, struct assay_str address, int64_t now_ms);
+/* The attempt was right (forgets the account's failures) or was not made at all. */
+void auth_throttle_give(struct auth_throttle *t, struct assay_str account, struct assay_str address, bool right);
+
+/* ---- codec.c: JSON ------------------------------------------------------------------------------ */
+
+struct auth_user {
+    struct assay_str id, login, email, name, role, password_hash;
+    int64_t epoch, version, created_ms, updated_ms;
+    bool disabled;
+};
+
+struct auth_register_in {
+    struct assay_str login, password, email, name, role;
+    bool has_login, has_email, has_name, has_role;
+};
+struct auth_login_in {
+    struct assay_str login, email, user_id, password;
+    bool has_login, has_email, has_user_id;
+};
+struct auth_refresh_in {
+    struct assay_str refresh_token;
+};
+struct auth_patch_in {
+    struct assay_str role, email, name;
+    bool disabled;
+    bool has_role, has_email, has_name, has_disabled;
+};
+struct auth_password_in {
+    struct assay_str current_password, password;
+    bool has_current;
+};
+struct auth_tokens_out {
+    struct assay_str access, refresh;
+    int64_t expires_in_s;
+    const struct auth_user *user;
+};
+
+extern const struct assay_json_field auth_register_fields[], auth_login_fields[], auth_refresh_fields[],
+    auth_logout_fields[], auth_patch_fields[], auth_password_fields[];
+
+void auth_write_brief(struct assay_jw *w, const struct auth_user *u); /* {id, login, role} */
+void auth_write_user(struct assay_jw *w, const struct auth_user *u);
+void auth_write_tokens(struct assay_jw *w, const struct auth_tokens_out *t);
+
+/* Rules that a table cannot say; faults are added, all of them. */
+void auth_check_register(const struct auth_register_in *in, struct assay_json_faults *f, struct assay_arena *a);
+void auth_check_patch(const struct auth_patch_in *in, struct assay_json_faults *f, struct assay_arena *a);
+
+/* ---- repo.c: SQL ------------------------------------------------------------------------------------ */
+
+#define AUTH_STMTS(X)                                                                                                  \
+    X(user_seed) X(user_insert) X(user_by_id) X(user_by_login) X(user_by_email) X(user_list) X(user_update)            \
+    X(user_password) X(user_epoch) X(session_insert) X(session_trim) X(session_purge) X(session_get) X(session_rotate) \
+    X(session_delete) X(session_delete_of) X(session_delete_all)
+#define X(name) extern const struct assay_stmt auth_q_##name;
+AUTH_STMTS(X)
+#undef X
+ASSAY_IDEM_DECLARE(auth_idem);
+extern const struct assay_migration auth_migrations[1];
+
+struct auth_session {
+    struct assay_str family, token_hash;
+    int64_t expires_ms;
+    struct auth_user user;
+};
+
+/* Readers: ASSAY_E_NOT_FOUND without a row. */
+int auth_user_by_id(const struct assay_store *st, struct assay_str id, struct assay_arena *a, struct auth_user *out,
+                    struct assay_err *err) ASSAY_MUST_CHECK;
+int auth_user_by_login(const struct assay_store *st, struct assay_str folded, struct assay_arena *a,
+                       struct auth_user *out, struct assay_err *err) ASSAY_MUST_CHECK;
+int auth_user_by_email(const struct assay_store *st, struct assay_str folded, struct assay_arena *a,
+                       struct auth_user *out, struct assay_err *err) ASSAY_MUST_CHECK;
+int auth_user_list(const struct assay_store *st, struct assay_str after, struct assay_str role, int64_t limit,
+                   struct assay_arena *a, struct auth_user **out, size_t *n, struct assay_err *err) ASSAY_MUST_CHECK;
+int auth_session_get(const struct assay_store *st, struct assay_str family, struct assay_arena *a,
+                     struct auth_session *out, struct assay_err *err) ASSAY_MUST_CHECK;
+
+/* Writers add to a transaction; the ones that return an index say which statement is the guard. */
+int auth_add_user(struct assay_tx *tx, const struct auth_user *u, struct assay_str login_fold);
+int auth_add_seed(struct assay_tx *tx, const struct auth_user *u, struct assay_str login_fold);
+int auth_add_user_update(struct assay_tx *tx, const struct auth_user *u);   /* guard: u->version as it was read */
+int auth_add_password(struct assay_tx *tx, const struct auth_user *u);      /* likewise */
+int auth_add_epoch(struct assay_tx *tx, const struct auth_user *u, int64_t from); /* u->epoch: the new one */
+int auth_add_session(struct assay_tx *tx, const struct auth_user *u, struct assay_str family, struct assay_str hash,
+                     int64_t now_ms, int64_t expires_ms);
+int auth_add_rotation(struct assay_tx *tx, const struct auth_session *s, struct assay_str new_hash, int64_t now_ms,
+                      int64_t expires_ms);
+void auth_add_session_end(struct assay_tx *tx, struct assay_str family);
+int auth_add_session_end_of(struct assay_tx *tx, struct assay_str family, struct assay_str user_id);
+void auth_add_sessions_end(struct assay_tx *tx, struct assay_str user_id);
+/* user.changed with u's role, epoch and state */
+int auth_add_changed(struct assay_tx *tx, const struct auth_user *u, struct assay_err *err) ASSAY_MUST_CHECK;
+
+/* ---- http.c ---------------------------------------------------------------------------------------------- */
+
+#define AUTH_HANDLERS(X) \
+    X(register) X(login) X(auth) X(refresh) X(logout) X(me) X(users_list) X(user_get) X(user_patch) \
+    X(user_password)
+#define X(name) \
+    int auth_do_##name(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+AUTH_HANDLERS(X)
+#undef X
+extern const struct assay_metric auth_metrics[1];
+extern const struct assay_accounts_ops auth_accounts;
+
+int auth_init(const struct assay_host *host, void **self, struct assay_err *err);
+int auth_start(void *self, struct assay_err *err);
+void auth_fini(void *self);
+
+#endif

@@ -1,0 +1,33 @@
+#include "local.h"
+
+/* login_fold and email are folded to lower case by the service; login is kept as it was typed. */
+const struct assay_migration auth_migrations[1] = {
+    {.number = 1,
+     .name = "accounts",
+     .oldest_program = "0.1.0",
+     .sql = "CREATE TABLE auth_users ("
+            " id TEXT NOT NULL PRIMARY KEY,"
+            " login TEXT NOT NULL,"
+            " login_fold TEXT NOT NULL,"
+            " email TEXT,"
+            " name TEXT NOT NULL,"
+            " role TEXT NOT NULL,"
+            " password_hash TEXT NOT NULL,"
+            " epoch BIGINT NOT NULL,"
+            " version BIGINT NOT NULL,"
+            " disabled BIGINT NOT NULL,"
+            " created_ms BIGINT NOT NULL,"
+            " updated_ms BIGINT NOT NULL);"
+            "CREATE UNIQUE INDEX auth_users_by_login ON auth_users (login_fold);"
+            "CREATE UNIQUE INDEX auth_users_by_email ON auth_users (email);"
+            "CREATE INDEX auth_users_by_role ON auth_users (role, id);"
+            "CREATE TABLE auth_sessions ("
+            " family TEXT NOT NULL PRIMARY KEY,"
+            " user_id TEXT NOT NULL,"
+            " token_hash TEXT NOT NULL,"
+            " created_ms BIGINT NOT NULL,"
+            " used_ms BIGINT NOT NULL,"
+            " expires_ms BIGINT NOT NULL);"
+            "CREATE INDEX auth_sessions_by_user ON auth_sessions (user_id, used_ms);"
+            "CREATE INDEX auth_sessions_by_end ON auth_sessions (expires_ms);" ASSAY_IDEM_SQL("auth")},
+};

@@ -1,0 +1,330 @@
+#include "local.h"
+
+#include <stddef.h>
+
+#define END {.name = NULL, .has_offset = -1}
+#define HAS(type, member) ((ptrdiff_t)offsetof(struct type, member))
+#define MIB ((double)(1 << 20))
+
+/* ---- tests ------------------------------------------------------------------------------------------- */
+
+static const struct assay_json_field test_fields[] = {
+    {.name = "name", .type = ASSAY_JSON_STRING, .flags = ASSAY_JSON_NULLABLE, .offset = offsetof(struct test_in, name),
+     .min = 0, .max = BENCHMARKS_NAME_MAX, .has_offset = -1},
+    {.name = "input", .type = ASSAY_JSON_STRING, .flags = ASSAY_JSON_NULLABLE | ASSAY_JSON_NUL_OK,
+     .offset = offsetof(struct test_in, input), .min = 0, .max = BENCHMARKS_TEST_BYTES, .has_offset = -1},
+    {.name = "expected_output", .alias = "expectedOutput", .type = ASSAY_JSON_STRING,
+     .flags = ASSAY_JSON_NULLABLE | ASSAY_JSON_NUL_OK, .offset = offsetof(struct test_in, expected), .min = 0,
+     .max = BENCHMARKS_TEST_BYTES, .has_offset = -1},
+    {.name = "sample", .type = ASSAY_JSON_BOOL, .flags = ASSAY_JSON_NULLABLE, .offset = offsetof(struct test_in, sample),
+     .has_offset = -1},
+    {.name = "points", .type = ASSAY_JSON_REAL, .flags = ASSAY_JSON_NULLABLE, .offset = offsetof(struct test_in, points),
+     .min = 0, .max = 1000000, .has_offset = HAS(test_in, has_points)},
+    END,
+};
+
+const struct assay_json_field benchmarks_tests_fields[] = {
+    {.name = "tests", .type = ASSAY_JSON_ARRAY, .flags = ASSAY_JSON_REQUIRED, .offset = offsetof(struct tests_in, tests),
+     .min = 1, .max = BENCHMARKS_TESTS_MAX, .has_offset = -1, .fields = test_fields, .elem_size = sizeof(struct test_in)},
+    END,
+};
+
+/* ---- problems ------------------------------------------------------------------------------------------- */
+
+#define LIMIT(member, flags_, min_, max_)                                                                              \
+    {.name = #member, .type = ASSAY_JSON_INT, .flags = flags_, .offset = offsetof(struct limits, member), .min = min_, \
+     .max = max_, .has_offset = -1}
+#define LIMITS(null)                                                                                                   \
+    LIMIT(time_limit_ms, 0, 100, 600000), LIMIT(wall_limit_ms, null, 100, 1201000),                                    \
+        LIMIT(memory_limit_bytes, 0, 4 * MIB, 16384 * MIB), LIMIT(output_limit_bytes, 0, 1, 64 * MIB),                 \
+        LIMIT(process_limit, 0, 1, 4096), END
+static const struct assay_json_field limits_fields[] = {LIMITS(ASSAY_JSON_NULLABLE)};
+static const struct assay_json_field limits_patch_fields[] = {LIMITS(ASSAY_JSON_CLEARABLE)};
+
+static const struct assay_json_field harness_fields[] = {
+    {.name = "language", .type = ASSAY_JSON_STRING, .flags = ASSAY_JSON_REQUIRED,
+     .offset = offsetof(struct harness_in, language), .has_offset = -1},
+    {.name = "source", .type = ASSAY_JSON_STRING, .flags = ASSAY_JSON_REQUIRED, .offset = offsetof(struct harness_in, source),
+     .min = 1, .max = BENCHMARKS_SOURCE_MAX, .has_offset = HAS(harness_in, has_source)},
+    END,
+};
+
+#define P(base, json, member, type_, flags_, has, ...)                                                                 \
+    {.name = json, .type = type_, .flags = flags_, .offset = (base) + offsetof(struct problem_in, member),             \
+     .has_offset = (ptrdiff_t)(base) + HAS(problem_in, has), __VA_ARGS__}
+/* What a problem has besides id and name. null: what a null does to what can be without a value. */
+#define PROBLEM(base, null, limits_)                                                                                   \
+    P(base, "statement", statement, ASSAY_JSON_STRING, null, has_statement, .min = 0, .max = BENCHMARKS_TEXT_MAX),     \
+        P(base, "mode", mode, ASSAY_JSON_ENUM, 0, has_mode, .names = assay_judge_mode_names),                          \
+        P(base, "compare", compare, ASSAY_JSON_ENUM, 0, has_compare, .names = assay_compare_names),                    \
+        P(base, "float_abs", float_abs, ASSAY_JSON_REAL, null, has_float_abs, .min = 0, .max = 1e18),                  \
+        P(base, "float_rel", float_rel, ASSAY_JSON_REAL, null, has_float_rel, .min = 0, .max = 1),                     \
+        P(base, "stop_on_failure", stop_on_failure, ASSAY_JSON_BOOL, 0, has_stop, .alias = NULL),                      \
+        P(base, "limits", limits, ASSAY_JSON_OBJECT, 0, has_limits, .fields = limits_),                                \
+        P(base, "harness", harness, ASSAY_JSON_OBJECT, null, has_harness, .fields = harness_fields,                    \
+          .elem_size = sizeof(struct harness_in))
+#define TESTS(base, flags_)                                                                                            \
+    P(base, "tests", tests, ASSAY_JSON_ARRAY, flags_, has_tests, .min = 1, .max = BENCHMARKS_TESTS_MAX,                \
+      .fields = test_fields, .elem_size = sizeof(struct test_in))
+#define POSITION(base) P(base, "position", position, ASSAY_JSON_INT, 0, has_position, .min = 1, .max = 1000000)
+
+const struct assay_json_field benchmarks_problem_fields[] = {
+    P(0, "id", id, ASSAY_JSON_STRING, ASSAY_JSON_SLUG | ASSAY_JSON_NULLABLE, has_id, .alias = NULL),
+    P(0, "name", name, ASSAY_JSON_STRING, ASSAY_JSON_REQUIRED, has_name, .min = 1, .max = BENCHMARKS_NAME_MAX),
+    POSITION(0),
+    PROBLEM(0, ASSAY_JSON_NULLABLE, limits_fields),
+    TESTS(0, ASSAY_JSON_NULLABLE),
+    END,
+};
+
+const struct assay_json_field benchmarks_problem_patch_fields[] = {
+    P(0, "name", name, ASSAY_JSON_STRING, 0, has_name, .min = 1, .max = BENCHMARKS_NAME_MAX),
+    POSITION(0),
+    PROBLEM(0, ASSAY_JSON_CLEARABLE, limits_patch_fields),
+    END,
+};
+
+/* ---- benchmarks ------------------------------------------------------------------------------------------- */
+
+#define B(json, member, type_, flags_, ...)                                                                            \
+    {.name = json, .type = type_, .flags = flags_, .offset = offsetof(struct benchmark_in, member), __VA_ARGS__}
+#define BENCHMARK(null)                                                                                                \
+    B("description", description, ASSAY_JSON_STRING, null, .min = 0, .max = BENCHMARKS_TEXT_MAX, .has_offset = -1),    \
+        B("visibility", visibility, ASSAY_JSON_ENUM, 0, .names = assay_visibility_names, .has_offset = -1),            \
+        B("feedback", feedback, ASSAY_JSON_ENUM, 0, .names = assay_feedback_names, .has_offset = -1),                  \
+        B("starts_at", starts_ms, ASSAY_JSON_TIME, null, .has_offset = -1),                                            \
+        B("ends_at", ends_ms, ASSAY_JSON_TIME, null, .has_offset = -1),                                                \
+        B("freezes_at", freezes_ms, ASSAY_JSON_TIME, null, .has_offset = -1),                                          \
+        B("languages", languages, ASSAY_JSON_STRINGS, null, .min = 0, .max = BENCHMARKS_LANGUAGES_MAX,                 \
+          .has_offset = -1),                                                                                           \
+        B("entrants", entrants, ASSAY_JSON_STRINGS, null | ASSAY_JSON_ID, .min = 0, .max = BENCHMARKS_ENTRANTS_MAX,    \
+          .has_offset = -1)
+#define IN_BENCHMARK offsetof(struct benchmark_in, problem)
+
+const struct assay_json_field benchmarks_create_fields[] = {
+    B("id", id, ASSAY_JSON_STRING, ASSAY_JSON_SLUG | ASSAY_JSON_NULLABLE, .has_offset = HAS(benchmark_in, has_id)),
+    B("name", name, ASSAY_JSON_STRING, ASSAY_JSON_NULLABLE, .min = 1, .max = BENCHMARKS_NAME_MAX,
+      .has_offset = HAS(benchmark_in, has_name)),
+    BENCHMARK(ASSAY_JSON_NULLABLE),
+    PROBLEM(IN_BENCHMARK, ASSAY_JSON_NULLABLE, limits_fields),
+    TESTS(IN_BENCHMARK, ASSAY_JSON_NULLABLE),
+    END,
+};
+
+const struct assay_json_field benchmarks_patch_fields[] = {
+    B("name", name, ASSAY_JSON_STRING, 0, .min = 1, .max = BENCHMARKS_NAME_MAX, .has_offset = HAS(benchmark_in, has_name)),
+    BENCHMARK(ASSAY_JSON_CLEARABLE),
+    END,
+};
+
+/* ---- rules ---------------------------------------------------------------------------------------------------- */
+
+static bool printable(struct assay_str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if ((unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+static void fault_at(struct assay_json_faults *f, struct assay_arena *a, const char *list, size_t i, const char *member,
+                     const char *text)
+{
+    struct assay_str pointer = assay_arena_fmt(a, "/%s/%zu%s", list, i, member);
+    if (pointer.p != NULL)
+        assay_json_fault(f, a, pointer.p, "%s", text);
+}
+
+void benchmarks_check(const struct benchmark_in *in, struct assay_json_faults *f, struct assay_arena *a)
+{
+    if (!printable(in->name))
+        assay_json_fault(f, a, "/name", "must not hold control characters");
+    if (in->starts_ms != 0 && in->ends_ms != 0 && in->ends_ms <= in->starts_ms)
+        assay_json_fault(f, a, "/ends_at", "must be later than starts_at");
+    if (in->freezes_ms != 0 && ((in->starts_ms != 0 && in->freezes_ms < in->starts_ms) ||
+                                (in->ends_ms != 0 && in->freezes_ms > in->ends_ms)))
+        assay_json_fault(f, a, "/freezes_at", "must lie between starts_at and ends_at");
+    for (size_t i = 0; i < in->languages.n; i++) {
+        if (in->languages.items[i].p != NULL && !benchmarks_language_valid(in->languages.items[i]))
+            fault_at(f, a, "languages", i, "", "must be a language's name: [a-z0-9][a-z0-9+#._-]{0,31}");
+    }
+    size_t bytes = 0;
+    for (size_t i = 0; i < in->entrants.n; i++)
+        bytes += in->entrants.items[i].n + 3; /* as JSON */
+    if (bytes > BENCHMARKS_ENTRANTS_BYTES)
+        assay_json_fault(f, a, "/entrants", "the ids have %zu bytes together; at most %d are taken", bytes,
+                         BENCHMARKS_ENTRANTS_BYTES);
+}
+
+void benchmarks_check_tests(const struct assay_json_array *tests, struct assay_json_faults *f, struct assay_arena *a)
+{
+    const struct test_in *t = tests->items;
+    for (size_t i = 0; i < tests->n; i++) {
+        if (t[i].has_points && t[i].points <= 0)
+            fault_at(f, a, "tests", i, "/points", "must be more than 0");
+        if (!printable(t[i].name))
+            fault_at(f, a, "tests", i, "/name", "must not hold control characters");
+    }
+}
+
+void benchmarks_check_problem(const struct problem_in *in, struct assay_json_faults *f, struct assay_arena *a)
+{
+    if (!printable(in->name))
+        assay_json_fault(f, a, "/name", "must not hold control characters");
+    if (in->limits.wall_limit_ms != 0 && in->limits.wall_limit_ms < in->limits.time_limit_ms)
+        assay_json_fault(f, a, "/limits/wall_limit_ms", "must not be less than time_limit_ms");
+    bool harness = in->harness.language.n != 0;
+    if (harness && !benchmarks_language_valid(in->harness.language))
+        assay_json_fault(f, a, "/harness/language", "must be a language's name: [a-z0-9][a-z0-9+#._-]{0,31}");
+    if (in->mode == ASSAY_JUDGE_HARNESS && !harness)
+        assay_json_fault(f, a, "/harness", "is required for mode \"harness\"");
+    if (in->mode != ASSAY_JUDGE_HARNESS && harness)
+        assay_json_fault(f, a, "/harness", "is only taken with mode \"harness\"");
+    if (in->compare != ASSAY_COMPARE_FLOAT && (in->float_abs > 0 || in->float_rel > 0))
+        assay_json_fault(f, a, in->float_abs > 0 ? "/float_abs" : "/float_rel", "is only taken with compare \"float\"");
+    benchmarks_check_tests(&in->tests, f, a);
+}
+
+void benchmarks_check_no_problem(const struct problem_in *in, struct assay_json_faults *f, struct assay_arena *a)
+{
+    static const char text[] = "belongs to a problem: give it together with tests, or to POST /benchmarks/{id}/problems";
+    const struct {
+        bool has;
+        const char *pointer;
+    } given[] = {
+        {in->has_statement, "/statement"}, {in->has_mode, "/mode"},          {in->has_compare, "/compare"},
+        {in->has_float_abs, "/float_abs"}, {in->has_float_rel, "/float_rel"}, {in->has_stop, "/stop_on_failure"},
+        {in->has_limits, "/limits"},       {in->has_harness, "/harness"},
+    };
+    for (size_t i = 0; i < sizeof given / sizeof given[0]; i++) {
+        if (given[i].has)
+            assay_json_fault(f, a, given[i].pointer, "%s", text);
+    }
+}
+
+/* ---- lists in a column ------------------------------------------------------------------------------------------ */
+
+struct assay_str benchmarks_join(struct assay_arena *a, const struct assay_strs *list)
+{
+    ASSAY_CLEANUP_BUF struct assay_buf b = ASSAY_BUF_INIT;
+    assay_buf_puts(&b, "");
+    for (size_t i = 0; i < list->n; i++) {
+        if (i != 0)
+            assay_buf_putc(&b, ' ');
+        assay_buf_str(&b, list->items[i]);
+    }
+    return b.failed ? ASSAY_STR_NULL : assay_arena_str(a, assay_buf_view(&b));
+}
+
+int benchmarks_split(struct assay_arena *a, struct assay_str text, struct assay_strs *out)
+{
+    size_t n = text.n != 0;
+    for (size_t i = 0; i < text.n; i++)
+        n += text.p[i] == ' ';
+    struct assay_str *items = assay_arena_array(a, n, sizeof *items);
+    if (items == NULL)
+        return ASSAY_E_NOMEM;
+    size_t from = 0;
+    for (size_t k = 0; k < n; k++) {
+        const char *space = memchr(text.p + from, ' ', text.n - from);
+        size_t len = space != NULL ? (size_t)(space - text.p) - from : text.n - from;
+        items[k] = (struct assay_str){text.p + from, len};
+        from += len + 1;
+    }
+    *out = (struct assay_strs){items, n};
+    return ASSAY_OK;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------------ */
+
+static void write_strs(struct assay_jw *w, const char *key, const struct assay_strs *list)
+{
+    assay_jw_key(w, key);
+    assay_jw_array(w);
+    for (size_t i = 0; i < list->n; i++)
+        assay_jw_str(w, list->items[i]);
+    assay_jw_end(w);
+}
+
+void benchmarks_write(struct assay_jw *w, const struct benchmark *b, bool detail)
+{
+    assay_jw_kstr(w, "id", b->id);
+    assay_jw_kstr(w, "owner_id", b->owner_id);
+    assay_jw_kstr(w, "name", b->name);
+    if (detail)
+        assay_jw_kstr(w, "description", b->description);
+    assay_jw_kz(w, "visibility", assay_visibility_names[b->visibility]);
+    assay_jw_kz(w, "feedback", assay_feedback_names[b->feedback]);
+    assay_jw_ktime(w, "starts_at", b->starts_ms);
+    assay_jw_ktime(w, "ends_at", b->ends_ms);
+    assay_jw_ktime(w, "freezes_at", b->freezes_ms);
+    write_strs(w, "languages", &b->languages);
+    if (detail)
+        write_strs(w, "entrants", &b->entrants);
+    assay_jw_kint(w, "entrant_count", (int64_t)b->entrants.n);
+    assay_jw_ktime(w, "created_at", b->created_ms);
+    assay_jw_ktime(w, "updated_at", b->updated_ms);
+}
+
+void benchmarks_write_problem_ref(struct assay_jw *w, const struct problem *p)
+{
+    assay_jw_object(w);
+    assay_jw_kstr(w, "id", p->id);
+    assay_jw_kstr(w, "name", p->name);
+    assay_jw_kint(w, "position", p->position);
+    assay_jw_end(w);
+}
+
+void benchmarks_write_problem(struct assay_jw *w, const struct problem *p, bool detail, const struct assay_str *harness_source)
+{
+    assay_jw_object(w);
+    assay_jw_kstr(w, "id", p->id);
+    assay_jw_kstr(w, "benchmark_id", p->benchmark_id);
+    assay_jw_kstr(w, "name", p->name);
+    if (detail)
+        assay_jw_kstr(w, "statement", p->statement);
+    assay_jw_kint(w, "position", p->position);
+    assay_jw_kz(w, "mode", assay_judge_mode_names[p->mode]);
+    assay_jw_kz(w, "compare", assay_compare_names[p->compare]);
+    assay_jw_kreal(w, "float_abs", p->float_abs);
+    assay_jw_kreal(w, "float_rel", p->float_rel);
+    assay_jw_kbool(w, "stop_on_failure", p->stop_on_failure);
+    assay_jw_key(w, "limits");
+    assay_jw_object(w);
+    assay_jw_kint(w, "time_limit_ms", p->limits.time_limit_ms);
+    assay_jw_kint(w, "wall_limit_ms", benchmarks_wall_limit(&p->limits));
+    assay_jw_kint(w, "memory_limit_bytes", p->limits.memory_limit_bytes);
+    assay_jw_kint(w, "output_limit_bytes", p->limits.output_limit_bytes);
+    assay_jw_kint(w, "process_limit", p->limits.process_limit);
+    assay_jw_end(w);
+    assay_jw_key(w, "harness");
+    if (p->harness_language.n == 0) {
+        assay_jw_null(w);
+    } else {
+        assay_jw_object(w);
+        assay_jw_kstr(w, "language", p->harness_language);
+        if (harness_source != NULL)
+            assay_jw_kstr(w, "source", *harness_source);
+        assay_jw_end(w);
+    }
+    assay_jw_kint(w, "test_count", p->test_count);
+    assay_jw_kint(w, "sample_count", p->sample_count);
+    assay_jw_kint(w, "version", p->version);
+    assay_jw_ktime(w, "created_at", p->created_ms);
+    assay_jw_ktime(w, "updated_at", p->updated_ms);
+    assay_jw_end(w);
+}
+
+void benchmarks_write_test(struct assay_jw *w, const struct assay_manifest_test *t, struct assay_str input,
+                           struct assay_str expected)
+{
+    assay_jw_object(w);
+    assay_jw_kint(w, "number", t->number);
+    assay_jw_kstr(w, "name", t->name);
+    assay_jw_kbool(w, "sample", t->sample);
+    assay_jw_kreal(w, "points", t->points);
+    assay_jw_kstr(w, "input", input);
+    assay_jw_kstr(w, "expected_output", expected);
+    assay_jw_end(w);
+}

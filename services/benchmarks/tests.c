@@ -1,0 +1,85 @@
+#include "local.h"
+
+static int store_bytes(const struct assay_blobs *b, struct assay_str bytes, struct assay_arena *a, struct assay_str *ref,
+                       struct assay_err *err)
+{
+    char hex[ASSAY_BLOB_REF];
+    *ref = ASSAY_STR("");
+    if (bytes.n == 0)
+        return ASSAY_OK;
+    int rc = assay_blob_put(b, bytes, hex, err);
+    if (rc < 0)
+        return rc;
+    *ref = assay_arena_str(a, assay_str(hex));
+    return ref->p != NULL ? ASSAY_OK : assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+}
+
+int benchmarks_store_tests(const struct assay_blobs *b, const struct assay_json_array *in, struct assay_arena *a,
+                           struct assay_json_array *out, struct assay_err *err)
+{
+    const struct test_in *t = in->items;
+    struct assay_manifest_test *row = assay_arena_array(a, in->n, sizeof *row);
+    if (row == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    for (size_t i = 0; i < in->n; i++) {
+        row[i] = (struct assay_manifest_test){.number = (int64_t)i + 1,
+                                              .name = t[i].name.p != NULL ? t[i].name : ASSAY_STR(""),
+                                              .sample = t[i].sample,
+                                              .points = t[i].has_points ? t[i].points : 1};
+        int rc = store_bytes(b, t[i].input, a, &row[i].input_ref, err);
+        if (rc == ASSAY_OK)
+            rc = store_bytes(b, t[i].expected, a, &row[i].expected_ref, err);
+        if (rc < 0)
+            return rc;
+    }
+    *out = (struct assay_json_array){row, in->n};
+    return ASSAY_OK;
+}
+
+int benchmarks_load_tests(const struct assay_blobs *b, const struct problem *p, struct assay_arena *a,
+                          struct assay_json_array *out, struct assay_err *err)
+{
+    struct assay_str text;
+    struct assay_manifest m;
+    int rc = assay_blob_get(b, p->manifest_ref, BENCHMARKS_MANIFEST_MAX, a, &text, err);
+    if (rc == ASSAY_OK)
+        rc = assay_manifest_decode(text, a, &m, err);
+    if (rc == ASSAY_E_NOT_FOUND || rc == ASSAY_E_INVALID) /* ours, not the client's */
+        return assay_err_set(err, ASSAY_E_CORRUPT, "the manifest of problem %.*s cannot be read", ASSAY_FMT(p->id));
+    if (rc == ASSAY_OK)
+        *out = m.tests;
+    return rc;
+}
+
+int benchmarks_store_manifest(const struct assay_blobs *b, struct problem *p, const struct assay_json_array *tests,
+                              struct assay_arena *a, struct assay_err *err)
+{
+    ASSAY_CLEANUP_BUF struct assay_buf text = ASSAY_BUF_INIT;
+    const struct assay_manifest_test *t = tests->items;
+    struct assay_manifest m = {.benchmark_id = p->benchmark_id,
+                               .problem_id = p->id,
+                               .version = p->version,
+                               .mode = p->mode,
+                               .compare = p->compare,
+                               .float_abs = p->float_abs,
+                               .float_rel = p->float_rel,
+                               .stop_on_failure = p->stop_on_failure,
+                               .time_limit_ms = p->limits.time_limit_ms,
+                               .wall_limit_ms = benchmarks_wall_limit(&p->limits),
+                               .memory_limit_bytes = p->limits.memory_limit_bytes,
+                               .output_limit_bytes = p->limits.output_limit_bytes,
+                               .process_limit = p->limits.process_limit,
+                               .harness_language = p->harness_language,
+                               .harness_ref = p->harness_ref,
+                               .tests = *tests};
+    int rc = assay_manifest_encode(&m, &text, err);
+    if (rc == ASSAY_OK)
+        rc = store_bytes(b, assay_buf_view(&text), a, &p->manifest_ref, err);
+    if (rc < 0)
+        return rc;
+    p->test_count = (int64_t)tests->n;
+    p->sample_count = 0;
+    for (size_t i = 0; i < tests->n; i++)
+        p->sample_count += t[i].sample;
+    return ASSAY_OK;
+}
