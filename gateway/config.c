@@ -758,8 +758,8 @@ int assay_config_dump(const struct assay_config *c, bool json, struct assay_buf 
             assay_jw_kbool(w, "secret", secret);
             assay_jw_end(w);
         } else {
-            /* a masked value is commented out, so that the text can be used as a file */
-            bool masked = secret && value.n > 0;
+            /* what a file cannot say (a masked value, another file) is commented out, so that the text is one */
+            bool masked = (secret && value.n > 0) || strcmp(e->opt.name, "config") == 0;
             size_t from = out->n;
             assay_buf_fmt(out, "%s%s = ", masked ? "; " : "", e->opt.name);
             assay_buf_str(out, assay_buf_view(&value));

@@ -8,7 +8,7 @@
  * variable alike.  All faults are collected, so that one start shows them all.
  *
  * In the file, a key under [section] stands for section_key; keys before any section stand for
- * themselves.  Values are single lines without control characters.
+ * themselves.  Values are single lines without control characters; " ;" begins a comment.
  *
  * Ownership: the config borrows the rows (static tables of plugins) and owns the values.  Built and
  * resolved on the main thread; the getters are for any thread afterwards.

@@ -20,7 +20,7 @@ gateway_libassay_front_la_LIBADD = gateway/libassay_llhttp.la queue/libassay_que
 # ---- the core: worker pool, log, metrics, event dispatcher --------------------------------------------
 noinst_LTLIBRARIES += gateway/libassay_core.la
 gateway_libassay_core_la_SOURCES = \
-	gateway/dispatch.h gateway/log.c gateway/log.h gateway/metrics.c gateway/metrics.h \
+	gateway/dispatch.c gateway/dispatch.h gateway/log.c gateway/log.h gateway/metrics.c gateway/metrics.h \
 	gateway/pool.c gateway/pool.h gateway/text.c gateway/text.h
 gateway_libassay_core_la_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir)
 
@@ -28,7 +28,7 @@ gateway_libassay_core_la_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir)
 CORE_TEST_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
 CORE_TEST_LIBS = gateway/libassay_core.la queue/libassay_queue.la $(SDK_LIBS) $(CMOCKA_LIBS) -lpthread -lm
 if HAVE_CMOCKA
-CORE_TESTS = tests/unit/pool_test tests/unit/log_test tests/unit/metrics_test
+CORE_TESTS = tests/unit/pool_test tests/unit/log_test tests/unit/metrics_test tests/unit/dispatch_test
 check_PROGRAMS += $(CORE_TESTS)
 TESTS += $(CORE_TESTS)
 tests_unit_pool_test_SOURCES = tests/unit/pool_test.c
@@ -40,6 +40,9 @@ tests_unit_log_test_LDADD = $(CORE_TEST_LIBS)
 tests_unit_metrics_test_SOURCES = tests/unit/metrics_test.c
 tests_unit_metrics_test_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
 tests_unit_metrics_test_LDADD = $(CORE_TEST_LIBS)
+tests_unit_dispatch_test_SOURCES = tests/unit/dispatch_test.c
+tests_unit_dispatch_test_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_dispatch_test_LDADD = $(CORE_TEST_LIBS)
 endif
 
 # ---- assayd: configuration, plugin host, supervisor, server ------------------------------------------
@@ -60,3 +63,47 @@ assayd_CFLAGS = $(AM_CFLAGS) -fPIE
 assayd_LDFLAGS = $(AM_LDFLAGS) -pie
 assayd_LDADD = gateway/libassay_config.la gateway/libassay_front.la gateway/libassay_core.la queue/libassay_queue.la \
 	$(SDK_LIBS) -lpthread
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/config_test tests/unit/plugins_test
+TESTS += tests/unit/config_test tests/unit/plugins_test
+tests_unit_config_test_SOURCES = tests/unit/config_test.c
+tests_unit_config_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
+tests_unit_config_test_LDADD = gateway/libassay_config.la $(SDK_LIBS) $(CMOCKA_LIBS)
+tests_unit_plugins_test_SOURCES = tests/unit/plugins_test.c
+tests_unit_plugins_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
+tests_unit_plugins_test_LDADD = gateway/libassay_config.la $(SDK_LIBS) $(CMOCKA_LIBS)
+
+# one source, one fault each; -rpath makes libtool build what it would not install
+FAULTY_LDFLAGS = $(PLUGIN_LDFLAGS) -rpath /nowhere
+check_LTLIBRARIES += tests/plugins/faulty_none.la tests/plugins/faulty_abi.la tests/plugins/faulty_magic.la \
+	tests/plugins/faulty_short.la tests/plugins/faulty_symbol.la tests/plugins/faulty_init.la \
+	tests/plugins/faulty_need.la tests/plugins/faulty_clash.la tests/plugins/faulty_nothing.la
+tests_plugins_faulty_none_la_SOURCES = tests/plugins/faulty.c
+tests_plugins_faulty_none_la_CPPFLAGS = $(SDK_CPPFLAGS) -DFAULT=NONE
+tests_plugins_faulty_none_la_LDFLAGS = $(FAULTY_LDFLAGS)
+tests_plugins_faulty_abi_la_SOURCES = tests/plugins/faulty.c
+tests_plugins_faulty_abi_la_CPPFLAGS = $(SDK_CPPFLAGS) -DFAULT=WRONG_ABI
+tests_plugins_faulty_abi_la_LDFLAGS = $(FAULTY_LDFLAGS)
+tests_plugins_faulty_magic_la_SOURCES = tests/plugins/faulty.c
+tests_plugins_faulty_magic_la_CPPFLAGS = $(SDK_CPPFLAGS) -DFAULT=WRONG_MAGIC
+tests_plugins_faulty_magic_la_LDFLAGS = $(FAULTY_LDFLAGS)
+tests_plugins_faulty_short_la_SOURCES = tests/plugins/faulty.c
+tests_plugins_faulty_short_la_CPPFLAGS = $(SDK_CPPFLAGS) -DFAULT=SHORT_STRUCT
+tests_plugins_faulty_short_la_LDFLAGS = $(FAULTY_LDFLAGS)
+tests_plugins_faulty_symbol_la_SOURCES = tests/plugins/faulty.c
+tests_plugins_faulty_symbol_la_CPPFLAGS = $(SDK_CPPFLAGS) -DFAULT=MISSING_SYMBOL
+tests_plugins_faulty_symbol_la_LDFLAGS = $(FAULTY_LDFLAGS)
+tests_plugins_faulty_init_la_SOURCES = tests/plugins/faulty.c
+tests_plugins_faulty_init_la_CPPFLAGS = $(SDK_CPPFLAGS) -DFAULT=FAILING_INIT
+tests_plugins_faulty_init_la_LDFLAGS = $(FAULTY_LDFLAGS)
+tests_plugins_faulty_need_la_SOURCES = tests/plugins/faulty.c
+tests_plugins_faulty_need_la_CPPFLAGS = $(SDK_CPPFLAGS) -DFAULT=MISSING_NEED
+tests_plugins_faulty_need_la_LDFLAGS = $(FAULTY_LDFLAGS)
+tests_plugins_faulty_clash_la_SOURCES = tests/plugins/faulty.c
+tests_plugins_faulty_clash_la_CPPFLAGS = $(SDK_CPPFLAGS) -DFAULT=CLASH
+tests_plugins_faulty_clash_la_LDFLAGS = $(FAULTY_LDFLAGS)
+tests_plugins_faulty_nothing_la_SOURCES = tests/plugins/faulty.c
+tests_plugins_faulty_nothing_la_CPPFLAGS = $(SDK_CPPFLAGS) -DFAULT=NO_DESCRIPTOR
+tests_plugins_faulty_nothing_la_LDFLAGS = -module -avoid-version -shared $(AM_LDFLAGS) -rpath /nowhere
+endif

@@ -153,6 +153,12 @@ void sq_readers_close(struct sq_store *s);
 int sq_query(struct sq_store *s, const struct assay_stmt *stmt, const struct assay_val *args, size_t n,
              struct assay_arena *arena, struct assay_rows *out, struct assay_err *err) ASSAY_MUST_CHECK;
 
+/* Whether an event of a transaction whose operations have run is to be appended. */
+static inline bool sq_event_due(const struct assay_tx *tx, const struct assay_event *e)
+{
+    return e->if_op <= 0 || tx->op[e->if_op - 1].touched > 0;
+}
+
 /* events.c: the outbox. Writing side on the write connection inside a transaction. */
 int sq_events_load(struct sq_store *s, struct assay_err *err) ASSAY_MUST_CHECK; /* head and pruned_to from the file */
 int sq_events_append(struct sq_store *s, struct assay_tx *tx, struct assay_err *err) ASSAY_MUST_CHECK;

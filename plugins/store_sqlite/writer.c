@@ -157,9 +157,9 @@ static int keep_events(struct sq_store *s, const struct assay_tx *tx, struct ass
         s->group_ev = grown;
         s->room_group_ev = room;
     }
-    if (tx->n_events)
-        memcpy(&s->group_ev[s->n_group_ev], tx->event, tx->n_events * sizeof *tx->event);
-    s->n_group_ev = need;
+    for (size_t i = 0; i < tx->n_events; i++)
+        if (sq_event_due(tx, &tx->event[i]))
+            s->group_ev[s->n_group_ev++] = tx->event[i];
     return 0;
 }
 
@@ -351,6 +351,9 @@ int sq_writer_push(struct sq_store *s, struct assay_tx *tx, assay_tx_done done, 
         return assay_err_set(err, ASSAY_E_NOMEM, "%s: the transaction could not be built", tx->name);
     for (size_t i = 0; i < tx->n_events; i++) {
         const struct assay_event *e = &tx->event[i];
+        if (e->if_op > 0 && (size_t)e->if_op > tx->n_ops)
+            return assay_err_set(err, ASSAY_E_INTERNAL, "%s: event %.*s waits for an operation that is not there",
+                                 tx->name, ASSAY_FMT(e->topic));
         if (e->topic.n == 0 ||
             e->topic.n + e->subject.n + e->owner.n + e->benchmark.n + e->payload.n > SQ_EVENT_MAX)
             return assay_err_set(err, ASSAY_E_TOO_LARGE, "%s: event %.*s is over %zu bytes or has no topic", tx->name,

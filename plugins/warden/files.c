@@ -109,7 +109,7 @@ struct collection {
 static int open_hostile(int box, const char *path, uint64_t flags)
 {
     /* O_NONBLOCK: the open of a FIFO must not wait for a writer that will never come */
-    struct open_how how = {.flags = flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+    struct open_how how = {.flags = flags | O_NOFOLLOW | O_CLOEXEC | (flags & O_PATH ? 0 : O_NONBLOCK | O_NOCTTY),
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV};
     return sys_openat2(box, path, &how);
 }

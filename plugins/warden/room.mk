@@ -12,3 +12,17 @@ else
 # -all-static: libtool's word for -static; it must run in roots that have no libc of ours
 assay_warden_LDFLAGS = $(AM_LDFLAGS) -all-static
 endif
+
+# What boxes are tested with: static, so that they run in any root, and never sanitized.
+check_PROGRAMS += tests/boxes/hostile tests/boxes/noop
+tests_boxes_hostile_SOURCES = tests/boxes/hostile.c
+tests_boxes_hostile_CFLAGS = -O1 -Wall -Wextra
+tests_boxes_hostile_LDFLAGS = -all-static
+tests_boxes_noop_SOURCES = tests/boxes/noop.c
+tests_boxes_noop_CFLAGS = -O1 -Wall -Wextra
+tests_boxes_noop_LDFLAGS = -all-static
+
+check_PROGRAMS += bench/box_bench
+bench_box_bench_SOURCES = bench/box_bench.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h
+bench_box_bench_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir)
+bench_box_bench_LDADD = $(SDK_LIBS)

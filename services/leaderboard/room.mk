@@ -1,1 +1,17 @@
-# services/leaderboard: see docs/architecture.md for what lives here
+# services/leaderboard: the best score of each agent, by benchmark
+plugins_LTLIBRARIES += services/leaderboard/assay_leaderboard.la
+services_leaderboard_assay_leaderboard_la_SOURCES = \
+	services/leaderboard/codec.c services/leaderboard/domain.c services/leaderboard/http.c services/leaderboard/local.h \
+	services/leaderboard/plugin.c services/leaderboard/repo.c services/leaderboard/schema.c
+services_leaderboard_assay_leaderboard_la_CPPFLAGS = $(SDK_CPPFLAGS)
+services_leaderboard_assay_leaderboard_la_CFLAGS = $(AM_CFLAGS)
+services_leaderboard_assay_leaderboard_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+services_leaderboard_assay_leaderboard_la_LIBADD = $(SDK_LIBS) -lm
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/leaderboard_test
+TESTS += tests/unit/leaderboard_test
+tests_unit_leaderboard_test_SOURCES = tests/unit/leaderboard_test.c services/leaderboard/domain.c
+tests_unit_leaderboard_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/leaderboard
+tests_unit_leaderboard_test_LDADD = $(SVC_TEST_LIBS) -lm
+endif

@@ -491,6 +491,30 @@ static void topics_select_events(void **state)
     assert_int_equal(n, 0);
 }
 
+static void events_may_hang_on_an_operation(void **state)
+{
+    struct fixture *f = *state;
+    struct assay_event_row *ev = NULL;
+    size_t n = 0;
+    for (int i = 0; i < 2; i++) {
+        struct assay_tx *tx = assay_tx_new(f->arena, "perhaps");
+        int op = ASSAY_TX(tx, &st_insert, ASSAY_EXPECT_ANY, ASSAY_VZ("a"), ASSAY_VI(1), ASSAY_VNULL, ASSAY_VNULL);
+        struct assay_event e = event("item.new", "a");
+        e.if_op = op + 1;
+        assay_tx_event(tx, e);
+        assert_int_equal(exec_tx(f, tx), 0);
+        assert_int_equal(tx->last_seq, i == 0 ? 1 : 0);
+        assert_int_equal(f->st.ops->events(f->self, 0, NULL, 10, f->arena, &ev, &n, NULL), 0);
+        assert_int_equal(n, 1);
+        assert_int_equal(atomic_load(&f->rung_events), 1);
+    }
+    struct assay_tx *tx = assay_tx_new(f->arena, "never");
+    struct assay_event e = event("item.new", "a");
+    e.if_op = 1;
+    assay_tx_event(tx, e);
+    assert_int_equal(exec_tx(f, tx), ASSAY_E_INTERNAL);
+}
+
 static void too_large_events_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -937,6 +961,7 @@ int main(void)
         T(stop_flushes_what_waits_and_refuses_the_rest),
         T(a_full_queue_refuses),
         T(topics_select_events),
+        T(events_may_hang_on_an_operation),
         T(too_large_events_are_refused),
         T(a_cursor_moves_only_from_where_it_is),
         T(dead_letters_are_kept_with_their_event),

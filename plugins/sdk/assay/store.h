@@ -89,6 +89,7 @@ struct assay_event {
     struct assay_str owner;      /* user id of the owner, "" for none: decides who may see it */
     struct assay_str benchmark;  /* benchmark id, or "" */
     struct assay_str payload;    /* JSON object */
+    int if_op; /* 0: always; k > 0: appended only when operation k - 1 of its transaction touched a row */
 };
 
 /* An event as it is read. seq follows commit order and never has a gap that fills later. */

@@ -1,0 +1,73 @@
+/* The leaderboard service: its tables, its beginning and end. */
+#include "local.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static const struct assay_route routes[] = {
+    {ASSAY_GET, "/leaderboard", ASSAY_ROLES_ANY, "leaderboard:read", ASSAY_ROUTE_PAGED, 0, leaderboard_http_get,
+     "leaderboard_get", "The best of each agent, of one benchmark or of all that the caller may see"},
+};
+
+static const char *const topics[] = {"score.calculated", "submission.deleted", "benchmark.changed", "agent.changed", NULL};
+
+static int on_event(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err)
+{
+    (void)self;
+    if (assay_str_is(ev->ev.topic, "benchmark.changed")) {
+        struct assay_ev_benchmark b = {.visibility = ASSAY_VISIBLE_PRIVATE};
+        int rc = assay_ev_benchmark_decode(ev->ev.payload, tx->arena, &b, err);
+        if (rc == 0)
+            lb_project_benchmark(tx, ev->ev.subject, &b);
+        return rc;
+    }
+    if (assay_str_is(ev->ev.topic, "agent.changed")) {
+        struct assay_ev_agent a = {.deleted = false};
+        int rc = assay_ev_agent_decode(ev->ev.payload, tx->arena, &a, err);
+        if (rc == 0)
+            lb_project_agent(tx, ev->ev.subject, &a);
+        return rc;
+    }
+    if (assay_str_is(ev->ev.topic, "submission.deleted"))
+        return lb_remove_submission(tx, ev->ev.subject, ev->ev.benchmark, err);
+    struct assay_ev_score score = {.created_ms = 0};
+    int rc = assay_ev_score_decode(ev->ev.payload, tx->arena, &score, err);
+    if (rc == 0 && (score.submission_id.n == 0 || score.agent_id.n == 0 || score.benchmark_id.n == 0 ||
+                    !isfinite(score.score) || score.created_ms < 0))
+        rc = assay_err_set(err, ASSAY_E_INVALID, "a score names its submission, agent and benchmark");
+    return rc == 0 ? lb_score(tx, &score, err) : rc;
+}
+
+static const struct assay_subscription subscriptions[] = {
+    {.group = "leaderboard", .topics = topics, .kind = ASSAY_SUB_DURABLE, .batch = 32, .deliver = on_event},
+};
+
+static int init(const struct assay_host *host, void **self, struct assay_err *err)
+{
+    struct leaderboard *s = calloc(1, sizeof *s);
+    if (!s)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    s->magic = LEADERBOARD_MAGIC;
+    s->host = host;
+    *self = s;
+    return 0;
+}
+
+static void fini(void *self)
+{
+    free(self);
+}
+
+ASSAY_PLUGIN_EXPORT extern const struct assay_plugin assay_plugin;
+const struct assay_plugin assay_plugin = {
+    ASSAY_PLUGIN_HEAD(ASSAY_PLUGIN_SERVICE),
+    .name = "leaderboard",
+    .version = "0.1.0",
+    .summary = "Keeps the best score of each agent, by benchmark",
+    .routes = ASSAY_TABLE(routes),
+    .subscriptions = ASSAY_TABLE(subscriptions),
+    .migrations = {leaderboard_migrations, LEADERBOARD_MIGRATIONS, sizeof leaderboard_migrations[0]},
+    .statements = {leaderboard_statements, LEADERBOARD_STATEMENTS, sizeof leaderboard_statements[0]},
+    .init = init,
+    .fini = fini,
+};

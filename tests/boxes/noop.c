@@ -1,0 +1,5 @@
+/* Ends at once: what a box costs by itself. */
+int main(void)
+{
+    return 0;
+}
