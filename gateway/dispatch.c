@@ -68,6 +68,22 @@ static const struct assay_metric metric_rows[] = {
                  "group", delay_bounds},
 };
 
+/* of every consumer group of the topics, read at each scrape */
+enum { Q_DEPTH, Q_SIZE, Q_PUBLISHED, Q_REFUSED, Q_RESCANS, Q_BELLS, Q_WAIT, Q_WAIT_COUNT, Q_WAIT_MAX };
+static const struct assay_metric queue_rows[] = {
+    [Q_DEPTH] = {"assay_queue_depth_items", ASSAY_METRIC_GAUGE, "Items on a consumer group's ring.", "group", NULL},
+    [Q_SIZE] = {"assay_queue_size_items", ASSAY_METRIC_GAUGE, "Items that a consumer group's ring holds.", "group", NULL},
+    [Q_PUBLISHED] = {"assay_queue_published_total", ASSAY_METRIC_COUNTER, "Items put on a group's ring.", "group", NULL},
+    [Q_REFUSED] = {"assay_queue_refused_total", ASSAY_METRIC_COUNTER, "Items that found a group's ring full.", "group", NULL},
+    [Q_RESCANS] = {"assay_queue_rescans_total", ASSAY_METRIC_COUNTER, "Rescans that followed a full ring.", "group", NULL},
+    [Q_BELLS] = {"assay_queue_bells_total", ASSAY_METRIC_COUNTER, "Times a sleeping consumer was woken.", "group", NULL},
+    [Q_WAIT] = {"assay_queue_wait_seconds_total", ASSAY_METRIC_COUNTER,
+                "Time on the ring, summed over the timed sample of items.", "group", NULL},
+    [Q_WAIT_COUNT] = {"assay_queue_timed_items_total", ASSAY_METRIC_COUNTER, "Items whose time on the ring was taken.", "group",
+                      NULL},
+    [Q_WAIT_MAX] = {"assay_queue_wait_max_seconds", ASSAY_METRIC_GAUGE, "Longest time on the ring in the sample.", "group", NULL},
+};
+
 enum state { IDLE, QUEUED, RUNNING, WAITING };
 
 struct sub {
@@ -605,7 +621,40 @@ void assay_dispatch_committed(void *arg, int64_t last_seq, const struct assay_ev
     assay_bell_ring(&d->wake); /* for the sweep; a system call at most once in SKIP_MS */
 }
 
+static void scrape_queues(void *arg)
+{
+    struct assay_dispatch *d = arg;
+    check(d);
+    struct assay_metrics *m = d->deps.metrics;
+    struct assay_group *g;
+    for (size_t i = 0; (g = assay_topics_group(d->deps.topics, i)) != NULL; i++) {
+        struct assay_group_stats st;
+        assay_group_stats(g, &st);
+        const char *name = assay_group_name(g);
+        assay_metrics_set(m, &queue_rows[Q_DEPTH], &name, (double)st.depth);
+        assay_metrics_set(m, &queue_rows[Q_SIZE], &name, (double)st.size);
+        assay_metrics_count_to(m, &queue_rows[Q_PUBLISHED], &name, (double)st.published);
+        assay_metrics_count_to(m, &queue_rows[Q_REFUSED], &name, (double)st.refused);
+        assay_metrics_count_to(m, &queue_rows[Q_RESCANS], &name, (double)st.rescans);
+        assay_metrics_count_to(m, &queue_rows[Q_BELLS], &name, (double)st.rings);
+        assay_metrics_count_to(m, &queue_rows[Q_WAIT], &name, (double)st.wait_ns / 1e9);
+        assay_metrics_count_to(m, &queue_rows[Q_WAIT_COUNT], &name, (double)st.timed);
+        assay_metrics_set(m, &queue_rows[Q_WAIT_MAX], &name, (double)st.wait_ns_max / 1e9);
+    }
+}
+
 /* ---- life ---- */
+
+static int metrics_begin(struct assay_dispatch *d, struct assay_err *err)
+{
+    struct assay_metrics *m = d->deps.metrics;
+    if (m == NULL)
+        return 0;
+    int r = assay_metrics_register(m, (struct assay_table)ASSAY_TABLE(metric_rows), err);
+    if (r == 0)
+        r = assay_metrics_register(m, (struct assay_table)ASSAY_TABLE(queue_rows), err);
+    return r != 0 ? r : assay_metrics_on_scrape(m, scrape_queues, d, err);
+}
 
 struct assay_dispatch *assay_dispatch_new(const struct assay_dispatch_deps *deps, struct assay_err *err)
 {
@@ -635,8 +684,7 @@ struct assay_dispatch *assay_dispatch_new(const struct assay_dispatch_deps *deps
     r = pthread_cond_init(&d->calm, &attr);
     assert(r == 0);
     (void)pthread_condattr_destroy(&attr);
-    if (assay_bell_init(&d->wake, err) != 0 ||
-        (deps->metrics != NULL && assay_metrics_register(deps->metrics, (struct assay_table)ASSAY_TABLE(metric_rows), err) != 0)) {
+    if (assay_bell_init(&d->wake, err) != 0 || metrics_begin(d, err) != 0) {
         assay_dispatch_free(d);
         return NULL;
     }

@@ -59,7 +59,8 @@ int assay_dispatch_caught_up(struct assay_dispatch *d, struct assay_str group, i
 /* Begins no more deliveries and waits for those in hand, at most timeout_ms: ASSAY_E_TIMEOUT.
  * Before the pool and the store are stopped. */
 int assay_dispatch_drain(struct assay_dispatch *d, int64_t timeout_ms, struct assay_err *err) ASSAY_MUST_CHECK;
-/* Drains without bound if that was not done. NULL is fine. */
+/* Drains without bound if that was not done. NULL is fine.  No exposition of the metrics after this:
+ * the numbers of the topics' groups are read at each. */
 void assay_dispatch_free(struct assay_dispatch *d);
 
 #endif

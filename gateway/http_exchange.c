@@ -22,6 +22,9 @@
 
 #include <event2/buffer.h>
 
+#include "gateway/log.h"
+#include "gateway/text.h"
+
 static _Thread_local assay_ticket deferred_here;
 
 /* ---- making and unmaking ------------------------------------------------------------------------- */
@@ -319,7 +322,15 @@ static bool run_handler(struct exchange *x, struct assay_response *rs, int *rc, 
 {
     const struct assay_bound_route *bound = x->bound;
     deferred_here = 0;
+    /* a copy: a handler that defers may go on logging while somebody else answers and frees the exchange */
+    char id[128];
+    struct assay_str rid = assay_text_cut(x->rq.request_id, sizeof id);
+    if (rid.n > 0)
+        memcpy(id, rid.p, rid.n);
+    const struct assay_log_context here = {.request_id = {id, rid.n}};
+    const struct assay_log_context *before = assay_log_enter(&here);
     *rc = bound->route->handle(bound->self, &x->rq, rs, err);
+    (void)assay_log_enter(before);
     if (*rc != ASSAY_DEFERRED)
         return true;
     if (deferred_here != 0) {

@@ -14,7 +14,7 @@ gateway_libassay_front_la_SOURCES = \
 	gateway/http_impl.h gateway/http_reply.c gateway/gate.c gateway/gate.h
 gateway_libassay_front_la_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir) -isystem $(LLHTTP_INC) -DLLHTTP_STRICT_MODE=1 \
 	$(LIBEVENT_CFLAGS) $(LIBJWT_CFLAGS) $(SODIUM_CFLAGS)
-gateway_libassay_front_la_LIBADD = gateway/libassay_llhttp.la queue/libassay_queue.la $(SDK_LIBS) \
+gateway_libassay_front_la_LIBADD = gateway/libassay_llhttp.la gateway/libassay_core.la queue/libassay_queue.la $(SDK_LIBS) \
 	$(LIBEVENT_LIBS) $(LIBJWT_LIBS) $(SODIUM_LIBS)
 
 # ---- the core: worker pool, log, metrics, event dispatcher --------------------------------------------

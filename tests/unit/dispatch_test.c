@@ -347,6 +347,8 @@ static void each_event_has_its_effect_once(void **state)
     assert_false(caught_up(&r, "ga", 321));
     metric_is(&r, "assay_dispatch_deliveries_total{group=\"gb\"} 75");
     metric_is(&r, "assay_dispatch_lag_events{group=\"ga\"} 0");
+    metric_is(&r, "assay_queue_size_items{group=\"pa/ga#0\"} 16");
+    metric_is(&r, "assay_queue_depth_items{group=\"pa/ga#0\"} 0");
     rig_end(&r);
     fake_free(f);
 }
