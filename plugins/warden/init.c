@@ -89,9 +89,15 @@ static void mount_proc(const struct maker *m)
         sys_fsconfig(fs, FSCONFIG_SET_STRING, "subset", "pid") < 0 || sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
         fail_errno(m, "proc");
     attach(m, sys_fsmount(fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC), ROOT_BOX "/proc");
-    CLEANUP_FD int adj = open(ROOT_BOX "/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (adj < 0 || write(adj, "1000", 4) != 4)
-        fail_errno(m, "oom_score_adj");
+    if (m->w->options->mode != MODE_NATIVE && sys_umount2(ROOT_ANCHOR, MNT_DETACH) < 0)
+        fail_errno(m, ROOT_ANCHOR);
+    /* In a user namespace a process that cannot be dumped may not even write to its own files in proc:
+     * there the warden has done it for all of us (root.c). */
+    if (m->w->options->mode == MODE_NATIVE) {
+        CLEANUP_FD int adj = open(ROOT_BOX "/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+        if (adj < 0 || write(adj, "1000", 4) != 4)
+            fail_errno(m, "oom_score_adj");
+    }
 }
 
 static void set_number(const struct maker *m, const char *key, int64_t value)

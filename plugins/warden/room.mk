@@ -26,3 +26,19 @@ check_PROGRAMS += bench/box_bench
 bench_box_bench_SOURCES = bench/box_bench.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h
 bench_box_bench_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir)
 bench_box_bench_LDADD = $(SDK_LIBS)
+
+if HAVE_CMOCKA
+box_tests = tests/unit/box_test tests/unit/box_noleaf_test tests/unit/box_userns_test
+check_PROGRAMS += $(box_tests)
+TESTS += $(box_tests)
+box_test_sources = tests/unit/box_test.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h
+tests_unit_box_test_SOURCES = $(box_test_sources)
+tests_unit_box_test_CPPFLAGS = $(TEST_CPPFLAGS)
+tests_unit_box_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
+tests_unit_box_noleaf_test_SOURCES = $(box_test_sources)
+tests_unit_box_noleaf_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_MODE='"native"' -DBOX_LEAF=false -DBOX_UID=0
+tests_unit_box_noleaf_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
+tests_unit_box_userns_test_SOURCES = $(box_test_sources)
+tests_unit_box_userns_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_MODE='"userns"' -DBOX_LEAF=true -DBOX_UID=65534
+tests_unit_box_userns_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
+endif

@@ -8,6 +8,7 @@
  *     /root    what a box sees as /: usr read-only from the base, bin lib ... likewise, a small etc,
  *              dev with five nodes, empty proc, tmp, box
  *     /store   tmpfs with the artefacts; a box gets at one only by a read-only bind mount
+ *     /scratch where an init puts its box's tmpfs; /covers, /anchor: see hide() and root_make()
  *
  * The box's root is a directory below the namespace's root and is entered by chroot, on purpose: the
  * kernel refuses a user namespace to a chrooted process (user_namespaces(7), EPERM), which closes
@@ -292,8 +293,10 @@ static void enter_userns(const struct options *o)
 void root_make(const struct options *o, struct root_facts *ret)
 {
     struct root_facts f = {.userns = o->mode != MODE_NATIVE, .netns = true};
-    if (f.userns)
+    if (f.userns) {
+        write_proc("/proc/self/oom_score_adj", "1000"); /* inherited by every box */
         enter_userns(o);
+    }
     if (syscall(SYS_unshare, CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
         die("cannot make namespaces");
     if (sethostname("box", 3) < 0)
@@ -342,6 +345,15 @@ void root_make(const struct options *o, struct root_facts *ret)
     for (size_t i = 0; i < o->n_hides; i++)
         hide(root, covers, number++, o->hides[i]);
 
+    if (f.userns) {
+        /* The kernel lets a user namespace mount a proc only where one is fully visible already
+         * (mount_namespaces(7)); each init takes this one out of its box's namespace again. */
+        make_dir(top, "anchor", 0700);
+        CLEANUP_FD int at = openat(top, "anchor", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        CLEANUP_FD int tree = sys_open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE | AT_RECURSIVE);
+        if (at < 0 || tree < 0 || sys_move_mount_fd(tree, at) < 0)
+            die("cannot keep a proc for the boxes' own");
+    }
     CLEANUP_FD int store = tmpfs_make(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, "0700", o->artefact_bytes + (4u << 20),
                                       o->artefact_count * 1024 + 16384);
     CLEANUP_FD int store_at = openat(top, "store", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -139,6 +139,7 @@ void sha256_hex(struct sha256 *s, char ret[65]);
 /* ---- root.c ---- */
 #define ROOT_BOX "/root"   /* the box's root, inside the warden's own root */
 #define ROOT_STORE "/store" /* artefacts */
+#define ROOT_ANCHOR "/anchor" /* in user namespaces: a proc, so that another may be mounted */
 struct root_facts {
     bool userns, netns, ipc_closed;
 };

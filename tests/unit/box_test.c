@@ -1,0 +1,958 @@
+/*
+ * The real warden, as root, against programs that misbehave.  One warden serves all the tests of a
+ * group, as in production: a test that leaves something behind makes the next one fail.
+ *
+ * Needs root; the tests of time and memory limits need cgroup v1 hierarchies that we may make leaves
+ * in. What cannot be had is skipped by name.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "warden_fixture.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MIB (INT64_C(1) << 20)
+
+static struct fixture fx;
+static struct assay_str program;
+static struct assay_buf out, errout;
+static struct assay_box_outcome oc;
+static const char *current_mode;
+
+/* ---- saying what to run ---- */
+
+struct ask {
+    struct assay_str argv[32];
+    struct assay_box_file file;
+    struct assay_box_spec spec;
+};
+
+static void ask_words(struct ask *a, const char *words)
+{
+    size_t n = 0;
+    memset(a, 0, sizeof *a);
+    a->argv[n++] = ASSAY_STR("prog");
+    while (*words) {
+        size_t k = strcspn(words, " ");
+        assert_true(n < 32);
+        a->argv[n++] = (struct assay_str){words, k};
+        words += k + (words[k] == ' ');
+    }
+    a->file = (struct assay_box_file){.path = ASSAY_STR("prog"), .bytes = program, .mode = 0755};
+    a->spec = (struct assay_box_spec){.argv = a->argv,
+                                      .n_argv = n,
+                                      .files = &a->file,
+                                      .n_files = 1,
+                                      .limits = {.cpu_ms = 1000,
+                                                 .wall_ms = 2000,
+                                                 .memory_bytes = 64 * MIB,
+                                                 .stdout_bytes = MIB,
+                                                 .stderr_bytes = 65536}};
+}
+
+static void run(struct ask *a)
+{
+    struct assay_err err;
+    assay_buf_reset(&out);
+    assay_buf_reset(&errout);
+    if (assay_box_client_run_sync(fx.client, &a->spec, &out, &errout, &oc, &err) < 0)
+        fail_msg("run: %s", err.msg);
+}
+
+static void run_words(const char *words)
+{
+    struct ask a;
+    ask_words(&a, words);
+    run(&a);
+}
+
+static bool said(const char *text)
+{
+    return out.n > 0 && strstr(out.p, text) != NULL;
+}
+
+static void assert_said(const char *text)
+{
+    if (!said(text))
+        fail_msg("expected \"%s\" in: %s", text, out.p ? out.p : "");
+}
+
+static void assert_end(enum assay_box_end end)
+{
+    if (oc.end != end)
+        fail_msg("end %d instead of %d (exit %d, signal %d, \"%s\")", oc.end, end, oc.exit_code, oc.signal, oc.message);
+}
+
+/* After each misdeed an honest program must find everything as it was. */
+static void assert_honest_next(void)
+{
+    run_words("echo well");
+    assert_end(ASSAY_BOX_EXITED);
+    assert_int_equal(oc.exit_code, 0);
+    assert_string_equal(out.p, "well\n");
+}
+
+static void need_leaf(void)
+{
+    if (!fx.leaf) {
+        print_message("# no cgroup v1 leaf on this machine: skipped\n");
+        skip();
+    }
+}
+
+/* ---- ends ---- */
+
+static void exit_codes(void **state)
+{
+    (void)state;
+    static const int code[] = {0, 1, 42, 139, 255};
+    for (size_t i = 0; i < sizeof code / sizeof *code; i++) {
+        char words[32];
+        (void)snprintf(words, sizeof words, "exit %d", code[i]);
+        run_words(words);
+        assert_end(ASSAY_BOX_EXITED);
+        assert_int_equal(oc.exit_code, code[i]);
+    }
+}
+
+static void signals(void **state)
+{
+    (void)state;
+    static const int sig[] = {SIGSEGV, SIGABRT, SIGKILL, SIGTERM, SIGFPE, SIGPIPE};
+    for (size_t i = 0; i < sizeof sig / sizeof *sig; i++) {
+        char words[32];
+        (void)snprintf(words, sizeof words, "signal %d", sig[i]);
+        run_words(words);
+        assert_end(ASSAY_BOX_SIGNALLED);
+        assert_int_equal(oc.signal, sig[i]);
+    }
+}
+
+static void no_such_program(void **state)
+{
+    (void)state;
+    struct ask a;
+    ask_words(&a, "");
+    a.argv[0] = ASSAY_STR("/usr/bin/no-such-program");
+    run(&a);
+    assert_end(ASSAY_BOX_EXITED);
+    assert_int_equal(oc.exit_code, 127);
+    assert_non_null(strstr(oc.message, "no-such-program"));
+    a.argv[0] = ASSAY_STR("/etc/passwd");
+    run(&a);
+    assert_end(ASSAY_BOX_EXITED);
+    assert_int_equal(oc.exit_code, 126);
+}
+
+static void streams_apart_and_together(void **state)
+{
+    (void)state;
+    struct ask a;
+    ask_words(&a, "stderr oops");
+    run(&a);
+    assert_int_equal(out.n, 0);
+    assert_string_equal(errout.p, "oops");
+    a.spec.flags = ASSAY_BOX_STDERR_TO_STDOUT;
+    run(&a);
+    assert_string_equal(out.p, "oops");
+    assert_int_equal(errout.n, 0);
+}
+
+static void binary_output_unchanged(void **state)
+{
+    (void)state;
+    static const char bytes[] = "\0\xff\xfe\x1b[31m\r\n\0tail";
+    struct ask a;
+    ask_words(&a, "cat");
+    a.spec.stdin_bytes = (struct assay_str){bytes, sizeof bytes};
+    run(&a);
+    assert_int_equal(out.n, sizeof bytes);
+    assert_memory_equal(out.p, bytes, sizeof bytes);
+}
+
+/* ---- limits ---- */
+
+static void spin_ends_by_cpu(void **state)
+{
+    (void)state;
+    struct ask a;
+    ask_words(&a, "spin");
+    a.spec.limits.cpu_ms = 300;
+    a.spec.limits.wall_ms = 5000;
+    run(&a);
+    assert_end(ASSAY_BOX_CPU);
+    assert_in_range(oc.cpu_us, 300000, 450000);
+    assert_true(oc.wall_us < 1300000);
+    ask_words(&a, "stubborn");
+    a.spec.limits.cpu_ms = 300;
+    run(&a);
+    assert_end(ASSAY_BOX_CPU);
+    assert_honest_next();
+}
+
+static void waits_end_by_wall(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"sleep", "childsleeps", "stopparent", "selfstop"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        struct ask a;
+        ask_words(&a, words[i]);
+        a.spec.limits.wall_ms = 300;
+        run(&a);
+        assert_end(ASSAY_BOX_WALL);
+        assert_in_range(oc.wall_us, 300000, 600000);
+        assert_honest_next();
+    }
+}
+
+static void cpu_of_the_whole_tree(void **state)
+{
+    (void)state;
+    struct ask a;
+    ask_words(&a, "grandchildren");
+    a.spec.limits.cpu_ms = 300;
+    a.spec.limits.wall_ms = 5000;
+    run(&a);
+    assert_end(ASSAY_BOX_CPU);
+    assert_honest_next();
+}
+
+static void cpu_hidden_from_wait4(void **state)
+{
+    (void)state;
+    need_leaf();
+    struct ask a;
+    ask_words(&a, "hidden-cpu 200");
+    run(&a);
+    assert_end(ASSAY_BOX_EXITED);
+    assert_true(oc.precision & 1);
+    assert_true(oc.cpu_us >= 200000);
+}
+
+static void memory_hog(void **state)
+{
+    (void)state;
+    struct ask a;
+    ask_words(&a, "hog");
+    run(&a);
+    assert_end(ASSAY_BOX_MEMORY);
+    if (fx.leaf) {
+        assert_true(oc.oom_kills > 0);
+        assert_in_range(oc.memory_peak_bytes, 48 * MIB, 66 * MIB);
+    }
+    assert_honest_next();
+}
+
+static void memory_in_children(void **state)
+{
+    (void)state;
+    need_leaf();
+    run_words("hogs 8 20000000");
+    assert_end(ASSAY_BOX_MEMORY);
+    assert_honest_next();
+}
+
+static void memory_peak_is_this_box_own(void **state)
+{
+    (void)state;
+    need_leaf();
+    run_words("hog 30000000");
+    assert_end(ASSAY_BOX_EXITED);
+    assert_in_range(oc.memory_peak_bytes, 28 * MIB, 36 * MIB);
+    run_words("exit 0");
+    assert_true(oc.memory_peak_bytes < 6 * MIB);
+    assert_int_equal(oc.precision, 7);
+}
+
+static void fork_bombs(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"forkbomb", "setsidbomb"};
+    for (size_t i = 0; i < 2; i++) {
+        struct ask a;
+        ask_words(&a, words[i]);
+        a.spec.limits.cpu_ms = 500;
+        a.spec.limits.wall_ms = 1000;
+        a.spec.limits.processes = 32;
+        run(&a);
+        assert_true(oc.end == ASSAY_BOX_CPU || oc.end == ASSAY_BOX_WALL);
+        assert_true(oc.wall_us < 2000000);
+        assert_honest_next();
+    }
+}
+
+static void threads_count_as_processes(void **state)
+{
+    (void)state;
+    struct ask a;
+    ask_words(&a, "threads");
+    a.spec.limits.processes = 20;
+    run(&a);
+    assert_end(ASSAY_BOX_EXITED);
+    assert_said("19 threads");
+}
+
+static void stack_overflow(void **state)
+{
+    (void)state;
+    struct ask a;
+    ask_words(&a, "stack");
+    a.spec.limits.stack_bytes = 8 * MIB;
+    run(&a);
+    assert_end(ASSAY_BOX_SIGNALLED);
+    assert_int_equal(oc.signal, SIGSEGV);
+}
+
+static void orphans_die_with_the_program(void **state)
+{
+    (void)state;
+    run_words("orphans 10");
+    assert_end(ASSAY_BOX_EXITED);
+    assert_int_equal(oc.exit_code, 0);
+    assert_string_equal(out.p, "42\n");
+    assert_true(oc.wall_us < 1000000);
+    assert_honest_next();
+}
+
+static void closed_output_is_not_the_end(void **state)
+{
+    (void)state;
+    run_words("close");
+    assert_end(ASSAY_BOX_EXITED);
+    assert_int_equal(oc.exit_code, 7);
+}
+
+/* ---- output and input ---- */
+
+static void stdout_flood(void **state)
+{
+    (void)state;
+    struct ask a;
+    ask_words(&a, "flood 1");
+    a.spec.flags = ASSAY_BOX_STRICT_OUTPUT;
+    run(&a);
+    assert_end(ASSAY_BOX_OUTPUT);
+    assert_int_equal(out.n, MIB);
+    assert_true(oc.wall_us < 1000000);
+    a.spec.flags = 0;
+    a.spec.limits.cpu_ms = 200;
+    run(&a);
+    assert_true(oc.end == ASSAY_BOX_OUTPUT || oc.end == ASSAY_BOX_CPU);
+    assert_int_equal(out.n, MIB);
+    assert_true(oc.stdout_bytes > MIB);
+    assert_honest_next();
+}
+
+static void stderr_flood(void **state)
+{
+    (void)state;
+    struct ask a;
+    ask_words(&a, "flood 2 10000000");
+    run(&a);
+    assert_end(ASSAY_BOX_EXITED);
+    assert_int_equal(errout.n, 65536);
+    assert_int_equal(oc.stderr_bytes, 10000000);
+}
+
+static void output_cap_is_exact(void **state)
+{
+    (void)state;
+    struct ask a;
+    ask_words(&a, "flood 1 100000");
+    a.spec.limits.stdout_bytes = 100000;
+    run(&a);
+    assert_end(ASSAY_BOX_EXITED);
+    assert_int_equal(out.n, 100000);
+    a.spec.limits.stdout_bytes = 99999;
+    run(&a);
+    assert_end(ASSAY_BOX_OUTPUT);
+    assert_int_equal(out.n, 99999);
+}
+
+static void large_input(void **state)
+{
+    (void)state;
+    size_t n = (size_t)(8 * MIB) + 12345;
+    char *big = malloc(n);
+    assert_non_null(big);
+    for (size_t i = 0; i < n; i++)
+        big[i] = (char)(i * 31 >> 3);
+    struct ask a;
+    ask_words(&a, "cat");
+    a.spec.stdin_bytes = (struct assay_str){big, n};
+    a.spec.limits.stdout_bytes = 16 * MIB;
+    run(&a);
+    assert_end(ASSAY_BOX_EXITED);
+    assert_int_equal(out.n, n);
+    assert_memory_equal(out.p, big, n);
+    assert_true(oc.max_rss_bytes < 4 * MIB); /* the request is not charged to the program */
+    ask_words(&a, "exit 3"); /* does not read it */
+    a.spec.stdin_bytes = (struct assay_str){big, n};
+    run(&a);
+    assert_end(ASSAY_BOX_EXITED);
+    assert_int_equal(oc.exit_code, 3);
+    free(big);
+    assert_honest_next();
+}
+
+static void cancel_ends_it(void **state)
+{
+    (void)state;
+    struct ask a;
+    struct assay_err err;
+    ask_words(&a, "sleep");
+    a.spec.limits.wall_ms = 60000;
+    assert_int_equal(assay_box_client_run(fx.client, &a.spec, &err), 0);
+    assert_int_equal(assay_box_client_run(fx.client, &a.spec, &err), ASSAY_E_BUSY);
+    while (assay_box_client_wants_write(fx.client)) {
+        struct pollfd p = {.fd = assay_box_client_fd(fx.client), .events = POLLOUT};
+        assert_int_equal(poll(&p, 1, 2000), 1);
+        assert_int_equal(assay_box_client_on_ready(fx.client, &err), 0);
+    }
+    (void)usleep(50000);
+    assert_true(assay_box_client_busy(fx.client));
+    assert_int_equal(assay_box_client_cancel(fx.client, &err), 0);
+    while (assay_box_client_busy(fx.client)) {
+        struct pollfd p = {.fd = assay_box_client_fd(fx.client), .events = POLLIN};
+        assert_int_equal(poll(&p, 1, 2000), 1);
+        assert_int_equal(assay_box_client_on_ready(fx.client, &err), 0);
+    }
+    assert_false(assay_box_client_busy(fx.client));
+    assert_honest_next();
+}
+
+/* ---- what a box can see and do ---- */
+
+static void files_of_the_host_are_hidden(void **state)
+{
+    (void)state;
+    run_words("look /root /home /var /etc/shadow /etc/ssh /work /sys /proc/1/environ /proc/meminfo /proc/sys /store /covers "
+              "/scratch /box/../store /dev/sda /dev/mem /run /usr/local/bin");
+    assert_end(ASSAY_BOX_EXITED);
+    assert_false(said("done"));
+    run_words("look /usr/bin /etc/passwd /dev/null /proc/self/status");
+    assert_false(said("No such"));
+    run_words("list /proc");
+    assert_false(said("sys"));
+    assert_said("self");
+}
+
+static void root_is_read_only(void **state)
+{
+    (void)state;
+    run_words("write /usr/bin/x y");
+    assert_said("Read-only");
+    run_words("write /etc/passwd y");
+    assert_false(said("done"));
+    run_words("write /x y");
+    assert_false(said("done"));
+    run_words("write /proc/sys/kernel/core_pattern y");
+    assert_false(said("done"));
+    run_words("write /box/x y");
+    assert_said("done");
+    run_words("write /tmp/x y");
+    assert_said("done");
+}
+
+static void only_three_descriptors(void **state)
+{
+    (void)state;
+    run_words("fds");
+    assert_string_equal(out.p, "0 1 2 \n");
+}
+
+static void environment_is_the_request(void **state)
+{
+    (void)state;
+    struct ask a;
+    const struct assay_str env[] = {ASSAY_STR("A=1"), ASSAY_STR("PATH=/usr/bin")};
+    ask_words(&a, "env");
+    a.spec.env = env;
+    a.spec.n_env = 2;
+    run(&a);
+    assert_string_equal(out.p, "A=1\nPATH=/usr/bin\n");
+    run_words("env");
+    assert_int_equal(out.n, 0);
+}
+
+static void process_state_is_bare(void **state)
+{
+    (void)state;
+    run_words("self");
+    assert_said("CapInh:\t0000000000000000");
+    assert_said("CapPrm:\t0000000000000000");
+    assert_said("CapEff:\t0000000000000000");
+    assert_said("CapBnd:\t0000000000000000");
+    assert_said("CapAmb:\t0000000000000000");
+    assert_said("NoNewPrivs:\t1");
+    assert_said("Seccomp:\t2");
+    assert_said("SigBlk:\t0000000000000000");
+    assert_said("SigIgn:\t0000000000000000");
+    assert_said("Umask:\t0022");
+    assert_said("Uid:\t64123\t64123\t64123\t64123");
+    assert_said("oom_score_adj 1000");
+    assert_said("cwd /box");
+    assert_said("session 2 of 2");
+}
+
+static void no_network(void **state)
+{
+    (void)state;
+    /* something that listens on the host's loopback, and an abstract socket */
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t n = sizeof a;
+    int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(s, (struct sockaddr *)&a, n), 0);
+    assert_int_equal(listen(s, 5), 0);
+    assert_int_equal(getsockname(s, (struct sockaddr *)&a, &n), 0);
+    struct sockaddr_un u = {.sun_family = AF_UNIX};
+    memcpy(u.sun_path + 1, "assay-test-canary", 17);
+    int us = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(us, (struct sockaddr *)&u, (socklen_t)(sizeof(sa_family_t) + 18)), 0);
+    assert_int_equal(listen(us, 5), 0);
+    char words[64];
+    (void)snprintf(words, sizeof words, "network %d", ntohs(a.sin_port));
+    run_words(words);
+    assert_end(ASSAY_BOX_EXITED);
+    assert_false(said("done"));
+    assert_said("interface lo");
+    assert_false(said("interface e"));
+    (void)close(s);
+    (void)close(us);
+}
+
+static void doors_are_shut(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"userns", "mount", "keyring", "ipc", "uring", "device /box/d"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        run_words(words[i]);
+        if (strcmp(words[i], "ipc") == 0 && strcmp(current_mode, "userns") == 0)
+            continue; /* there each box has an ipc namespace of its own, and may */
+        if (said("done"))
+            fail_msg("%s: %s", words[i], out.p);
+    }
+    run_words("trace");
+    assert_said("ptrace init: Operation not permitted");
+    assert_honest_next();
+}
+
+static void chroot_refuses_user_namespaces_without_a_filter(void **state)
+{
+    (void)state;
+    /* a filter that allows everything takes the place of the warden's own */
+    struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    struct ask a;
+    ask_words(&a, "userns");
+    a.spec.seccomp = (struct assay_str){(const char *)&allow, sizeof allow};
+    run(&a);
+    assert_end(ASSAY_BOX_EXITED);
+    assert_false(said("done"));
+}
+
+static void the_request_filter_holds(void **state)
+{
+    (void)state;
+    /* kills at once: so the program cannot even start */
+    struct sock_filter kill_all = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+    struct ask a;
+    ask_words(&a, "exit 0");
+    a.spec.seccomp = (struct assay_str){(const char *)&kill_all, sizeof kill_all};
+    run(&a);
+    assert_end(ASSAY_BOX_SIGNALLED);
+    assert_int_equal(oc.signal, SIGSYS);
+    /* one that the kernel refuses: ours, and not the program's fault */
+    struct sock_filter broken = BPF_STMT(0xffff, 0);
+    a.spec.seccomp = (struct assay_str){(const char *)&broken, sizeof broken};
+    run(&a);
+    assert_end(ASSAY_BOX_FAILED);
+    assert_non_null(strstr(oc.message, "seccomp"));
+    assert_honest_next();
+}
+
+static void kill_everything(void **state)
+{
+    (void)state;
+    run_words("killall");
+    assert_end(ASSAY_BOX_EXITED);
+    assert_said("alive");
+    assert_honest_next();
+}
+
+static void scratch_is_bounded(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"fill /box", "fill /tmp", "fill /dev/shm"};
+    for (size_t i = 0; i < 3; i++) {
+        struct ask a;
+        ask_words(&a, words[i]);
+        a.spec.limits.scratch_bytes = 8 * MIB;
+        a.spec.limits.file_bytes = 100 * MIB;
+        run(&a);
+        assert_end(ASSAY_BOX_EXITED);
+        assert_said("No space left");
+        assert_true(strtol(out.p, NULL, 10) <= 8 * MIB);
+    }
+    struct ask a;
+    ask_words(&a, "inodes");
+    a.spec.limits.scratch_files = 100;
+    run(&a);
+    assert_end(ASSAY_BOX_EXITED);
+    assert_said("No space left");
+    assert_true(strtol(out.p, NULL, 10) <= 104);
+    ask_words(&a, "fill /box");
+    a.spec.limits.file_bytes = MIB;
+    run(&a);
+    assert_end(ASSAY_BOX_SIGNALLED);
+    assert_int_equal(oc.signal, SIGXFSZ);
+}
+
+static void boxes_do_not_meet(void **state)
+{
+    (void)state;
+    static const char *const place[] = {"/box/left", "/tmp/left", "/dev/shm/left"};
+    for (size_t i = 0; i < 3; i++) {
+        char words[64];
+        (void)snprintf(words, sizeof words, "write %s secret", place[i]);
+        run_words(words);
+        assert_said("done");
+        (void)snprintf(words, sizeof words, "cat %s", place[i]);
+        run_words(words);
+        assert_int_equal(oc.exit_code, 1);
+        assert_int_equal(out.n, 0);
+    }
+}
+
+/* ---- artefacts ---- */
+
+static void collect_words(struct ask *a, const char *words, const struct assay_str *names, size_t n)
+{
+    ask_words(a, words);
+    a->spec.collect = names;
+    a->spec.n_collect = n;
+    a->spec.collect_bytes = 4 * MIB;
+    run(a);
+}
+
+static void artefact_goes_round(void **state)
+{
+    (void)state;
+    struct ask a;
+    struct assay_str prog = ASSAY_STR("prog");
+    collect_words(&a, "exit 0", &prog, 1);
+    assert_end(ASSAY_BOX_EXITED);
+    assert_int_equal(strlen(oc.artefact), 64);
+    char first[65];
+    memcpy(first, oc.artefact, sizeof first);
+    collect_words(&a, "exit 0", &prog, 1); /* the same content has the same name */
+    assert_string_equal(oc.artefact, first);
+
+    struct assay_box_mount m = {.artefact = assay_str(first), .path = ASSAY_STR("deep/app")};
+    ask_words(&a, "write /box/deep/app/x y");
+    a.argv[0] = ASSAY_STR("deep/app/prog");
+    a.spec.files = NULL;
+    a.spec.n_files = 0;
+    a.spec.mounts = &m;
+    a.spec.n_mounts = 1;
+    run(&a);
+    assert_end(ASSAY_BOX_EXITED);
+    assert_said("Read-only file system");
+
+    struct assay_err err;
+    assert_int_equal(assay_box_client_drop(fx.client, m.artefact, &err), 0);
+    run(&a);
+    assert_end(ASSAY_BOX_FAILED);
+    assert_non_null(strstr(oc.message, "not here"));
+    assert_honest_next();
+}
+
+/* The id is a promise to build caches: this value was computed with another implementation (coreutils). */
+static void artefact_name_is_canonical(void **state)
+{
+    (void)state;
+    struct ask a;
+    struct assay_str names[] = {ASSAY_STR("b"), ASSAY_STR("d")};
+    struct assay_box_file files[] = {
+        {.path = ASSAY_STR("prog"), .bytes = program, .mode = 0755},
+        {.path = ASSAY_STR("d/z"), .bytes = ASSAY_STR("zz"), .mode = 0755},
+        {.path = ASSAY_STR("d/a"), .bytes = ASSAY_STR(""), .mode = 0644},
+        {.path = ASSAY_STR("b"), .bytes = ASSAY_STR("hello\n"), .mode = 0644},
+    };
+    ask_words(&a, "exit 0");
+    a.spec.files = files;
+    a.spec.n_files = 4;
+    a.spec.collect = names;
+    a.spec.n_collect = 2;
+    a.spec.collect_bytes = MIB;
+    run(&a);
+    FILE *f = popen("printf 'assay-artefact-1\\nb\\000644\\0006\\000hello\\nd/a\\000644\\0000\\000d/z\\000755\\0002\\000zz' | sha256sum", "r");
+    char want[65] = "";
+    assert_non_null(f);
+    assert_int_equal(fread(want, 1, 64, f), 64);
+    (void)pclose(f);
+    assert_string_equal(oc.artefact, want);
+}
+
+static void collect_refuses(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *words, *name, *why;
+    } c[] = {
+        {"symlink /etc/passwd out", "out", "not a regular file"},
+        {"symlink /dev/urandom out", "out", "not a regular file"},
+        {"symlink /usr out", "out/bin", "symbolic links"},
+        {"fifo out", "out", "not a regular file"},
+        {"socket out", "out", "not a regular file"},
+        {"hardlink a out", "out", "more than one name"},
+        {"sparse out 0x10000000000", "out", "more than"},
+        {"sparse out 5000000", "out", "more than"},
+        {"exit 0", "out", "No such file"},
+    };
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        struct ask a;
+        struct assay_str name = assay_str(c[i].name);
+        ask_words(&a, c[i].words);
+        a.spec.collect = &name;
+        a.spec.n_collect = 1;
+        a.spec.collect_bytes = 4 * MIB;
+        a.spec.limits.file_bytes = INT64_C(1) << 45;
+        run(&a);
+        assert_end(ASSAY_BOX_EXITED);
+        assert_string_equal(oc.artefact, "");
+        if (!strstr(oc.message, c[i].why))
+            fail_msg("%s: \"%s\" instead of \"%s\"", c[i].words, oc.message, c[i].why);
+    }
+    /* nothing is collected after a failure */
+    struct ask a;
+    struct assay_str prog = ASSAY_STR("prog");
+    collect_words(&a, "exit 1", &prog, 1);
+    assert_string_equal(oc.artefact, "");
+    assert_honest_next();
+}
+
+static void store_forgets_the_oldest(void **state)
+{
+    (void)state;
+    char names[5][65];
+    struct assay_str x = ASSAY_STR("x");
+    for (int i = 0; i < 5; i++) { /* the fixture's warden keeps four */
+        struct ask a;
+        char words[32];
+        (void)snprintf(words, sizeof words, "write x %d", i);
+        collect_words(&a, words, &x, 1);
+        memcpy(names[i], oc.artefact, 65);
+        assert_int_equal(strlen(names[i]), 64);
+    }
+    for (int i = 0; i < 5; i++) {
+        struct ask a;
+        struct assay_box_mount m = {.artefact = assay_str(names[i]), .path = ASSAY_STR("m")};
+        ask_words(&a, "cat m/x");
+        a.spec.mounts = &m;
+        a.spec.n_mounts = 1;
+        run(&a);
+        assert_int_equal(oc.end, i == 0 ? ASSAY_BOX_FAILED : ASSAY_BOX_EXITED);
+        if (i > 0)
+            assert_int_equal(out.p[0], '0' + i);
+    }
+}
+
+static void bad_specs_are_refused_here(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"", "/abs", "a/../b", "..", "a//b", "./a", "a/"};
+    struct assay_err err;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct ask a;
+        ask_words(&a, "exit 0");
+        a.file.path = assay_str(bad[i]);
+        assert_int_equal(assay_box_client_run(fx.client, &a.spec, &err), ASSAY_E_INVALID);
+    }
+    struct ask a;
+    ask_words(&a, "exit 0");
+    a.argv[1] = (struct assay_str){"a\0b", 3};
+    assert_int_equal(assay_box_client_run(fx.client, &a.spec, &err), ASSAY_E_INVALID);
+    assert_honest_next();
+}
+
+/* ---- residue ---- */
+
+static long lines(const char *path)
+{
+    FILE *f = fopen(path, "re");
+    long n = 0;
+    for (int c; f && (c = fgetc(f)) != EOF;)
+        n += c == '\n';
+    if (f)
+        (void)fclose(f);
+    return n;
+}
+
+static long process_count(void)
+{
+    long n = 0;
+    DIR *d = opendir("/proc");
+    const struct dirent *e;
+    while (d && (e = readdir(d)))
+        if (e->d_name[0] >= '1' && e->d_name[0] <= '9') {
+            char path[300], name[64] = "";
+            (void)snprintf(path, sizeof path, "/proc/%s/comm", e->d_name);
+            FILE *f = fopen(path, "re");
+            if (f && fgets(name, sizeof name, f) && (strcmp(name, "prog\n") == 0 || strncmp(name, "assay-warden", 12) == 0))
+                n++;
+            if (f)
+                (void)fclose(f);
+        }
+    if (d)
+        (void)closedir(d);
+    return n;
+}
+
+static long resident_kib(pid_t pid)
+{
+    char path[64];
+    long pages = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/statm", pid);
+    FILE *f = fopen(path, "re");
+    if (f && fscanf(f, "%*d %ld", &pages) != 1)
+        pages = -1;
+    if (f)
+        (void)fclose(f);
+    return pages * 4;
+}
+
+static long descriptors(pid_t pid)
+{
+    char path[64];
+    long n = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/fd", pid);
+    DIR *d = opendir(path);
+    while (d && readdir(d))
+        n++;
+    if (d)
+        (void)closedir(d);
+    return n;
+}
+
+static void many_boxes_leave_nothing(void **state)
+{
+    (void)state;
+    run_words("exit 0");
+    (void)usleep(100000);
+    char mounts[64];
+    (void)snprintf(mounts, sizeof mounts, "/proc/%d/mountinfo", fx.pid);
+    long processes = process_count(), mounted = lines(mounts), host_mounted = lines("/proc/self/mountinfo");
+    long fds = descriptors(fx.pid), resident = resident_kib(fx.pid);
+    for (int i = 0; i < 200; i++)
+        run_words(i % 4 == 0 ? "orphans 2" : i % 4 == 1 ? "echo x" : i % 4 == 2 ? "signal 11" : "write /box/a b");
+    (void)usleep(100000);
+    assert_int_equal(process_count(), processes);
+    assert_int_equal(lines(mounts), mounted);
+    assert_int_equal(lines("/proc/self/mountinfo"), host_mounted);
+    assert_int_equal(descriptors(fx.pid), fds);
+    assert_true(resident_kib(fx.pid) < resident + 512);
+    for (int i = 0; fx.leaf && i < 3; i++) {
+        char path[256];
+        (void)snprintf(path, sizeof path, "%s/tasks", fx.leaf_dir[i]);
+        assert_int_equal(lines(path), 0);
+    }
+}
+
+/* ---- groups ---- */
+
+static int open_group(const char *mode, bool leaf, unsigned uid)
+{
+    static const char *const extra[] = {"--artefact-count=4", NULL};
+    current_mode = mode;
+    assay_buf_init(&out, (size_t)64 << 20);
+    assay_buf_init(&errout, (size_t)64 << 20);
+    program = fixture_read(getenv("ASSAY_HOSTILE") ? getenv("ASSAY_HOSTILE") : "tests/boxes/hostile");
+    if (!program.p)
+        return -1;
+    if (fixture_start(&fx, mode, extra, leaf, uid))
+        return 0;
+    print_message("# the warden did not start in mode %s\n", mode);
+    return -1;
+}
+
+static int close_group(void **state)
+{
+    (void)state;
+    int status;
+    pid_t pid = fx.pid;
+    bool clean = fixture_stop(&fx, &status);
+    free((char *)(uintptr_t)program.p);
+    assay_buf_free(&out);
+    assay_buf_free(&errout);
+    if (!clean || status != 0 || (kill(pid, 0) == 0))
+        print_message("# warden status %#x, leaf %s\n", (unsigned)status, clean ? "clean" : "not empty");
+    return clean && status == 0 ? 0 : -1;
+}
+
+/* One source, three programs (plugins/warden/room.mk): TAP knows one plan per program. */
+#ifndef BOX_MODE
+#define BOX_MODE "native"
+#define BOX_LEAF true
+#define BOX_UID 0
+#endif
+
+static int open_this(void **state)
+{
+    (void)state;
+    return open_group(BOX_MODE, BOX_LEAF, BOX_UID);
+}
+
+#define COMMON                                                                                                         \
+    cmocka_unit_test(exit_codes), cmocka_unit_test(signals), cmocka_unit_test(no_such_program),                      \
+        cmocka_unit_test(streams_apart_and_together), cmocka_unit_test(binary_output_unchanged),                     \
+        cmocka_unit_test(spin_ends_by_cpu), cmocka_unit_test(waits_end_by_wall), cmocka_unit_test(cpu_of_the_whole_tree), \
+        cmocka_unit_test(memory_hog), cmocka_unit_test(fork_bombs), cmocka_unit_test(threads_count_as_processes),     \
+        cmocka_unit_test(stack_overflow), cmocka_unit_test(orphans_die_with_the_program),                             \
+        cmocka_unit_test(closed_output_is_not_the_end), cmocka_unit_test(stdout_flood), cmocka_unit_test(stderr_flood), \
+        cmocka_unit_test(output_cap_is_exact), cmocka_unit_test(large_input), cmocka_unit_test(cancel_ends_it),       \
+        cmocka_unit_test(files_of_the_host_are_hidden), cmocka_unit_test(root_is_read_only),                          \
+        cmocka_unit_test(only_three_descriptors), cmocka_unit_test(environment_is_the_request),                       \
+        cmocka_unit_test(process_state_is_bare), cmocka_unit_test(no_network), cmocka_unit_test(doors_are_shut),      \
+        cmocka_unit_test(chroot_refuses_user_namespaces_without_a_filter), cmocka_unit_test(the_request_filter_holds), \
+        cmocka_unit_test(kill_everything), cmocka_unit_test(scratch_is_bounded), cmocka_unit_test(boxes_do_not_meet), \
+        cmocka_unit_test(artefact_goes_round), cmocka_unit_test(artefact_name_is_canonical),                          \
+        cmocka_unit_test(collect_refuses), cmocka_unit_test(store_forgets_the_oldest),                                \
+        cmocka_unit_test(bad_specs_are_refused_here), cmocka_unit_test(many_boxes_leave_nothing)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        COMMON,
+        cmocka_unit_test(cpu_hidden_from_wait4),
+        cmocka_unit_test(memory_in_children),
+        cmocka_unit_test(memory_peak_is_this_box_own),
+    };
+    if (geteuid() != 0) {
+        printf("1..0 # SKIP needs root\n");
+        return 0;
+    }
+    if (strcmp(BOX_MODE, "userns") == 0 && access("/proc/self/ns/user", F_OK) < 0) {
+        printf("1..0 # SKIP this kernel has no user namespaces\n");
+        return 0;
+    }
+    return cmocka_run_group_tests_name("box", tests, open_this, close_group);
+}
