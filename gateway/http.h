@@ -92,6 +92,11 @@ void assay_front_resume(struct assay_front *f, assay_ticket t, int status, struc
 
 void assay_front_stats(const struct assay_front *f, struct assay_front_stats *out);
 
+/* A front that was made but not started can be driven by hand, on one thread: give its first loop a connected
+ * non-blocking socket (which it takes), and let it do what there is to do.  For the tests and the fuzz target. */
+void assay_front_adopt(struct assay_front *f, int fd);
+void assay_front_turn(struct assay_front *f);
+
 /* ASSAY_E_UNSUPPORTED, naming the probe, when llhttp was built loose. assay_front_new() asks it too. */
 int assay_front_parser_probe(struct assay_err *err) ASSAY_MUST_CHECK;
 

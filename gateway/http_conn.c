@@ -61,7 +61,8 @@ static void wheel_in(struct conn *c, int64_t tick)
 
 static int64_t due_ns(const struct conn *c)
 {
-    bool write_first = c->write_deadline_ns && c->write_deadline_ns < c->deadline_ns;
+    /* a client that is still being told something does not idle */
+    bool write_first = c->write_deadline_ns && (c->phase == PHASE_IDLE || c->write_deadline_ns < c->deadline_ns);
     return write_first ? c->write_deadline_ns : c->deadline_ns;
 }
 
@@ -361,6 +362,8 @@ void assay_conn_end(struct conn *c)
 {
     assay_conn_flush(c, NULL);
     if (!c->dead && evbuffer_get_length(output(c)) == 0) {
+        if (c->write_deadline_ns && c->phase == PHASE_IDLE)
+            c->deadline_ns = c->loop->now_ns + c->loop->front->cfg.idle_ms * MS_NS;
         c->write_deadline_ns = 0;
         if (c->phase == PHASE_CLOSING)
             shut(c);

@@ -103,12 +103,13 @@ static int on_header_field(llhttp_t *p, const char *at, size_t n)
     struct exchange *x = c->x;
     if (in_trailers(c))
         return 0;
-    if (x->n_fields == 0 || x->in_value) {
+    if (!x->has_name) {
         if (x->n_fields >= c->loop->front->cfg.header_count_max)
             return stop(c, FAULT(431, "there are too many header fields"));
         if (!fields_room(x))
             return out_of_memory(c);
         x->field[x->n_fields++] = (struct field){.name = x->head_n};
+        x->has_name = true;
         x->in_value = false;
     }
     if (!append(x, at, n))
@@ -121,16 +122,27 @@ static int on_header_field(llhttp_t *p, const char *at, size_t n)
     return 0;
 }
 
+/* The field whose value comes; NULL when it has no name: llhttp takes a line that begins with its colon. */
+static struct field *field_of_value(struct exchange *x)
+{
+    struct field *f = x->has_name ? &x->field[x->n_fields - 1] : NULL;
+    if (!f || f->name_n == 0)
+        return NULL;
+    if (!x->in_value)
+        f->value = x->head_n;
+    x->in_value = true;
+    return f;
+}
+
 static int on_header_value(llhttp_t *p, const char *at, size_t n)
 {
     struct conn *c = conn_of(p);
     struct exchange *x = c->x;
     if (in_trailers(c))
         return 0;
-    struct field *f = &x->field[x->n_fields - 1];
-    if (!x->in_value)
-        f->value = x->head_n;
-    x->in_value = true;
+    struct field *f = field_of_value(x);
+    if (!f)
+        return stop(c, FAULT(400, "a header field has no name"));
     if (!append(x, at, n))
         return out_of_memory(c);
     f->value_n += (uint32_t)n;
@@ -143,10 +155,10 @@ static int on_header_value_complete(llhttp_t *p)
     struct exchange *x = c->x;
     if (in_trailers(c))
         return 0;
-    struct field *f = &x->field[x->n_fields - 1];
-    if (!x->in_value)
-        f->value = x->head_n;
-    x->in_value = true; /* of an empty value nothing is heard */
+    struct field *f = field_of_value(x);
+    if (!f)
+        return stop(c, FAULT(400, "a header field has no name"));
+    x->has_name = false;
     while (f->value_n && (x->head[f->value + f->value_n - 1] == ' ' || x->head[f->value + f->value_n - 1] == '\t'))
         f->value_n--;
     return 0;
@@ -232,9 +244,9 @@ static struct early parser_fault(const struct conn *c, llhttp_errno_t e)
     case HPE_USER:
         return c->fault;
     case HPE_INVALID_VERSION:
-        return FAULT(505, "this server speaks HTTP/1.1 and HTTP/1.0");
+        return FAULT(505, "this server speaks HTTP 1.1 and 1.0");
     case HPE_PAUSED_H2_UPGRADE:
-        return FAULT(505, "this server speaks HTTP/1.1 and HTTP/1.0");
+        return FAULT(505, "this server speaks HTTP 1.1 and 1.0");
     case HPE_INVALID_METHOD:
         return FAULT(400, "the request does not begin with a method");
     case HPE_INVALID_URL:
@@ -270,7 +282,7 @@ static enum parsed head_fed(struct conn *c, const char *p, size_t used, llhttp_e
         return bad(c, FAULT(400, "the head has a bare CR or LF, a folded line or a control character"));
     /* white space that the parser skips is counted too */
     if (c->head_wire > cfg->header_bytes_max)
-        return bad(c, c->x && c->x->n_fields == 0 ? FAULT(414, "the request target is too long")
+        return bad(c, c->x && c->x->target_n > c->head_wire / 2 ? FAULT(414, "the request target is too long")
                                                    : FAULT(431, "the header fields are too long"));
     return e == HPE_PAUSED ? PARSED_HEAD : PARSED_MORE;
 }
@@ -548,7 +560,7 @@ bool assay_head_finish(struct exchange *x)
     if (!known)
         return false;
     if (p->http_major != 1 || p->http_minor > 1)
-        return early(x, FAULT(505, "this server speaks HTTP/1.1 and HTTP/1.0"));
+        return early(x, FAULT(505, "this server speaks HTTP 1.1 and 1.0"));
     if (!host(x, got[S_HOST]) || !framing(x, got) || !target(x, p->method == HTTP_OPTIONS))
         return false;
     if (!name)

@@ -69,7 +69,8 @@ struct early {
 struct exchange {
     uint32_t magic;
     bool away;        /* lent out: a worker or a ticket's holder has it */
-    bool in_value;    /* the parser is inside a header's value */
+    bool has_name;    /* the parser has begun a header field and not ended it */
+    bool in_value;    /* ... and is past its colon */
     bool head_only;   /* HEAD */
     bool keep_alive;
     bool http10;
@@ -140,7 +141,7 @@ struct conn {
     struct conn *next, **link; /* of its wheel slot */
     struct conn *next_again;
     int64_t due_tick;
-    int64_t deadline_ns;
+    int64_t deadline_ns;       /* of the phase; while idle it waits for the output to go out */
     int64_t write_deadline_ns; /* 0: nothing unsent */
     size_t head_wire;          /* bytes of the present head, white space and all */
     size_t lingered;
@@ -234,9 +235,6 @@ void assay_loop_log(struct loop *l, enum assay_log_level level, const char *even
 /* A ticket for x; 0 when there are none left. */
 assay_ticket assay_loop_ticket(struct loop *l, struct exchange *x);
 void assay_loop_ticket_back(struct loop *l, struct exchange *x);
-/* For the fuzz target and the tests: a front that was not started, driven by hand on this thread. */
-void assay_front_adopt(struct assay_front *f, int fd);
-void assay_front_turn(struct assay_front *f);
 
 /* ---- http_conn.c */
 /* Takes the socket over; closes it when that fails. */

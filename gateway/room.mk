@@ -14,8 +14,25 @@ gateway_libassay_front_la_SOURCES = \
 	gateway/http_impl.h gateway/http_reply.c gateway/gate.c gateway/gate.h
 gateway_libassay_front_la_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir) -isystem $(LLHTTP_INC) -DLLHTTP_STRICT_MODE=1 \
 	$(LIBEVENT_CFLAGS) $(LIBJWT_CFLAGS) $(SODIUM_CFLAGS)
-gateway_libassay_front_la_LIBADD = gateway/libassay_llhttp.la gateway/libassay_core.la queue/libassay_queue.la $(SDK_LIBS) \
-	$(LIBEVENT_LIBS) $(LIBJWT_LIBS) $(SODIUM_LIBS)
+gateway_libassay_front_la_LIBADD = gateway/libassay_llhttp.la $(LIBEVENT_LIBS) $(LIBJWT_LIBS) $(SODIUM_LIBS)
+
+# linked by users: gateway/libassay_front.la gateway/libassay_core.la queue/libassay_queue.la $(SDK_LIBS) -lpthread -lm
+FRONT_TEST_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
+FRONT_TEST_LIBS = gateway/libassay_front.la gateway/libassay_core.la queue/libassay_queue.la $(SDK_LIBS) $(CMOCKA_LIBS) -lpthread -lm
+if HAVE_CMOCKA
+FRONT_TESTS = tests/unit/router_test tests/unit/gate_test tests/unit/http_test
+check_PROGRAMS += $(FRONT_TESTS)
+TESTS += $(FRONT_TESTS)
+tests_unit_router_test_SOURCES = tests/unit/router_test.c
+tests_unit_router_test_CPPFLAGS = $(FRONT_TEST_CPPFLAGS)
+tests_unit_router_test_LDADD = $(FRONT_TEST_LIBS)
+tests_unit_gate_test_SOURCES = tests/unit/gate_test.c
+tests_unit_gate_test_CPPFLAGS = $(FRONT_TEST_CPPFLAGS) $(SODIUM_CFLAGS)
+tests_unit_gate_test_LDADD = $(FRONT_TEST_LIBS) $(SODIUM_LIBS)
+tests_unit_http_test_SOURCES = tests/unit/http_test.c
+tests_unit_http_test_CPPFLAGS = $(FRONT_TEST_CPPFLAGS)
+tests_unit_http_test_LDADD = $(FRONT_TEST_LIBS)
+endif
 
 # ---- the core: worker pool, log, metrics, event dispatcher --------------------------------------------
 noinst_LTLIBRARIES += gateway/libassay_core.la
