@@ -15,3 +15,7 @@ check_PROGRAMS += tests/contract/dump_sql
 tests_contract_dump_sql_SOURCES = tests/contract/dump_sql.c
 tests_contract_dump_sql_CPPFLAGS = $(SDK_CPPFLAGS)
 tests_contract_dump_sql_LDADD = $(SDK_LIBS)
+
+# who may include, compile and link what; plants violations and expects to catch them
+TESTS += tests/lint/deps.py
+EXTRA_DIST += tests/lint/deps.py
