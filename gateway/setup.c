@@ -232,8 +232,9 @@ static int absolute(struct assay_setup *s, const char *name, struct assay_err *e
 int assay_setup_resolve(struct assay_setup *s, char *const *flags, char *const *env, struct assay_err *err)
 {
     struct assay_config_input in = {.flags = flags, .env = env, .lenient = true};
+    /* A fault found here is found again below, together with those of the plugins' options. */
     int rc = assay_config_resolve(s->config, &in, err);
-    if (rc == 0)
+    if (rc == 0 || rc == ASSAY_E_CONFIG)
         rc = load(s, err);
     if (rc != 0)
         return rc;
