@@ -32,7 +32,11 @@ def run(*args, env=None, timeout=60):
         if k.endswith("SAN_OPTIONS") or k.startswith("GCOV"):
             e[k] = v
     e.update(env or {})
-    return subprocess.run([ASSAYD, *args], env=e, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+    # into files, not pipes: a process left behind would hold a pipe open, and this would wait for it
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        p = subprocess.run([ASSAYD, *args], env=e, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=timeout)
+        out.seek(0), err.seek(0)
+        return subprocess.CompletedProcess(p.args, p.returncode, out.read(), err.read())
 
 
 def refused(result, *texts, status=78):
@@ -59,6 +63,18 @@ def build_faulty(folder, fault):
          str(ROOT / "tests" / "plugins" / "faulty.c"), "-o", str(so), *pkg_config("--libs")],
         check=True, capture_output=True, text=True)
     return so
+
+
+def logging_to(path):
+    """Processes whose standard error is that file: all that a server has started, however deep."""
+    found = []
+    for proc in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(proc / "fd" / "2") == str(path):
+                found.append((proc.name, (proc / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:60]))
+        except OSError:
+            pass
+    return found
 
 
 def kill_and_wait(server, role):
@@ -338,6 +354,7 @@ def test_a_stop_is_orderly():
             log = s.log_text()
             assert '"event":"stopped"' in log.replace(": ", ":"), log[-2000:]
             assert "cut_short" not in log, log[-2000:]
+            wait_for("all processes to end", lambda: not logging_to(s.log_path), timeout=3)
         finally:
             s.close()
 
