@@ -8,3 +8,15 @@ services_agents_assay_agents_la_CFLAGS = $(AM_CFLAGS)
 services_agents_assay_agents_la_LDFLAGS = $(PLUGIN_LDFLAGS)
 services_agents_assay_agents_la_LIBADD = $(SDK_LIBS)
 
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/agents_domain_test tests/unit/agents_http_test
+TESTS += tests/unit/agents_domain_test tests/unit/agents_http_test
+# the rules and the codec alone, without the plugin around them
+tests_unit_agents_domain_test_SOURCES = \
+	tests/unit/agents_domain_test.c services/agents/domain.c services/agents/codec.c
+tests_unit_agents_domain_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)/services/agents
+tests_unit_agents_domain_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
+tests_unit_agents_http_test_SOURCES = tests/unit/agents_http_test.c
+tests_unit_agents_http_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS)
+tests_unit_agents_http_test_LDADD = $(SVC_TEST_LIBS)
+endif

@@ -8,3 +8,15 @@ services_benchmarks_assay_benchmarks_la_CFLAGS = $(AM_CFLAGS)
 services_benchmarks_assay_benchmarks_la_LDFLAGS = $(PLUGIN_LDFLAGS)
 services_benchmarks_assay_benchmarks_la_LIBADD = $(SDK_LIBS)
 
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/benchmarks_domain_test tests/unit/benchmarks_http_test
+TESTS += tests/unit/benchmarks_domain_test tests/unit/benchmarks_http_test
+# the rules and the codec alone, without the plugin around them
+tests_unit_benchmarks_domain_test_SOURCES = \
+	tests/unit/benchmarks_domain_test.c services/benchmarks/domain.c services/benchmarks/codec.c
+tests_unit_benchmarks_domain_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)/services/benchmarks
+tests_unit_benchmarks_domain_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
+tests_unit_benchmarks_http_test_SOURCES = tests/unit/benchmarks_http_test.c
+tests_unit_benchmarks_http_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS)
+tests_unit_benchmarks_http_test_LDADD = $(SVC_TEST_LIBS)
+endif

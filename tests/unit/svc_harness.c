@@ -809,6 +809,7 @@ struct svc_reply svc_call_as(struct svc *h, const struct assay_principal *who, c
     pthread_mutex_unlock(&h->lock);
 
     struct svc_reply r = {.rc = rc};
+    pthread_mutex_lock(&h->lock); /* arena and list of replies */
     if (rc < 0) {
         assert(c.err.code == rc);
         r.status = assay_err_http(rc);
@@ -838,6 +839,7 @@ struct svc_reply svc_call_as(struct svc *h, const struct assay_principal *who, c
             die("too many replies");
         h->json[h->n_json++] = r.json;
     }
+    pthread_mutex_unlock(&h->lock);
     return r;
 }
 
@@ -1075,6 +1077,45 @@ const char *svc_log_text(struct svc *h)
     pthread_mutex_unlock(&h->lock);
     return z;
 }
+static bool file_holds(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "rb");
+    if (f == NULL)
+        return false;
+    struct assay_buf b = ASSAY_BUF_INIT;
+    char part[65536];
+    size_t n;
+    while ((n = fread(part, 1, sizeof part, f)) > 0)
+        assay_buf_add(&b, part, n);
+    fclose(f);
+    bool found = b.n != 0 && memmem(b.p, b.n, text, strlen(text)) != NULL;
+    assay_buf_free(&b);
+    return found;
+}
+
+static bool tree_holds(const char *path, const char *text)
+{
+    bool found = false;
+    DIR *d = opendir(path);
+    struct dirent *e;
+    while (d != NULL && !found && (e = readdir(d)) != NULL) {
+        char sub[1024];
+        struct stat st;
+        snprintf(sub, sizeof sub, "%s/%s", path, e->d_name);
+        if (e->d_name[0] == '.' || lstat(sub, &st) != 0)
+            continue;
+        found = S_ISDIR(st.st_mode) ? tree_holds(sub, text) : file_holds(sub, text);
+    }
+    if (d != NULL)
+        closedir(d);
+    return found;
+}
+
+bool svc_on_disk(struct svc *h, const char *text)
+{
+    return tree_holds(h->dir, text);
+}
+
 void svc_advance_ms(struct svc *h, int64_t ms)
 {
     pthread_mutex_lock(&h->lock);

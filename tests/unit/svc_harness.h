@@ -15,7 +15,8 @@
  *     svc_free(h);
  *
  * Any fault of the harness or of a plugin's start ends the test program with a message.  Plugins are
- * taken from the build tree: the working directory, or ASSAY_BUILD_DIR.  One thread calls.
+ * taken from the build tree: the working directory, or ASSAY_BUILD_DIR.  svc_call may be called from
+ * several threads at a time, the rest from one.
  */
 #ifndef SVC_HARNESS_H
 #define SVC_HARNESS_H
@@ -83,6 +84,8 @@ const struct assay_blobs *svc_blobs(struct svc *h);
 struct assay_arena *svc_arena(struct svc *h);
 /* Everything that has been logged, as lines "level event key=value ..." */
 const char *svc_log_text(struct svc *h);
+/* True when the bytes stand in any file of the data directory (database, journal). */
+bool svc_on_disk(struct svc *h, const char *text);
 /* Moves the host's clocks (now_ms and mono_ns) forward. */
 void svc_advance_ms(struct svc *h, int64_t ms);
 
