@@ -1,7 +1,10 @@
 /* Building transactions, and the short forms of the store's calls. */
 #include <assay/store.h>
 
+#include <assay/value.h>
+
 #include <assert.h>
+#include <time.h>
 
 struct assay_tx *assay_tx_new(struct assay_arena *arena, const char *name)
 {
@@ -88,4 +91,30 @@ int assay_store_query(const struct assay_store *st, const struct assay_stmt *stm
 {
     assert(strlen(stmt->params) == n);
     return st->ops->query(st->self, stmt, args, n, arena, out, err);
+}
+
+#define CATCH_UP_POLL_NS 5000000
+
+int assay_store_catch_up(const struct assay_store *st, struct assay_str group, const char *const *topics, int64_t max_ms,
+                         struct assay_err *err)
+{
+    int64_t head = 0, until = assay_mono_ns() + max_ms * 1000000;
+    int rc = st->ops->events_head(st->self, &head, err);
+    while (rc == 0) {
+        int64_t at = 0;
+        rc = st->ops->cursor_get(st->self, group, &at, err);
+        if (rc != 0 || at >= head)
+            break;
+        /* a cursor may rest behind events that are none of the group's: those are nothing to wait for */
+        ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+        struct assay_event_row *ev;
+        size_t n = 0;
+        if (!arena)
+            return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+        rc = st->ops->events(st->self, at, topics, 1, arena, &ev, &n, err);
+        if (rc != 0 || n == 0 || ev[0].seq > head || assay_mono_ns() >= until)
+            break;
+        (void)nanosleep(&(struct timespec){.tv_nsec = CATCH_UP_POLL_NS}, NULL); /* woken early: looks once more */
+    }
+    return rc;
 }

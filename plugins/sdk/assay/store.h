@@ -185,6 +185,11 @@ int assay_store_exec_async(const struct assay_store *st, struct assay_tx *tx, as
                            struct assay_err *err) ASSAY_MUST_CHECK;
 int assay_store_query(const struct assay_store *st, const struct assay_stmt *stmt, const struct assay_val *args, size_t n,
                       struct assay_arena *arena, struct assay_rows *out, struct assay_err *err) ASSAY_MUST_CHECK;
+/* Waits until a durable group has taken the events of its topics that the outbox holds now, at most
+ * max_ms; then look again. For a row of another service that a client has just made and that the
+ * group's projection does not show yet. Gives 0 after a wait in vain too. Worker threads only. */
+int assay_store_catch_up(const struct assay_store *st, struct assay_str group, const char *const *topics, int64_t max_ms,
+                         struct assay_err *err) ASSAY_MUST_CHECK;
 #define ASSAY_QUERY(st, stmt, arena, out, err, ...)                                                                    \
     assay_store_query((st), (stmt), (const struct assay_val[]){__VA_ARGS__},                                           \
                       sizeof((const struct assay_val[]){__VA_ARGS__}) / sizeof(struct assay_val), (arena), (out), (err))
