@@ -55,6 +55,8 @@ static void pointer_write(const struct place *at, struct assay_buf *out)
 }
 
 static void add_fault(struct assay_json_faults *f, struct assay_arena *arena, struct assay_str pointer, const char *fmt, va_list ap)
+    ASSAY_PRINTF(4, 0);
+static void add_fault(struct assay_json_faults *f, struct assay_arena *arena, struct assay_str pointer, const char *fmt, va_list ap)
 {
     if (f->n == ASSAY_JSON_MAX_FAULTS)
         return;
