@@ -36,9 +36,9 @@ tests_unit_box_test_SOURCES = $(box_test_sources)
 tests_unit_box_test_CPPFLAGS = $(TEST_CPPFLAGS)
 tests_unit_box_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 tests_unit_box_noleaf_test_SOURCES = $(box_test_sources)
-tests_unit_box_noleaf_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_MODE='"native"' -DBOX_LEAF=false -DBOX_UID=0
+tests_unit_box_noleaf_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_MODE='"native"' -DBOX_LEAF=0 -DBOX_UID=0
 tests_unit_box_noleaf_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 tests_unit_box_userns_test_SOURCES = $(box_test_sources)
-tests_unit_box_userns_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_MODE='"userns"' -DBOX_LEAF=true -DBOX_UID=65534
+tests_unit_box_userns_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_MODE='"userns"' -DBOX_LEAF=1 -DBOX_UID=65534
 tests_unit_box_userns_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 endif
