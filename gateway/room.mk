@@ -34,6 +34,34 @@ tests_unit_http_test_CPPFLAGS = $(FRONT_TEST_CPPFLAGS)
 tests_unit_http_test_LDADD = $(FRONT_TEST_LIBS)
 endif
 
+# ---- fuzz targets: replayed with seeded mutations by make check, libFuzzer's with --enable-fuzz ---------
+# A target of another room needs the four lines below (SOURCES, CPPFLAGS, LDADD, LDFLAGS) and a corpus.
+FUZZ_TARGETS = tests/fuzz/http_fuzz tests/fuzz/router_fuzz tests/fuzz/token_fuzz
+check_PROGRAMS += $(FUZZ_TARGETS)
+EXTRA_DIST += tests/fuzz/corpus
+if FUZZ
+FUZZ_DRIVER =
+FUZZ_LINK = $(AM_LDFLAGS) -fsanitize=fuzzer
+else
+FUZZ_DRIVER = tests/fuzz/replay.c
+FUZZ_LINK = $(AM_LDFLAGS)
+TESTS += $(FUZZ_TARGETS)
+endif
+FUZZ_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir) -I$(top_srcdir)/tests/fuzz
+FUZZ_FRONT_LIBS = gateway/libassay_front.la gateway/libassay_core.la queue/libassay_queue.la $(SDK_LIBS) -lpthread -lm
+tests_fuzz_http_fuzz_SOURCES = tests/fuzz/http_fuzz.c tests/fuzz/fuzz.h $(FUZZ_DRIVER)
+tests_fuzz_http_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_http_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_http_fuzz_LDADD = $(FUZZ_FRONT_LIBS)
+tests_fuzz_router_fuzz_SOURCES = tests/fuzz/router_fuzz.c tests/fuzz/fuzz.h $(FUZZ_DRIVER)
+tests_fuzz_router_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_router_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_router_fuzz_LDADD = $(FUZZ_FRONT_LIBS)
+tests_fuzz_token_fuzz_SOURCES = tests/fuzz/token_fuzz.c tests/fuzz/fuzz.h $(FUZZ_DRIVER)
+tests_fuzz_token_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS) $(SODIUM_CFLAGS)
+tests_fuzz_token_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_token_fuzz_LDADD = $(FUZZ_FRONT_LIBS) $(SODIUM_LIBS)
+
 # ---- the core: worker pool, log, metrics, event dispatcher --------------------------------------------
 noinst_LTLIBRARIES += gateway/libassay_core.la
 gateway_libassay_core_la_SOURCES = \
