@@ -108,6 +108,25 @@ static void set_number(const struct maker *m, const char *key, int64_t value)
         fail_errno(m, "scratch");
 }
 
+/* A warden that has died has left the program's stdout without a reader. */
+static void end_without_warden(const struct maker *m)
+{
+    struct pollfd gone = {.fd = m->theirs[1], .events = 0};
+    if (poll(&gone, 1, 0) == 1 && (gone.revents & POLLERR))
+        _exit(1);
+}
+
+/* Back to our own ids for files. The kernel forgets PR_SET_PDEATHSIG whenever these change (commit_creds),
+ * and a box that waits would outlive its warden, so it is asked for again. */
+static void be_ourselves(const struct maker *m)
+{
+    (void)setfsuid(geteuid());
+    (void)setfsgid(getegid());
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        fail_errno(m, "prctl");
+    end_without_warden(m);
+}
+
 static void mount_scratch(struct maker *m)
 {
     const struct options *o = m->w->options;
@@ -129,8 +148,7 @@ static void mount_scratch(struct maker *m)
     (void)setfsuid(o->uid);
     if (mkdirat(top, "box", 0755) < 0 || mkdirat(top, "tmp", 01777) < 0 || mkdirat(top, "shm", 01777) < 0)
         fail_errno(m, "scratch");
-    (void)setfsuid(geteuid());
-    (void)setfsgid(getegid());
+    be_ourselves(m);
     attach(m, sys_open_tree(top, "box", OPEN_TREE_CLONE), ROOT_BOX "/box");
     attach(m, sys_open_tree(top, "tmp", OPEN_TREE_CLONE), ROOT_BOX "/tmp");
     attach(m, sys_open_tree(top, "shm", OPEN_TREE_CLONE), ROOT_BOX "/dev/shm");
@@ -163,8 +181,7 @@ static void fill_scratch(const struct maker *m)
     (void)setfsgid(o->gid);
     (void)setfsuid(o->uid);
     int rc = files_write(m->box, q, &m->s->note);
-    (void)setfsuid(geteuid());
-    (void)setfsgid(getegid());
+    be_ourselves(m);
     if (rc < 0 || files_mount(m->box, q, &m->s->note) < 0)
         fail(m);
 }
@@ -374,10 +391,7 @@ void init_main(const struct box_world *w, struct slot *s, const int ours[3], con
     (void)close(w->stream);
     if (w->control >= 0)
         (void)close(w->control);
-    /* A warden that died before the prctl has left the program's stdout without a reader. */
-    struct pollfd gone = {.fd = theirs[1], .events = 0};
-    if (poll(&gone, 1, 0) == 1 && (gone.revents & POLLERR))
-        _exit(1);
+    end_without_warden(&m);
     sigset_t chld;
     sigemptyset(&chld);
     sigaddset(&chld, SIGCHLD);

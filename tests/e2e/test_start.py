@@ -77,6 +77,14 @@ def logging_to(path):
     return found
 
 
+def alive(pid):
+    """A zombie that its new parent has not waited for yet is not."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def kill_and_wait(server, role):
     pid = server.children()[role]
     os.kill(pid, signal.SIGKILL)
@@ -333,7 +341,7 @@ def test_the_children_die_with_their_supervisor():
         children = s.children()
         s.process.kill()
         s.process.wait()
-        wait_for("both children to end", lambda: not any(pathlib.Path(f"/proc/{p}").exists() for p in children.values()), timeout=5)
+        wait_for("both children to end", lambda: not any(map(alive, children.values())), timeout=5)
         started = time.monotonic()
         s.start()  # at once, on the same data directory and port
         assert time.monotonic() - started < 5
@@ -350,7 +358,7 @@ def test_a_stop_is_orderly():
             started = time.monotonic()
             assert s.stop(sig) == 0
             assert time.monotonic() - started < 5, "an idle server took its time to stop"
-            assert not any(pathlib.Path(f"/proc/{p}").exists() for p in children.values())
+            assert not any(map(alive, children.values()))
             log = s.log_text()
             assert '"event":"stopped"' in log.replace(": ", ":"), log[-2000:]
             assert "cut_short" not in log, log[-2000:]
