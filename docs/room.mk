@@ -1,1 +1,4 @@
-# docs: see docs/architecture.md for what lives here
+# docs: the contract is served by the server, so it is installed with it
+docsdir = $(pkgdatadir)/docs
+dist_docs_DATA = docs/openapi.json
+EXTRA_DIST += docs/architecture.md docs/architecture.svg docs/dependencies.md docs/plugins.md docs/testing.md
