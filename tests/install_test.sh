@@ -13,7 +13,7 @@ rm -rf "$prefix"
 ok "make install succeeds" make -C "$build" -s install
 for f in bin/assayd bin/assay libexec/assay/assay-boxkeeper libexec/assay/assay-warden lib/assay/plugins/assay_store_sqlite.so \
   lib/assay/plugins/assay_blob_fs.so lib/assay/plugins/assay_sandbox_native.so lib/pkgconfig/assay-plugin.pc lib/libassay_sdk.a \
-  include/assay/plugin.h share/assay/languages/c.json share/assay/languages/python.json share/assay/openapi.json \
+  include/assay/plugin.h share/assay/languages/c.json share/assay/languages/python.json share/assay/docs/openapi.json \
   share/assay/fixtures/demo/benchmark.json; do
   ok "installs $f" test -s "$prefix/$f"
 done
