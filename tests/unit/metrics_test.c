@@ -95,12 +95,10 @@ static void the_text_has_help_type_and_samples(void **state)
     assay_metrics_free(m);
 }
 
-/* The judge of the format itself, where it is installed. */
+/* The judge of the format itself; main adds this test where it is installed. */
 static void promtool_takes_it(void **state)
 {
     (void)state;
-    if (system("promtool --version >/dev/null 2>&1") != 0)
-        skip();
     struct assay_metrics *m = fresh(3);
     for (int i = 0; i < 10; i++) {
         char code[16];
@@ -285,16 +283,18 @@ static void no_update_is_lost_between_threads(void **state)
     assay_metrics_free(m);
 }
 
+#define EVERYWHERE                                                                                                     \
+    cmocka_unit_test(the_text_has_help_type_and_samples), cmocka_unit_test(what_is_wrong_is_ignored_and_counted),      \
+        cmocka_unit_test(label_values_are_bounded_in_number_and_length),                                              \
+        cmocka_unit_test(rows_that_break_the_rules_are_refused), cmocka_unit_test(callbacks_run_at_each_scrape),       \
+        cmocka_unit_test(no_update_is_lost_between_threads)
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_text_has_help_type_and_samples),
-        cmocka_unit_test(promtool_takes_it),
-        cmocka_unit_test(what_is_wrong_is_ignored_and_counted),
-        cmocka_unit_test(label_values_are_bounded_in_number_and_length),
-        cmocka_unit_test(rows_that_break_the_rules_are_refused),
-        cmocka_unit_test(callbacks_run_at_each_scrape),
-        cmocka_unit_test(no_update_is_lost_between_threads),
-    };
+    const struct CMUnitTest tests[] = {EVERYWHERE};
+    const struct CMUnitTest with_promtool[] = {EVERYWHERE, cmocka_unit_test(promtool_takes_it)};
+    /* not by skip(): cmocka writes that as "not ok # SKIP", which automake's driver counts as a failure */
+    if (system("promtool --version >/dev/null 2>&1") == 0)
+        return cmocka_run_group_tests_name("metrics", with_promtool, NULL, NULL);
     return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
 }
