@@ -20,3 +20,9 @@ tests_unit_store_sqlite_test_SOURCES = tests/unit/store_sqlite_test.c tests/unit
 tests_unit_store_sqlite_test_CPPFLAGS = $(TEST_CPPFLAGS) $(SQLITE_CFLAGS)
 tests_unit_store_sqlite_test_LDADD = plugins/store_sqlite/libstore_sqlite.la $(SDK_LIBS) $(SQLITE_LIBS) $(CMOCKA_LIBS) -lpthread
 endif
+
+# not run by make check: make bench/store_bench && bench/store_bench
+check_PROGRAMS += bench/store_bench
+bench_store_bench_SOURCES = bench/store_bench.c tests/unit/store_host.h
+bench_store_bench_CPPFLAGS = $(SDK_CPPFLAGS) $(SQLITE_CFLAGS)
+bench_store_bench_LDADD = plugins/store_sqlite/libstore_sqlite.la $(SDK_LIBS) $(SQLITE_LIBS) -lpthread
