@@ -20,3 +20,12 @@ tests_unit_auth_http_test_SOURCES = tests/unit/auth_http_test.c
 tests_unit_auth_http_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS)
 tests_unit_auth_http_test_LDADD = $(SVC_TEST_LIBS)
 endif
+
+check_PROGRAMS += tests/fuzz/auth_codec_fuzz
+if !FUZZ
+TESTS += tests/fuzz/auth_codec_fuzz
+endif
+tests_fuzz_auth_codec_fuzz_SOURCES = tests/fuzz/auth_codec_fuzz.c services/auth/domain.c services/auth/codec.c $(FUZZ_DRIVER)
+tests_fuzz_auth_codec_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_auth_codec_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_auth_codec_fuzz_LDADD = $(SDK_LIBS)
