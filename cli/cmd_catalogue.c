@@ -1,0 +1,307 @@
+/* agents, benchmarks, leaderboard: what can be listed, shown and made */
+#include "cli.h"
+
+#include <errno.h>
+
+#define SCOPES_MAX 32
+
+/* The value of --limit; false with a message. */
+static bool limit_parse(const struct cli_command *cmd, const char *text, size_t *out)
+{
+    char *end = NULL;
+    long n;
+
+    if (text == NULL)
+        return true;
+    errno = 0;
+    n = strtol(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || n < 1 || n > 100000) {
+        (void)cli_usage(cmd, "--limit is a number from 1 to 100000");
+        return false;
+    }
+    *out = (size_t)n;
+    return true;
+}
+
+/* The members of an object that are no containers, one a line. */
+static void show_object(const json_t *o)
+{
+    struct term_table t = {.columns = 2};
+    const char *key;
+    json_t *v;
+    void *it;
+
+    for (it = json_object_iter_at((json_t *)(uintptr_t)o, "id"); it != NULL; it = NULL) {
+        term_cell(&t, "id");
+        js_cell(&t, o, "id");
+    }
+    json_object_foreach((json_t *)(uintptr_t)o, key, v) {
+        if (strcmp(key, "id") == 0 || json_is_null(v))
+            continue;
+        if (json_is_array(v) || json_is_object(v)) {
+            char *text = json_array_size(v) > 20 ? NULL : json_dumps(v, JSON_COMPACT | JSON_ENSURE_ASCII);
+
+            term_cell(&t, key);
+            if (text != NULL && strlen(text) < 300)
+                term_cell(&t, text);
+            else
+                term_cell_fmt(&t, "%zu entries (--json shows them)",
+                              json_is_array(v) ? json_array_size(v) : json_object_size(v));
+            free(text);
+            continue;
+        }
+        term_cell(&t, key);
+        js_cell(&t, o, key);
+    }
+    term_table_print(&t, stdout);
+}
+
+static int list_print(struct cli *c, const char *path, size_t limit, size_t n, const char *const *keys,
+                      const char *const *heads, const char *none)
+{
+    CLI_CLEANUP_JSON json_t *items = NULL;
+    struct term_table t = {.columns = n};
+    int rc = api_list(c, path, limit, &items);
+    size_t i;
+    json_t *o;
+
+    if (rc != CLI_OK)
+        return rc;
+    if (c->json) {
+        term_json(items);
+        return CLI_OK;
+    }
+    if (json_array_size(items) == 0) {
+        puts(none);
+        return CLI_OK;
+    }
+    for (size_t k = 0; k < n; k++)
+        term_cell(&t, heads[k]);
+    json_array_foreach(items, i, o)
+        for (size_t k = 0; k < n; k++)
+            js_cell(&t, o, keys[k]);
+    term_table_print(&t, stdout);
+    return CLI_OK;
+}
+
+static int show(struct cli *c, const char *path)
+{
+    API_CLEANUP struct api_answer a = {.status = 0};
+    int rc = api_get(c, path, &a);
+
+    if (rc != CLI_OK)
+        return rc;
+    if (c->json)
+        term_json(a.json);
+    else
+        show_object(a.json);
+    return CLI_OK;
+}
+
+static int agent_token(struct cli *c, const struct cli_command *cmd, const char *id, const char *name, size_t n_scopes,
+                       const char *const *scopes, const char *expires)
+{
+    CLI_CLEANUP_STR char *path = api_path("/agents/", id, "/tokens");
+    API_CLEANUP struct api_answer a = {.status = 0};
+    json_t *body = json_pack("{s:s*}", "name", name);
+    int rc;
+
+    if (n_scopes > 0) {
+        json_t *list = json_array();
+
+        for (size_t i = 0; i < n_scopes; i++)
+            if (json_array_append_new(list, json_string(scopes[i])) != 0) {
+                json_decref(list);
+                json_decref(body);
+                return cli_usage(cmd, "a scope must be UTF-8");
+            }
+        if (json_object_set_new(body, "scopes", list) != 0) {
+            json_decref(body);
+            return CLI_LOCAL;
+        }
+    }
+    if (expires != NULL) {
+        char *end = NULL;
+        long long s;
+
+        errno = 0;
+        s = strtoll(expires, &end, 10);
+        if (errno != 0 || end == expires || *end != '\0' || s < 1) {
+            json_decref(body);
+            return cli_usage(cmd, "--expires-in is a number of seconds");
+        }
+        if (json_object_set_new(body, "expires_in", json_integer(s)) != 0) {
+            json_decref(body);
+            return CLI_LOCAL;
+        }
+    }
+    rc = api_post(c, path, body, &a);
+    if (rc != CLI_OK)
+        return rc;
+    if (c->json) {
+        term_json(a.json);
+        return CLI_OK;
+    }
+    term_text(stdout, js_str(a.json, "token"), strlen(js_str(a.json, "token")), false, NULL);
+    putchar('\n');
+    fflush(stdout);
+    term_note("It is shown this once. Use it as ASSAY_TOKEN.");
+    return CLI_OK;
+}
+
+int cmd_agents(struct cli *c, int argc, char **argv)
+{
+    static const char *const keys[] = {"id", "name", "owner_id", "created_at"};
+    static const char *const heads[] = {"AGENT", "NAME", "OWNER", "MADE"};
+    const char *name = NULL, *description = NULL, *expires = NULL, *limit_text = NULL;
+    const char *scopes[SCOPES_MAX];
+    size_t n_scopes = 0, limit = 100;
+    const struct cli_option o[] = {{.name = "name", .value = &name}, {.name = "description", .value = &description},
+        {.name = "expires-in", .value = &expires}, {.name = "limit", .value = &limit_text},
+        {.name = "scope", .list = scopes, .list_max = SCOPES_MAX, .list_n = &n_scopes}, {.name = NULL}};
+    const struct cli_command *cmd = cli_command_find("agents");
+    API_CLEANUP struct api_answer a = {.status = 0};
+    CLI_CLEANUP_STR char *path = NULL;
+    int rc = cli_options(c, cmd, &argc, argv, o);
+
+    if (rc != CLI_OK)
+        return rc;
+    if (!limit_parse(cmd, limit_text, &limit))
+        return CLI_USAGE;
+    if (argc == 0 || (argc == 1 && strcmp(argv[0], "list") == 0))
+        return list_print(c, "/agents", limit, 4, keys, heads, "No agents yet. Make one: assay agents create");
+    if (argc == 2 && strcmp(argv[0], "show") == 0) {
+        path = api_path("/agents/", argv[1], "");
+        return show(c, path);
+    }
+    if (argc == 2 && strcmp(argv[0], "token") == 0)
+        return agent_token(c, cmd, argv[1], name, n_scopes, scopes, expires);
+    if (argc > 2 || strcmp(argv[0], "create") != 0)
+        return cli_usage(cmd, "agents %s is not understood", argv[0]);
+    if (name == NULL && argc < 2)
+        return cli_usage(cmd, "name the new agent: an id, --name, or both");
+    rc = api_post(c, "/agents", json_pack("{s:s*, s:s*, s:s*}", "id", argc == 2 ? argv[1] : NULL, "name",
+                                          name != NULL ? name : argv[1], "description", description), &a);
+    if (rc != CLI_OK)
+        return rc;
+    if (c->json) {
+        term_json(a.json);
+    } else {
+        fputs("Agent ", stdout);
+        term_text(stdout, js_id(a.json), strlen(js_id(a.json)), false, NULL);
+        puts(" is made.");
+    }
+    return CLI_OK;
+}
+
+static int benchmark_create(struct cli *c, const struct cli_command *cmd, const char *file)
+{
+    API_CLEANUP struct api_answer a = {.status = 0};
+    json_error_t e;
+    json_t *body;
+    FILE *f;
+    int rc;
+
+    if (file == NULL)
+        return cli_usage(cmd, "name the benchmark's file: -f FILE");
+    f = strcmp(file, "-") == 0 ? stdin : fopen(file, "re");
+    if (f == NULL) {
+        term_error("cannot read %s: %s", file, strerror(errno));
+        return CLI_LOCAL;
+    }
+    body = json_loadf(f, JSON_REJECT_DUPLICATES, &e);
+    if (f != stdin)
+        fclose(f);
+    if (body == NULL) {
+        term_error("%s, line %d, column %d: %s", file, e.line, e.column, e.text);
+        return CLI_LOCAL;
+    }
+    rc = api_post(c, "/benchmarks", body, &a);
+    if (rc != CLI_OK)
+        return rc;
+    if (c->json) {
+        term_json(a.json);
+    } else {
+        fputs("Benchmark ", stdout);
+        term_text(stdout, js_id(a.json), strlen(js_id(a.json)), false, NULL);
+        puts(" is made.");
+    }
+    return CLI_OK;
+}
+
+int cmd_benchmarks(struct cli *c, int argc, char **argv)
+{
+    static const char *const keys[] = {"id", "name", "visibility", "feedback", "starts_at", "ends_at"};
+    static const char *const heads[] = {"BENCHMARK", "NAME", "VISIBILITY", "FEEDBACK", "STARTS", "ENDS"};
+    const char *file = NULL, *limit_text = NULL;
+    size_t limit = 100;
+    const struct cli_option o[] = {{.name = "file", .letter = 'f', .value = &file}, {.name = "limit", .value = &limit_text},
+                                   {.name = NULL}};
+    const struct cli_command *cmd = cli_command_find("benchmarks");
+    CLI_CLEANUP_STR char *path = NULL;
+    int rc = cli_options(c, cmd, &argc, argv, o);
+
+    if (rc != CLI_OK)
+        return rc;
+    if (!limit_parse(cmd, limit_text, &limit))
+        return CLI_USAGE;
+    if (argc == 0 || (argc == 1 && strcmp(argv[0], "list") == 0))
+        return list_print(c, "/benchmarks", limit, 6, keys, heads,
+                          "No benchmarks that you may see. Publish one: assay benchmarks create -f FILE");
+    if (argc == 2 && strcmp(argv[0], "show") == 0) {
+        path = api_path("/benchmarks/", argv[1], "");
+        return show(c, path);
+    }
+    if (argc == 1 && strcmp(argv[0], "create") == 0)
+        return benchmark_create(c, cmd, file);
+    return cli_usage(cmd, "benchmarks %s is not understood", argv[0]);
+}
+
+int cmd_leaderboard(struct cli *c, int argc, char **argv)
+{
+    const char *benchmark = NULL, *limit_text = NULL;
+    size_t limit = 100, i;
+    const struct cli_option o[] = {{.name = "benchmark", .letter = 'b', .value = &benchmark},
+                                   {.name = "limit", .value = &limit_text}, {.name = NULL}};
+    const struct cli_command *cmd = cli_command_find("leaderboard");
+    CLI_CLEANUP_STR char *path = cli_strdup("/leaderboard");
+    CLI_CLEANUP_JSON json_t *items = NULL;
+    struct term_table t = {.columns = 5};
+    json_t *row;
+    int rc = cli_options(c, cmd, &argc, argv, o);
+
+    if (rc != CLI_OK)
+        return rc;
+    if (argc == 1 && benchmark == NULL)
+        benchmark = argv[0];
+    else if (argc > 0 || benchmark == NULL)
+        return cli_usage(cmd, "name one benchmark");
+    if (!limit_parse(cmd, limit_text, &limit))
+        return CLI_USAGE;
+    api_query(&path, "benchmark_id", benchmark);
+    rc = api_list(c, path, limit, &items);
+    if (rc != CLI_OK)
+        return rc;
+    if (c->json) {
+        term_json(items);
+        return CLI_OK;
+    }
+    if (json_array_size(items) == 0) {
+        puts("Nobody has a score yet.");
+        return CLI_OK;
+    }
+    term_cell(&t, ">RANK");
+    term_cell(&t, ">SCORE");
+    term_cell(&t, "AGENT");
+    term_cell(&t, "NAME");
+    term_cell(&t, "SUBMISSION");
+    json_array_foreach(items, i, row) {
+        js_cell(&t, row, "rank");
+        js_cell(&t, row, "score");
+        js_cell(&t, row, "agent_id");
+        js_cell(&t, row, "agent_name");
+        js_cell(&t, row, "submission_id");
+    }
+    term_table_print(&t, stdout);
+    return CLI_OK;
+}

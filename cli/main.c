@@ -1,0 +1,303 @@
+/* The table of commands, and what they share: options, help, strings. */
+#include "cli.h"
+
+#include <locale.h>
+#include <signal.h>
+#include <stdarg.h>
+
+static int cmd_help(struct cli *c, int argc, char **argv);
+
+static const struct cli_command commands[] = {
+    {"login", cmd_login, "login [LOGIN]", "sign in and remember it",
+     "  --password-stdin       read the password from standard input\n"
+     "The password is taken from ASSAY_PASSWORD, or asked for.\n"},
+    {"logout", cmd_logout, "logout", "end the session and forget it", NULL},
+    {"register", cmd_register, "register LOGIN", "make an account",
+     "  --email ADDRESS\n  --name NAME\n  --password-stdin       read the password from standard input\n"
+     "The password is taken from ASSAY_PASSWORD, or asked for. Sign in afterwards: assay login LOGIN\n"},
+    {"whoami", cmd_whoami, "whoami", "show the account that is signed in", NULL},
+    {"agents", cmd_agents, "agents [list | show ID | create [ID] | token ID]", "what competes: list, make, give tokens",
+     "  --name NAME            create: what it is called; token: what the token is for\n"
+     "  --description TEXT     create\n"
+     "  --scope SCOPE          token: what it allows, may be repeated (submissions:write ...)\n"
+     "  --expires-in SECONDS   token\n"
+     "  --limit N              list: at most N (default 100)\n"},
+    {"benchmarks", cmd_benchmarks, "benchmarks [list | show ID | create -f FILE]", "list, show and publish benchmarks",
+     "  -f, --file FILE        create: the benchmark as JSON; - for standard input\n"
+     "  --limit N              list: at most N (default 100)\n"},
+    {"submit", cmd_submit, "submit -b BENCHMARK -a AGENT FILE...", "submit a program",
+     "  -b, --benchmark ID     the benchmark\n"
+     "  -p, --problem ID       its problem, when it has several\n"
+     "  -a, --agent ID         who competes; may be left out with an agent's own token\n"
+     "  -l, --language NAME    else told by the first file's name\n"
+     "  --payload FILE         instead of a program: the answer itself, or the harness's input\n"
+     "  --watch                show progress and the verdict of each test\n"
+     "  --wait                 wait for the verdict and print it\n"
+     "  --timeout SECONDS      with --watch and --wait: give up after that (default: never)\n"
+     "  --id-only              print nothing but the submission's id\n"
+     "FILE is - for standard input. Several files are sent under their names.\n"},
+    {"submissions", cmd_submissions, "submissions", "list submissions",
+     "  -b, --benchmark ID\n  -a, --agent ID\n  --status STATUS        queued, running, done, error, cancelled\n"
+     "  --limit N              at most N (default 20)\n"},
+    {"watch", cmd_watch, "watch ID...", "follow submissions until they are done",
+     "  --timeout SECONDS      give up after that (default: never)\n"},
+    {"results", cmd_results, "results ID", "the verdict of each test",
+     "  --outputs              also what the program printed, as far as you may see it\n"
+     "  --verdict-only         print nothing but the verdict\n"},
+    {"cancel", cmd_cancel, "cancel ID...", "cancel submissions", NULL},
+    {"leaderboard", cmd_leaderboard, "leaderboard BENCHMARK", "ranks and scores",
+     "  --limit N              at most N (default 100)\n"},
+    {"status", cmd_status, "status", "whether the server is up and ready; exit status 0 if so", NULL},
+    {"doctor", cmd_status, "doctor", "what the server says about its own health, part by part", NULL},
+    {"help", cmd_help, "help [COMMAND]", "this text, or a command's", NULL},
+};
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static const char common_help[] =
+    "Everywhere:\n"
+    "  --json                 print what the server answered, as JSON\n"
+    "  --url URL              the server (else ASSAY_URL, else the one signed in to, else " CLI_DEFAULT_URL ")\n"
+    "  -h, --help\n";
+
+static const char env_help[] =
+    "Environment: ASSAY_URL, ASSAY_TOKEN (instead of a sign-in), ASSAY_PASSWORD, NO_COLOR.\n"
+    "The sign-in is kept in $XDG_CONFIG_HOME/assay/config.json (~/.config/assay/config.json).\n\n"
+    "Exit status:\n"
+    "  0  it worked; a watched submission got OK\n"
+    "  1  the submission was judged and did not get OK\n"
+    "  2  the command line is wrong\n"
+    "  3  the server cannot be reached\n"
+    "  4  the server refused the request\n"
+    "  5  there is no such thing, or not for you\n"
+    "  6  not signed in\n"
+    "  7  the server failed, or stayed too busy\n"
+    "  8  --timeout passed\n"
+    "  9  something on this side: a file, the configuration\n";
+
+char *cli_strdup(const char *s)
+{
+    char *p = strdup(s);
+
+    if (p == NULL) {
+        fputs("assay: no memory\n", stderr);
+        exit(CLI_LOCAL);
+    }
+    return p;
+}
+
+char *cli_fmt(const char *fmt, ...)
+{
+    char *p = NULL;
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vasprintf(&p, fmt, ap);
+    va_end(ap);
+    if (n < 0) {
+        fputs("assay: no memory\n", stderr);
+        exit(CLI_LOCAL);
+    }
+    return p;
+}
+
+const struct cli_command *cli_command_find(const char *name)
+{
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+int cli_usage(const struct cli_command *cmd, const char *fmt, ...)
+{
+    char text[300];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    term_error("%s", text);
+    if (cmd != NULL)
+        term_note("Usage: assay %s   (assay help %s)", cmd->usage, cmd->name);
+    else
+        term_note("Commands: assay help");
+    return CLI_USAGE;
+}
+
+static void help_all(FILE *f)
+{
+    fputs("assay: submit programs to an Assay server and see their verdicts\n\nUsage: assay COMMAND ...\n\n", f);
+    for (size_t i = 0; i < COMMANDS; i++)
+        fprintf(f, "  %-12s %s\n", commands[i].name, commands[i].summary);
+    fprintf(f, "\n%s\n%s", common_help, env_help);
+}
+
+static void help_one(const struct cli_command *cmd)
+{
+    printf("Usage: assay %s\n\n%c%s.\n\n%s%s%s", cmd->usage, (char)(cmd->summary[0] - 'a' + 'A'), cmd->summary + 1,
+           cmd->help != NULL ? cmd->help : "", cmd->help != NULL ? "\n" : "", common_help);
+}
+
+static int cmd_help(struct cli *c, int argc, char **argv)
+{
+    const struct cli_command *cmd;
+
+    (void)c;
+    if (argc < 2) {
+        help_all(stdout);
+        return CLI_OK;
+    }
+    cmd = cli_command_find(argv[1]);
+    if (cmd == NULL)
+        return cli_usage(NULL, "there is no command %s", argv[1]);
+    help_one(cmd);
+    return CLI_OK;
+}
+
+static const struct cli_option *option_find(const struct cli_option *o, const char *arg, const char **value)
+{
+    for (; o->name != NULL; o++) {
+        size_t n = strlen(o->name);
+
+        *value = NULL;
+        if (arg[1] == '-' && strncmp(arg + 2, o->name, n) == 0 && (arg[2 + n] == '\0' || arg[2 + n] == '=')) {
+            *value = arg[2 + n] == '=' ? arg + 3 + n : NULL;
+            return o;
+        }
+        if (arg[1] != '-' && o->letter != 0 && arg[1] == o->letter) {
+            *value = arg[2] != '\0' ? arg + 2 : NULL;
+            return o;
+        }
+    }
+    return NULL;
+}
+
+int cli_options(struct cli *c, const struct cli_command *cmd, int *argc, char **argv, const struct cli_option *own)
+{
+    const char *url = NULL;
+    bool help = false;
+    const struct cli_option common[] = {
+        {.name = "json", .flag = &c->json}, {.name = "url", .value = &url}, {.name = "help", .letter = 'h', .flag = &help},
+        {.name = NULL}};
+    int n = 0;
+
+    for (int i = 1; i < *argc; i++) {
+        const struct cli_option *o;
+        const char *value = NULL;
+
+        if (argv[i][0] != '-' || argv[i][1] == '\0') {
+            argv[n++] = argv[i];
+            continue;
+        }
+        if (strcmp(argv[i], "--") == 0) {
+            while (++i < *argc)
+                argv[n++] = argv[i];
+            break;
+        }
+        o = own != NULL ? option_find(own, argv[i], &value) : NULL;
+        if (o == NULL)
+            o = option_find(common, argv[i], &value);
+        if (o == NULL)
+            return cli_usage(cmd, "%s is no option of this command", argv[i]);
+        if (o->flag != NULL) {
+            if (value != NULL)
+                return cli_usage(cmd, "--%s takes no value", o->name);
+            *o->flag = true;
+            continue;
+        }
+        if (value == NULL && i + 1 < *argc)
+            value = argv[++i];
+        if (value == NULL)
+            return cli_usage(cmd, "--%s wants a value", o->name);
+        if (o->value != NULL)
+            *o->value = value;
+        else if (*o->list_n == o->list_max)
+            return cli_usage(cmd, "--%s was given more than %zu times", o->name, o->list_max);
+        else
+            o->list[(*o->list_n)++] = value;
+    }
+    *argc = n;
+    if (help) {
+        help_one(cmd);
+        exit(CLI_OK);
+    }
+    if (url != NULL) {
+        const char *from_env = getenv("ASSAY_TOKEN");
+
+        config_url_set(c, url);
+        if (from_env == NULL || from_env[0] == '\0') { /* a remembered token goes to its own server only */
+            cli_freep(&c->token);
+            cli_freep(&c->refresh);
+            c->token_kept = js_str(c->config, "token")[0] != '\0';
+            if (c->token_kept) {
+                c->token = cli_strdup(js_str(c->config, "token"));
+                c->refresh = cli_strdup(js_str(c->config, "refresh_token"));
+            }
+        }
+    }
+    return CLI_OK;
+}
+
+/* Where to, and as whom. */
+static int identity(struct cli *c)
+{
+    const char *url = getenv("ASSAY_URL"), *token = getenv("ASSAY_TOKEN");
+    int rc = config_load(c);
+
+    if (rc != CLI_OK)
+        return rc;
+    if (url == NULL || url[0] == '\0')
+        url = js_str(c->config, "url");
+    config_url_set(c, url[0] != '\0' ? url : CLI_DEFAULT_URL);
+    if (token != NULL && token[0] != '\0') {
+        c->token = cli_strdup(token);
+    } else if (js_str(c->config, "token")[0] != '\0') {
+        c->token = cli_strdup(js_str(c->config, "token"));
+        c->token_kept = true;
+        if (js_str(c->config, "refresh_token")[0] != '\0')
+            c->refresh = cli_strdup(js_str(c->config, "refresh_token"));
+    }
+    return CLI_OK;
+}
+
+int main(int argc, char **argv)
+{
+    struct cli c = {.json = false};
+    const struct cli_command *cmd;
+    int rc;
+
+    setlocale(LC_CTYPE, "");
+    signal(SIGPIPE, SIG_DFL); /* assay ... | head ends quietly */
+    if (argc < 2) {
+        help_all(stderr);
+        return CLI_USAGE;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("assay " CLI_VERSION);
+        return CLI_OK;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        help_all(stdout);
+        return CLI_OK;
+    }
+    cmd = cli_command_find(argv[1]);
+    if (cmd == NULL)
+        return cli_usage(NULL, "there is no command %s", argv[1]);
+    rc = identity(&c);
+    if (rc == CLI_OK) {
+        api_init(&c);
+        rc = cmd->run(&c, argc - 1, argv + 1);
+        api_end(&c);
+    }
+    if (fflush(stdout) != 0 && rc == CLI_OK) {
+        term_error("the output could not be written");
+        rc = CLI_LOCAL;
+    }
+    json_decref(c.config);
+    free(c.config_path);
+    free(c.url);
+    free(c.token);
+    free(c.refresh);
+    return rc;
+}
