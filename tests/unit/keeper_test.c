@@ -1,7 +1,7 @@
 /*
  * The boxkeeper, driven as the supervisor and the server drive it: the real program with the real
- * sandbox_native, and a warden that runs nothing (keeper_warden_fake.c).
- * What needs root or cgroups is skipped without, and says so.
+ * sandbox_native, and a warden that runs nothing (keeper_warden_fake.c); the last test uses the real
+ * warden.  What needs root or cgroups is skipped without, and says so.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -21,6 +21,7 @@
 
 #include <cmocka.h>
 
+#include <assay/box.h>
 #include <assay/boxkeeper_wire.h>
 #include <assay/value.h>
 #include <assay/warden_wire.h>
@@ -28,6 +29,7 @@
 #define PROGRAM "./assay-boxkeeper"
 #define PLUGINS "./plugins/sandbox_native/.libs"
 #define FAKE "./tests/unit/keeper_warden_fake"
+#define REAL "./assay-warden"
 #define WAIT_MS 10000
 
 struct keeper {
@@ -827,6 +829,49 @@ static void an_ordinary_user_gets_wardens_without_leaves(void **state)
     stop(&k);
 }
 
+/* ---- with the real warden ---- */
+
+static void run_true(int fd)
+{
+    static const struct assay_box_events none;
+    struct assay_box_client *c = assay_box_client_new(fd, &none, NULL);
+    struct assay_str argv[] = {ASSAY_STR("/bin/echo"), ASSAY_STR("hello")};
+    struct assay_box_spec spec = {.argv = argv, .n_argv = 2,
+        .limits = {.cpu_ms = 2000, .wall_ms = 5000, .memory_bytes = 64 << 20, .stdout_bytes = 4096, .stderr_bytes = 4096}};
+    struct assay_box_outcome o = {.end = ASSAY_BOX_FAILED};
+    ASSAY_CLEANUP_BUF struct assay_buf out = ASSAY_BUF_INIT;
+    ASSAY_CLEANUP_BUF struct assay_buf errout = ASSAY_BUF_INIT;
+    struct assay_err err = {0, ""};
+
+    assert_non_null(c);
+    if (assay_box_client_run_sync(c, &spec, &out, &errout, &o, &err) != 0)
+        fail_msg("run: %s", err.msg);
+    if (o.end != ASSAY_BOX_EXITED || o.exit_code != 0)
+        fail_msg("end %d, exit %d, %s, %.*s", (int)o.end, o.exit_code, o.message, ASSAY_FMT(assay_buf_view(&errout)));
+    assert_true(assay_str_is(assay_buf_view(&out), "hello\n"));
+    assert_int_equal(o.precision, v1_here() ? 7 : o.precision);
+    assay_box_client_free(c);
+}
+
+static void the_real_warden_runs_a_program(void **state)
+{
+    struct keeper k;
+    char real[PATH_MAX];
+
+    (void)state;
+    if (geteuid() != 0 || realpath(REAL, real) == NULL)
+        skip();
+    start(&k, real, v1_here() ? "require=auto\n" : "require=namespaces,seccomp\n");
+    for (int i = 0; i < 3; i++) {
+        int fd = -1;
+
+        open_ok(&k, &fd);
+        run_true(fd);
+    }
+    stop(&k);
+    until(wardens, 0); /* boxes made ahead die with their warden, a moment later */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -851,6 +896,7 @@ int main(void)
         cmocka_unit_test(what_a_warden_leaves_in_its_leaf_dies_with_it),
         cmocka_unit_test(a_killed_boxkeeper_leaves_nothing_after_the_next_start),
         cmocka_unit_test(an_ordinary_user_gets_wardens_without_leaves),
+        cmocka_unit_test(the_real_warden_runs_a_program),
     };
 
     signal(SIGPIPE, SIG_IGN);
