@@ -55,6 +55,14 @@ static struct slot *slot_at(struct loop *l, uint32_t index, memory_order order)
     return chunk ? &chunk[index % SLOT_CHUNK] : NULL;
 }
 
+/* A slot that the loop itself has made. */
+static struct slot *slot_own(struct loop *l, uint32_t index)
+{
+    struct slot *s = slot_at(l, index, memory_order_relaxed);
+    assert(s);
+    return s;
+}
+
 static bool slots_grow(struct loop *l)
 {
     uint32_t at = l->n_slots / SLOT_CHUNK;
@@ -77,7 +85,7 @@ assay_ticket assay_loop_ticket(struct loop *l, struct exchange *x)
     if (!l->free_slot && !slots_grow(l))
         return 0;
     uint32_t index = l->free_slot - 1;
-    struct slot *s = slot_at(l, index, memory_order_relaxed);
+    struct slot *s = slot_own(l, index);
     l->free_slot = s->next_free;
     uint32_t generation = atomic_load_explicit(&s->generation, memory_order_relaxed) + 1;
     s->x = x;
@@ -89,7 +97,7 @@ assay_ticket assay_loop_ticket(struct loop *l, struct exchange *x)
 
 void assay_loop_ticket_back(struct loop *l, struct exchange *x)
 {
-    struct slot *s = slot_at(l, x->slot, memory_order_relaxed);
+    struct slot *s = slot_own(l, x->slot);
     uint32_t generation = (uint32_t)x->ticket;
     /* it may have been used up by an answer, or not (the pool was full) */
     (void)atomic_compare_exchange_strong_explicit(&s->generation, &generation, generation + 1, memory_order_relaxed, memory_order_relaxed);
@@ -291,7 +299,7 @@ static int loop_init(struct loop *l, struct assay_err *err)
 static void slots_free(struct loop *l)
 {
     for (uint32_t i = 0; i < l->n_slots; i++) {
-        struct slot *s = slot_at(l, i, memory_order_acquire);
+        struct slot *s = slot_own(l, i);
         if (s->x) {
             s->x->away = false;
             assay_exchange_free(s->x);
