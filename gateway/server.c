@@ -73,6 +73,9 @@ struct assay_server {
     struct assay_gate *gate;
     struct assay_dispatch *dispatch;
     struct assay_bound_route *routes;
+    int *listen_fds;
+    char *origins;       /* the text that cors points into */
+    const char **cors;   /* NULL-terminated; NULL: none */
     struct assay_front *front;
     int listeners;
     int wake; /* eventfd: the supervisor has gone */
@@ -548,16 +551,14 @@ static int subscribe(struct assay_server *s, struct assay_err *err)
     return rc;
 }
 
-/* "https://a.example, https://b.example" → a NULL-terminated list in the arena-less way: kept for the
- * life of the process. */
-static const char *const *split_list(char *text)
+/* "https://a.example, https://b.example" cut in place into a NULL-terminated list. NULL on no memory. */
+static const char **split_list(char *text)
 {
-    size_t n = 1;
+    size_t n = 1, k = 0;
     for (const char *p = text; *p != '\0'; p++)
         n += *p == ',';
-    char **list = calloc(n + 1, sizeof *list);
-    size_t k = 0;
-    for (char *p = text; list != NULL && *p != '\0';) {
+    const char **list = calloc(n + 1, sizeof(const char *));
+    for (char *p = text; list != NULL && k < n;) {
         p += strspn(p, ", ");
         size_t len = strcspn(p, ", ");
         if (len == 0)
@@ -567,7 +568,7 @@ static const char *const *split_list(char *text)
         if (*p != '\0')
             *p++ = '\0';
     }
-    return (const char *const *)list;
+    return list;
 }
 
 static int pool_offload(void *ctx, void (*fn)(void *arg), void *arg)
@@ -588,13 +589,12 @@ static int make_front(struct assay_server *s, struct assay_err *err)
     for (size_t i = 0; i < ps->n_order; i++)
         n += ps->entry[ps->order[i]]->p->routes.count;
     s->routes = calloc(n + 1, sizeof *s->routes);
-    int *fds = calloc((size_t)s->listeners + 1, sizeof *fds);
-    char *origins = strdup(assay_config_str(c, "cors_origins"));
-    if (s->routes == NULL || fds == NULL || origins == NULL) {
-        free(fds);
-        free(origins);
+    s->listen_fds = calloc((size_t)s->listeners, sizeof *s->listen_fds);
+    s->origins = strdup(assay_config_str(c, "cors_origins"));
+    if (s->origins != NULL && s->origins[0] != '\0' && (s->cors = split_list(s->origins)) == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
-    }
+    if (s->routes == NULL || s->listen_fds == NULL || s->origins == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
     n = 0;
     for (size_t i = 0; i < ps->n_order; i++) {
         const struct assay_plugin_entry *e = ps->entry[ps->order[i]];
@@ -602,12 +602,11 @@ static int make_front(struct assay_server *s, struct assay_err *err)
             s->routes[n++] = (struct assay_bound_route){assay_table_row(&e->p->routes, k), e->self, e->p->name};
     }
     for (int i = 0; i < s->listeners; i++)
-        fds[i] = ASSAY_SERVER_LISTEN_FD + i;
-    bool cors = origins[0] != '\0';
+        s->listen_fds[i] = ASSAY_SERVER_LISTEN_FD + i;
     struct assay_front_config cfg = {
         .routes = s->routes,
         .n_routes = n,
-        .listen_fds = fds,
+        .listen_fds = s->listen_fds,
         .n_listen_fds = (size_t)s->listeners,
         .loops = (unsigned)s->listeners,
         .gate = s->gate,
@@ -620,15 +619,12 @@ static int make_front(struct assay_server *s, struct assay_err *err)
         .answer_deadline_ms = assay_config_int(c, "http_answer_timeout"),
         .idle_ms = assay_config_int(c, "http_idle_timeout"),
         .environment = assay_config_str(c, "app_env"),
-        .cors_origins = cors ? split_list(origins) : NULL,
+        .cors_origins = s->cors,
         .ctx = s,
         .offload = pool_offload,
         .log = front_log,
         .done = request_done,
     };
-    if (!cors)
-        free(origins);
-    /* fds and origins are borrowed by the front until the process ends */
     return assay_front_new(&cfg, &s->front, err);
 }
 
@@ -771,6 +767,9 @@ static void stop(struct assay_server *s, bool was_up)
     assay_gate_free(s->gate);
     assay_secret_free(s->secret);
     free(s->routes);
+    free(s->listen_fds);
+    free(s->cors);
+    free(s->origins);
     if (was_up)
         ASSAY_LOG(s->log, ASSAY_LOG_INFO, "server", "stopped", ASSAY_KI("pid", getpid()));
     assay_log_free(s->log);

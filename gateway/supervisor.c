@@ -16,7 +16,8 @@
  * gone, so after a kill -9 of the supervisor nobody opens the database beside a server that is dying.
  *
  * Stop.  SIGTERM or SIGINT: SIGTERM to the server, which drains; when it has gone, to the boxkeeper.
- * Each has a bound, after which it is killed.  A second signal kills both.  Should the supervisor be
+ * Each has a bound, after which it is killed.  A second signal kills both.  A child that ends badly on
+ * this way makes the exit status 70.  Should the supervisor be
  * killed itself, PR_SET_PDEATHSIG takes the children with it.
  */
 #include "supervisor.h"
@@ -571,6 +572,11 @@ static void child_died(struct supervisor *s, int which, int status)
     c->pid = 0;
     c->control = -1;
     if (s->stopping) {
+        if (WIFSIGNALED(status) || WEXITSTATUS(status) != 0) {
+            SAY(s, ASSAY_LOG_WARN, "ended_badly", ASSAY_KZ("child", c->name), ASSAY_KI("child_pid", pid), ASSAY_KZ("how", how));
+            if (s->status == 0)
+                s->status = EXIT_GAVE_UP;
+        }
         if (which == SERVER)
             stop_child(s, BOXKEEPER, BOXKEEPER_STOP_MS);
         return;

@@ -7,7 +7,8 @@
 #define ASSAY_GATEWAY_SUPERVISOR_H
 
 /* Resolves flags and environment in a child, then runs until it is told to stop. Returns the exit status:
- * 0 after an orderly stop, ASSAY_EXIT_CONFIG when starting again cannot help, 70 when a child keeps dying. */
+ * 0 after an orderly stop, ASSAY_EXIT_CONFIG when starting again cannot help, 70 when a child keeps dying or does
+ * not end well. */
 int assay_supervisor_main(char *const *flags, char *const *env);
 
 #endif

@@ -187,6 +187,23 @@ def test_a_plugin_that_does_not_start_ends_the_server():
             shutil.rmtree(d)
 
 
+def test_a_damaged_or_open_signing_secret_is_refused():
+    s = Server().start()
+    try:
+        assert s.stop() == 0
+        secret = s.data / "jwt.secret"
+        secret.chmod(0o644)
+        refused(run(env={"ASSAY_DATA_DIR": str(s.data), "HTTP_PORT": str(s.port)}), "may be read by others")
+        secret.chmod(0o600)
+        os.truncate(secret, 10)
+        refused(run(env={"ASSAY_DATA_DIR": str(s.data), "HTTP_PORT": str(s.port)}), "is damaged: delete it to make a new one")
+        secret.unlink()
+        s.start()
+        assert s.stop() == 0
+    finally:
+        s.close()
+
+
 def test_a_child_that_keeps_dying_ends_the_supervisor():
     d = scratch()
     try:
