@@ -175,7 +175,7 @@ static void wake(struct assay_boxes *b)
     (void)!write(b->wake, &one, sizeof one);
 }
 
-void assay_boxes_free(struct assay_boxes *b)
+void assay_boxes_stop(struct assay_boxes *b)
 {
     if (b == NULL)
         return;
@@ -184,6 +184,13 @@ void assay_boxes_free(struct assay_boxes *b)
     unsend_all(b);
     pthread_mutex_unlock(&b->lock);
     wake(b);
+}
+
+void assay_boxes_free(struct assay_boxes *b)
+{
+    if (b == NULL)
+        return;
+    assay_boxes_stop(b);
     (void)pthread_join(b->thread, NULL);
     if (b->end >= 0)
         close(b->end);

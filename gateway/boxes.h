@@ -23,7 +23,9 @@ struct assay_boxes;
 /* control: borrowed. lost is called once, on the boxes' thread, when the supervisor has gone. */
 int assay_boxes_new(int control, void (*lost)(void *arg), void *arg, struct assay_boxes **ret, struct assay_err *err)
     ASSAY_MUST_CHECK;
-/* Ends the thread; calls under way answer ASSAY_E_GONE. NULL is fine. */
+/* From here on calls, also those under way, answer ASSAY_E_GONE. NULL is fine. */
+void assay_boxes_stop(struct assay_boxes *b);
+/* Stops, and ends the thread; nobody calls any more. NULL is fine. */
 void assay_boxes_free(struct assay_boxes *b);
 
 bool assay_boxes_connected(struct assay_boxes *b);

@@ -116,8 +116,11 @@ assayd_LDADD = gateway/libassay_config.la gateway/libassay_front.la gateway/liba
 	$(SDK_LIBS) -lpthread
 
 if HAVE_CMOCKA
-check_PROGRAMS += tests/unit/config_test tests/unit/plugins_test
-TESTS += tests/unit/config_test tests/unit/plugins_test
+check_PROGRAMS += tests/unit/config_test tests/unit/plugins_test tests/unit/boxes_test
+TESTS += tests/unit/config_test tests/unit/plugins_test tests/unit/boxes_test
+tests_unit_boxes_test_SOURCES = tests/unit/boxes_test.c gateway/boxes.c
+tests_unit_boxes_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
+tests_unit_boxes_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS) -lpthread
 tests_unit_config_test_SOURCES = tests/unit/config_test.c
 tests_unit_config_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
 tests_unit_config_test_LDADD = gateway/libassay_config.la $(SDK_LIBS) $(CMOCKA_LIBS)

@@ -739,6 +739,7 @@ static void stop(struct assay_server *s, bool was_up)
         if (e->started && is_service(e) && e->p->drain != NULL)
             e->p->drain(e->self);
     }
+    assay_boxes_stop(s->boxes); /* a worker may wait for a warden */
     if (s->dispatch_started && assay_dispatch_drain(s->dispatch, left_ms(deadline) + 500, &err) != 0)
         ASSAY_LOG(s->log, ASSAY_LOG_WARN, "server", "deliveries_cut_short", ASSAY_KZ("reason", err.msg));
     if (s->pool != NULL && assay_pool_drain(s->pool, left_ms(deadline) + 500, &err) != 0)
