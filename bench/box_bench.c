@@ -80,7 +80,7 @@ int main(int argc, char **argv)
     if (!noop)
         noop = "tests/boxes/noop";
     struct fixture f;
-    if (rounds < 10 || rounds > 1000000 || !fixture_start(&f, "native", NULL, leaf, 0)) {
+    if (rounds < 10 || rounds > 1000000 || !fixture_start(&f, "native", NULL, leaf, false)) {
         (void)fprintf(stderr, "usage: box_bench [ROUNDS >= 10] [--no-leaf], as root, in the build directory\n");
         return 2;
     }

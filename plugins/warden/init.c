@@ -73,6 +73,31 @@ static _Noreturn void fail_errno(const struct maker *m, const char *what)
     fail(m);
 }
 
+/* A change of the file system's user id clears the death signal (prctl(2)), so this is said after each. */
+static void die_with_warden(const struct maker *m)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        fail_errno(m, "prctl");
+    /* one that died before has left the program's stdout without a reader */
+    struct pollfd gone = {.fd = m->theirs[1], .events = 0};
+    if (poll(&gone, 1, 0) == 1 && (gone.revents & POLLERR))
+        _exit(1);
+}
+
+/* Files are made as the box's user. */
+static void become_box(const struct maker *m)
+{
+    (void)setfsgid(m->w->options->gid);
+    (void)setfsuid(m->w->options->uid);
+}
+
+static void become_init(const struct maker *m)
+{
+    (void)setfsuid(geteuid());
+    (void)setfsgid(getegid());
+    die_with_warden(m);
+}
+
 /* ---- prepare ---- */
 
 static void attach(const struct maker *m, int tree, const char *where)
@@ -108,25 +133,6 @@ static void set_number(const struct maker *m, const char *key, int64_t value)
         fail_errno(m, "scratch");
 }
 
-/* A warden that has died has left the program's stdout without a reader. */
-static void end_without_warden(const struct maker *m)
-{
-    struct pollfd gone = {.fd = m->theirs[1], .events = 0};
-    if (poll(&gone, 1, 0) == 1 && (gone.revents & POLLERR))
-        _exit(1);
-}
-
-/* Back to our own ids for files. The kernel forgets PR_SET_PDEATHSIG whenever these change (commit_creds),
- * and a box that waits would outlive its warden, so it is asked for again. */
-static void be_ourselves(const struct maker *m)
-{
-    (void)setfsuid(geteuid());
-    (void)setfsgid(getegid());
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-        fail_errno(m, "prctl");
-    end_without_warden(m);
-}
-
 static void mount_scratch(struct maker *m)
 {
     const struct options *o = m->w->options;
@@ -143,12 +149,11 @@ static void mount_scratch(struct maker *m)
     int top = sys_fsmount(m->scratch_fs, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
     if (top < 0 || sys_move_mount(top, SCRATCH) < 0)
         fail_errno(m, "scratch");
-    /* the box's user owns all of it; umask is 0 here */
-    (void)setfsgid(o->gid);
-    (void)setfsuid(o->uid);
+    /* umask is 0 here */
+    become_box(m);
     if (mkdirat(top, "box", 0755) < 0 || mkdirat(top, "tmp", 01777) < 0 || mkdirat(top, "shm", 01777) < 0)
         fail_errno(m, "scratch");
-    be_ourselves(m);
+    become_init(m);
     attach(m, sys_open_tree(top, "box", OPEN_TREE_CLONE), ROOT_BOX "/box");
     attach(m, sys_open_tree(top, "tmp", OPEN_TREE_CLONE), ROOT_BOX "/tmp");
     attach(m, sys_open_tree(top, "shm", OPEN_TREE_CLONE), ROOT_BOX "/dev/shm");
@@ -178,10 +183,9 @@ static void fill_scratch(const struct maker *m)
     (void)close(m->scratch_fs);
     if (h->n_files + h->n_mounts == 0)
         return;
-    (void)setfsgid(o->gid);
-    (void)setfsuid(o->uid);
+    become_box(m);
     int rc = files_write(m->box, q, &m->s->note);
-    be_ourselves(m);
+    become_init(m);
     if (rc < 0 || files_mount(m->box, q, &m->s->note) < 0)
         fail(m);
 }
@@ -384,19 +388,17 @@ void init_main(const struct box_world *w, struct slot *s, const int ours[3], con
 {
     static _Alignas(16) char stack[65536]; /* the child's, until it executes */
     struct maker m = {.w = w, .s = s, .theirs = theirs};
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-        fail_errno(&m, "prctl");
     for (int i = 0; i < 3; i++)
         (void)close(ours[i]);
     (void)close(w->stream);
     if (w->control >= 0)
         (void)close(w->control);
-    end_without_warden(&m);
     sigset_t chld;
     sigemptyset(&chld);
     sigaddset(&chld, SIGCHLD);
     (void)sigprocmask(SIG_BLOCK, &chld, NULL);
 
+    die_with_warden(&m);
     mount_proc(&m);
     mount_scratch(&m);
     while (atomic_load(&s->go) == 0)

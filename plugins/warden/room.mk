@@ -28,7 +28,7 @@ bench_box_bench_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir)
 bench_box_bench_LDADD = $(SDK_LIBS)
 
 if HAVE_CMOCKA
-box_tests = tests/unit/box_test tests/unit/box_noleaf_test tests/unit/box_userns_test
+box_tests = tests/unit/warden_test tests/unit/box_test tests/unit/box_noleaf_test tests/unit/box_userns_test
 check_PROGRAMS += $(box_tests)
 TESTS += $(box_tests)
 box_test_sources = tests/unit/box_test.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h
@@ -36,9 +36,13 @@ tests_unit_box_test_SOURCES = $(box_test_sources)
 tests_unit_box_test_CPPFLAGS = $(TEST_CPPFLAGS)
 tests_unit_box_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 tests_unit_box_noleaf_test_SOURCES = $(box_test_sources)
-tests_unit_box_noleaf_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_MODE='"native"' -DBOX_LEAF=0 -DBOX_UID=0
+tests_unit_box_noleaf_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_MODE='"native"' -DBOX_LEAF=0 -DBOX_ORDINARY=false
 tests_unit_box_noleaf_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 tests_unit_box_userns_test_SOURCES = $(box_test_sources)
-tests_unit_box_userns_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_MODE='"userns"' -DBOX_LEAF=1 -DBOX_UID=65534
+tests_unit_box_userns_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_MODE='"userns"' -DBOX_LEAF=1 -DBOX_ORDINARY=true
 tests_unit_box_userns_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
+tests_unit_warden_test_SOURCES = tests/unit/warden_test.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h \
+	plugins/warden/sha256.c plugins/warden/util.c plugins/warden/wire.c plugins/warden/warden.h
+tests_unit_warden_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
+tests_unit_warden_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 endif

@@ -74,9 +74,9 @@ static int make_target(int root, const char *path, bool leaf_is_file)
 }
 
 /* A private copy of the mounts at src, all of them read-only. -1 with errno ENOENT when src is missing. */
-static int clone_tree(const char *src, bool devices)
+static int clone_tree(int dir, const char *src, bool devices)
 {
-    int tree = sys_open_tree(AT_FDCWD, src, OPEN_TREE_CLONE | AT_RECURSIVE);
+    int tree = sys_open_tree(dir, src, OPEN_TREE_CLONE | AT_RECURSIVE);
     if (tree < 0)
         return -1;
     struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | (devices ? 0u : MOUNT_ATTR_NODEV),
@@ -86,20 +86,35 @@ static int clone_tree(const char *src, bool devices)
     return tree;
 }
 
-static void bind_tree(int root, const char *src, const char *dst, bool optional, bool devices)
+struct tree {
+    int fd; /* -1: passed over */
+    bool directory;
+};
+
+static struct tree take_tree(int dir, const char *src, bool optional, bool devices)
 {
     struct stat st;
-    if (stat(src, &st) < 0) {
+    struct tree t = {-1, false};
+    if (fstatat(dir, src, &st, 0) < 0) {
         if (errno == ENOENT && optional)
-            return;
+            return t;
         die("bind of %s", src);
     }
-    CLEANUP_FD int tree = clone_tree(src, devices);
-    if (tree < 0)
+    t.directory = S_ISDIR(st.st_mode);
+    t.fd = clone_tree(dir, src, devices);
+    if (t.fd < 0)
         die("bind of %s", src);
-    CLEANUP_FD int target = make_target(root, dst, !S_ISDIR(st.st_mode));
-    if (sys_move_mount_fd(tree, target) < 0)
-        die("bind of %s onto %s", src, dst);
+    return t;
+}
+
+static void place_tree(int root, struct tree *t, const char *dst)
+{
+    if (t->fd < 0)
+        return;
+    CLEANUP_FD int target = make_target(root, dst, !t->directory);
+    if (sys_move_mount_fd(t->fd, target) < 0)
+        die("bind onto %s", dst);
+    close_fd(&t->fd);
 }
 
 static void write_file(int dir, const char *name, const char *text)
@@ -109,9 +124,9 @@ static void write_file(int dir, const char *name, const char *text)
         die("cannot write %s", name);
 }
 
-static void copy_file(const char *src, int dir, const char *name)
+static void copy_file(int base, const char *src, int dir, const char *name)
 {
-    CLEANUP_FD int from = open(src, O_RDONLY | O_CLOEXEC);
+    CLEANUP_FD int from = openat(base, src, O_RDONLY | O_CLOEXEC);
     if (from < 0)
         return; /* a base without it does without */
     CLEANUP_FD int to = openat(dir, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
@@ -146,7 +161,8 @@ static void make_devices(int root, bool may_mknod)
                 fchmodat(dev, device[i].name, 0666, 0) < 0)
                 die("cannot make %s", path);
         } else {
-            bind_tree(root, path, path, false, true);
+            struct tree t = take_tree(AT_FDCWD, path, false, true);
+            place_tree(root, &t, path);
         }
     }
     make_dir(dev, "shm", 0755);
@@ -155,9 +171,9 @@ static void make_devices(int root, bool may_mknod)
         die("cannot make the links in dev");
 }
 
-static void make_etc(const struct options *o, int root)
+static void make_etc(const struct options *o, int base, int root)
 {
-    char text[512], path[4096];
+    char text[512];
     make_dir(root, "etc", 0755);
     CLEANUP_FD int etc = openat(root, "etc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (etc < 0)
@@ -170,31 +186,30 @@ static void make_etc(const struct options *o, int root)
     write_file(etc, "group", text);
     write_file(etc, "hosts", "127.0.0.1 localhost box\n::1 localhost box\n");
     write_file(etc, "nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n");
-    (void)snprintf(path, sizeof path, "%s/etc/ld.so.cache", o->base);
-    copy_file(path, etc, "ld.so.cache");
+    copy_file(base, "etc/ld.so.cache", etc, "ld.so.cache");
 }
 
 /* usr, and the top-level names that are links into it (merged /usr) or directories of their own. */
-static void make_base(const struct options *o, int root)
+static void make_base(int base, int root)
 {
     static const char *const top[] = {"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"};
-    char src[4096], dst[64], link[4096];
+    char dst[64], link[4096];
     for (size_t i = 0; i < sizeof top / sizeof *top; i++) {
         struct stat st;
-        (void)snprintf(src, sizeof src, "%s/%s", o->base, top[i]);
         (void)snprintf(dst, sizeof dst, "/%s", top[i]);
-        if (lstat(src, &st) < 0) {
+        if (fstatat(base, top[i], &st, AT_SYMLINK_NOFOLLOW) < 0) {
             if (errno != ENOENT || i == 0)
-                die("base directory %s", src);
+                die("%s of the base directory", top[i]);
         } else if (S_ISLNK(st.st_mode)) {
-            ssize_t n = readlink(src, link, sizeof link - 1);
+            ssize_t n = readlinkat(base, top[i], link, sizeof link - 1);
             if (n < 0)
-                die("%s", src);
+                die("%s of the base directory", top[i]);
             link[n] = 0;
             if (symlinkat(link, root, top[i]) < 0)
                 die("cannot make the link %s", dst);
         } else {
-            bind_tree(root, src, dst, false, false);
+            struct tree t = take_tree(base, top[i], false, false);
+            place_tree(root, &t, dst);
         }
     }
 }
@@ -306,6 +321,14 @@ void root_make(const struct options *o, struct root_facts *ret)
     if (sys_mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &private) < 0)
         die("cannot make the mounts private (Linux 5.12 or later is needed)");
 
+    /* Taken before the new root covers mount_at: base and what is to be bound may lie below it. */
+    CLEANUP_FD int base = open(o->base, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (base < 0)
+        die("base directory %s", o->base);
+    struct tree bound_tree[OPTION_LIST_MAX];
+    for (size_t i = 0; i < o->n_binds; i++)
+        bound_tree[i] = take_tree(AT_FDCWD, o->binds[i].src, o->binds[i].optional, false);
+
     CLEANUP_FD int top = tmpfs_make(MOUNT_ATTR_NOSUID, "0755", 8u << 20, 16384);
     if (sys_move_mount(top, o->mount_at) < 0)
         die("cannot mount on %s", o->mount_at);
@@ -319,9 +342,9 @@ void root_make(const struct options *o, struct root_facts *ret)
     if (root < 0 || covers < 0)
         die("cannot open the new root");
 
-    make_base(o, root);
+    make_base(base, root);
     make_devices(root, !f.userns);
-    make_etc(o, root);
+    make_etc(o, base, root);
     make_dir(root, "proc", 0555);
     make_dir(root, "tmp", 0755);
     make_dir(root, "box", 0755);
@@ -329,7 +352,7 @@ void root_make(const struct options *o, struct root_facts *ret)
     if (!bound(o, "/usr/local"))
         hide(root, covers, number++, "/usr/local");
     for (size_t i = 0; i < o->n_binds; i++)
-        bind_tree(root, o->binds[i].src, o->binds[i].dst, o->binds[i].optional, false);
+        place_tree(root, &bound_tree[i], o->binds[i].dst);
     for (size_t i = 0; i < o->n_links; i++) {
         const char *slash = strrchr(o->links[i].dst, '/');
         char parent[4096];

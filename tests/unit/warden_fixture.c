@@ -77,15 +77,15 @@ static bool leaf_make(struct fixture *f)
     return ok;
 }
 
-bool fixture_start(struct fixture *f, const char *mode, const char *const *extra, bool want_leaf, unsigned uid)
+bool fixture_start(struct fixture *f, const char *mode, const char *const *extra, bool want_leaf, bool ordinary)
 {
     static const struct assay_box_events none;
     const char *path = getenv("ASSAY_WARDEN");
-    char mode_option[64];
+    char mode_option[64], uid_option[32], gid_option[32];
     const char *argv[32];
     size_t n = 0;
     int stream[2], control[2];
-    *f = (struct fixture){.control = -1};
+    *f = (struct fixture){.control = -1, .uid = 200000 + (unsigned)getpid()};
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stream) < 0 ||
         socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0)
         return false;
@@ -97,8 +97,10 @@ bool fixture_start(struct fixture *f, const char *mode, const char *const *extra
     argv[n++] = path;
     (void)snprintf(mode_option, sizeof mode_option, "--mode=%s", mode);
     argv[n++] = mode_option;
-    argv[n++] = "--uid=64123";
-    argv[n++] = "--gid=64123";
+    (void)snprintf(uid_option, sizeof uid_option, "--uid=%u", f->uid);
+    (void)snprintf(gid_option, sizeof gid_option, "--gid=%u", f->uid);
+    argv[n++] = uid_option;
+    argv[n++] = gid_option;
     if (f->leaf)
         argv[n++] = "--leaf=required";
     while (extra && *extra && n < 31)
@@ -114,7 +116,7 @@ bool fixture_start(struct fixture *f, const char *mode, const char *const *extra
         memcpy(args, argv, sizeof args);
         if (dup2(s, ASSAY_WARDEN_STREAM_FD) < 0 || dup2(c, ASSAY_WARDEN_CONTROL_FD) < 0)
             _exit(90);
-        if (uid != 0 && (setgid(uid) < 0 || setuid(uid) < 0))
+        if (ordinary && (setgid(f->uid) < 0 || setuid(f->uid) < 0))
             _exit(91);
         (void)fexecve(e, args, (char *[]){NULL});
         _exit(92);

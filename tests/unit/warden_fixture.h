@@ -12,13 +12,14 @@
 struct fixture {
     pid_t pid;
     int control;
+    unsigned uid; /* of the boxes: this process' own, since several runs of the tests may be under way */
     bool leaf; /* a leaf was made and given */
     char leaf_dir[3][128];
     struct assay_box_client *client;
 };
 
-/* extra: options for the warden, ending with NULL. uid != 0: the warden is started as that user. */
-bool fixture_start(struct fixture *f, const char *mode, const char *const *extra, bool want_leaf, unsigned uid);
+/* extra: options for the warden, ending with NULL. ordinary: the warden is started as the user uid, and not as root. */
+bool fixture_start(struct fixture *f, const char *mode, const char *const *extra, bool want_leaf, bool ordinary);
 /* Ends the stream; returns the warden's wait status. Removes the leaf: false when something is left in it. */
 bool fixture_stop(struct fixture *f, int *wait_status);
 /* A whole file into malloc'd memory. */
