@@ -46,3 +46,14 @@ tests_unit_warden_test_SOURCES = tests/unit/warden_test.c tests/unit/warden_fixt
 tests_unit_warden_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
 tests_unit_warden_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 endif
+
+# Both ends of the stream; FUZZ_* are the gateway's room's.
+check_PROGRAMS += tests/fuzz/warden_fuzz
+if !FUZZ
+TESTS += tests/fuzz/warden_fuzz
+endif
+tests_fuzz_warden_fuzz_SOURCES = tests/fuzz/warden_fuzz.c tests/fuzz/fuzz.h plugins/warden/util.c plugins/warden/wire.c \
+	plugins/warden/warden.h $(FUZZ_DRIVER)
+tests_fuzz_warden_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_warden_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_warden_fuzz_LDADD = $(SDK_LIBS)
