@@ -85,10 +85,10 @@ void bk_log(enum assay_log_level level, const char *event, const struct assay_kv
     assay_buf_init(&b, (size_t)4 * LINE_MAX_BYTES);
     assay_time_format(assay_now_ms(), when);
     if (as_json)
-        assay_buf_fmt(&b, "{\"ts\":\"%s\",\"level\":\"%s\",\"event\":\"%s\",\"process\":\"boxkeeper\"", when,
+        assay_buf_fmt(&b, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\",\"component\":\"boxkeeper\"", when,
                       level_names[level], event);
     else
-        assay_buf_fmt(&b, "ts=%s level=%s event=%s process=boxkeeper", when, level_names[level], event);
+        assay_buf_fmt(&b, "time=%s level=%s event=%s component=boxkeeper", when, level_names[level], event);
     for (size_t i = 0; i < n; i++) {
         char num[40];
 

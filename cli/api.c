@@ -269,7 +269,7 @@ int api_do(struct cli *c, const struct api_call *call, struct api_answer *out)
         if (!worth_another(call, rc, out) || i + 1 == TRIES)
             break;
         pause_ms(rc == CURLE_OK && out->retry_after_s > 0 ? out->retry_after_s * 1000 : wait_ms);
-        wait_ms *= 3;
+        wait_ms = wait_ms * 3 < 1000 ? wait_ms * 3 : 1000;
     }
     if (rc == CURLE_WRITE_ERROR) {
         term_error("%s: %s", c->url, reason);
@@ -386,8 +386,12 @@ int api_refused(struct cli *c, const struct api_answer *a)
         term_error("%s (%ld)", detail[0] != '\0' ? detail : title, a->status);
     else
         term_error("the server answered %ld without saying why", a->status);
-    json_array_foreach(errors, i, e)
-        term_note("%s: %s", js_str(e, "pointer")[0] != '\0' ? js_str(e, "pointer") : "the request", js_str(e, "detail"));
+    json_array_foreach(errors, i, e) {
+        const char *pointer = js_str(e, "pointer"), *what = js_str(e, "detail");
+
+        if (json_array_size(errors) > 1 || strstr(detail, what) == NULL) /* a single fault is often the detail itself */
+            term_note("%s: %s", pointer[0] != '\0' ? pointer : "the request", what);
+    }
     if (a->status == 401) {
         term_note(c->token == NULL ? "Sign in: assay login" : "The sign-in is not valid (any more). Sign in again: assay login");
         return CLI_SIGN_IN;

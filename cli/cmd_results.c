@@ -147,7 +147,8 @@ static void health_print(const json_t *v, const char *name, int depth)
             depth++;
         }
         json_object_foreach((json_t *)(uintptr_t)v, key, child)
-            health_print(child, key, depth);
+            if (strcmp(key, "name") != 0 || strcmp(js_str(v, "name"), name) != 0) /* it is the heading */
+                health_print(child, key, depth);
         return;
     }
     if (json_is_array(v)) {

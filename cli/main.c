@@ -261,11 +261,27 @@ static int identity(struct cli *c)
     return CLI_OK;
 }
 
+/* "assay --json --url URL status" means "assay status --json --url URL". Where the command stands now; 0: none. */
+static int command_to_front(int argc, char **argv)
+{
+    int at = 1;
+
+    while (at < argc && argv[at][0] == '-')
+        at += strcmp(argv[at], "--url") == 0 ? 2 : 1;
+    if (at >= argc)
+        return 0;
+    for (char *name = argv[at]; at > 1; at--) {
+        argv[at] = argv[at - 1];
+        argv[at - 1] = name;
+    }
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
     struct cli c = {.json = false};
     const struct cli_command *cmd;
-    int rc;
+    int rc, first;
 
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_DFL); /* assay ... | head ends quietly */
@@ -281,9 +297,10 @@ int main(int argc, char **argv)
         help_all(stdout);
         return CLI_OK;
     }
-    cmd = cli_command_find(argv[1]);
+    first = command_to_front(argc, argv);
+    cmd = first > 0 ? cli_command_find(argv[first]) : NULL;
     if (cmd == NULL)
-        return cli_usage(NULL, "there is no command %s", argv[1]);
+        return cli_usage(NULL, "there is no command %s", first > 0 ? argv[first] : "among the options");
     rc = identity(&c);
     if (rc == CLI_OK) {
         api_init(&c);

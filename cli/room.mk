@@ -6,3 +6,5 @@ assay_CPPFLAGS = -include $(top_srcdir)/plugins/sdk/assay/poison.h $(CURL_CFLAGS
 assay_CFLAGS = $(AM_CFLAGS) -fPIE
 assay_LDFLAGS = $(AM_LDFLAGS) -pie
 assay_LDADD = $(CURL_LIBS) $(JANSSON_LIBS) -lm
+TESTS += tests/unit/cli_test.py
+EXTRA_DIST += tests/unit/cli_test.py

@@ -1,0 +1,381 @@
+"""The client against a server that is scripted request by request: what it sends, says and exits with."""
+
+import http.server
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+
+ASSAY = os.path.abspath(os.environ.get("ASSAY_CLIENT", "./assay"))
+ID = "01a1fd2c-ddfb-7000-92f7-582965e0caeb"
+
+
+class Server:
+    """answers: {"METHOD /path": [answer, ...]}; the last one repeats. An answer is (status, value, headers) or "drop"."""
+
+    def __init__(self, answers):
+        self.seen = []
+        self.left = {k: list(v) if isinstance(v, list) else [v] for k, v in answers.items()}
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self):
+                length = int(self.headers.get("content-length", 0))
+                body = self.rfile.read(length)
+                outer.seen.append((self.command, self.path, dict((k.lower(), v) for k, v in self.headers.items()), body))
+                queue = outer.left.get(f"{self.command} {self.path.split('?')[0]}")
+                answer = (404, {"title": "Not Found", "status": 404}, {}) if not queue else queue[0] if len(queue) == 1 else queue.pop(0)
+                if answer == "drop":
+                    self.close_connection = True
+                    self.connection.close()
+                    return
+                status, value, headers = (answer + ({},))[:3]
+                raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+                self.send_response(status)
+                self.send_header("content-type", "application/problem+json" if status >= 400 else "application/json")
+                self.send_header("content-length", str(len(raw)))
+                self.send_header("x-request-id", "req-1")
+                for k, v in headers.items():
+                    self.send_header(k, v)
+                self.end_headers()
+                self.wfile.write(raw)
+
+            do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any
+
+            def log_message(self, *_):
+                pass
+
+            def finish(self):
+                try:
+                    super().finish()
+                except (BrokenPipeError, ValueError, OSError):
+                    pass
+
+        class Quiet(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_):
+                pass
+
+        self.http = Quiet(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.http.shutdown()
+        self.http.server_close()
+
+
+class Case:
+    def __init__(self, tmp):
+        self.tmp = pathlib.Path(tmp)
+        self.servers = []
+        self.env = {"PATH": os.environ["PATH"], "XDG_CONFIG_HOME": str(self.tmp / "config"), "LC_ALL": "C.UTF-8"}
+        for keep in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"):
+            if keep in os.environ:
+                self.env[keep] = os.environ[keep]
+
+    def server(self, answers):
+        s = Server(answers)
+        self.servers.append(s)
+        self.env["ASSAY_URL"] = s.url
+        return s
+
+    def run(self, *argv, stdin=b"", **env):
+        p = subprocess.run([ASSAY, *argv], input=stdin, capture_output=True, env={**self.env, **env}, timeout=60)
+        return p.returncode, p.stdout.decode(), p.stderr.decode()
+
+    def on_terminal(self, *argv):
+        """The bytes that a terminal would get on standard output."""
+        master, slave = pty.openpty()
+        p = subprocess.Popen([ASSAY, *argv], stdin=subprocess.DEVNULL, stdout=slave, stderr=subprocess.DEVNULL,
+                             env={**self.env, "TERM": "xterm"})
+        os.close(slave)
+        out = b""
+        while True:
+            ready, _, _ = select.select([master], [], [], 30)
+            assert ready, "the client printed nothing for 30 s"
+            try:
+                chunk = os.read(master, 65536)
+            except OSError:
+                break
+            if not chunk:
+                break
+            out += chunk
+        os.close(master)
+        return p.wait(), out
+
+    def file(self, name, content):
+        p = self.tmp / name
+        p.parent.mkdir(parents=True, exist_ok=True)
+        p.write_bytes(content)
+        return str(p)
+
+    def config(self):
+        return self.tmp / "config" / "assay" / "config.json"
+
+
+LOGIN = (200, {"token": "access-1", "refresh_token": "refresh-1", "expires_in": 3600,
+               "user": {"id": ID, "login": "ada", "role": "user"}})
+
+
+def done(verdict="OK", score=100.0, status="done"):
+    return (200, {"id": ID, "status": status, "verdict": verdict, "score": score, "language": "c"})
+
+
+def test_login_keeps_the_tokens_for_the_owner_only(t):
+    s = t.server({"POST /login": LOGIN})
+    rc, out, err = t.run("login", "ada", ASSAY_PASSWORD="correct horse")
+    assert rc == 0 and "ada" in out and err == "", (rc, out, err)
+    assert json.loads(s.seen[0][3]) == {"login": "ada", "password": "correct horse"}
+    assert stat.S_IMODE(t.config().stat().st_mode) == 0o600
+    kept = json.loads(t.config().read_text())
+    assert (kept["url"], kept["token"], kept["refresh_token"]) == (s.url, "access-1", "refresh-1")
+    assert "access-1" not in out
+
+
+def test_password_from_standard_input(t):
+    s = t.server({"POST /login": LOGIN})
+    rc, _, _ = t.run("login", "ada", "--password-stdin", stdin=b"from the pipe\n")
+    assert rc == 0 and json.loads(s.seen[0][3])["password"] == "from the pipe"
+    rc, _, err = t.run("login", "ada")
+    assert rc == 9 and "ASSAY_PASSWORD" in err
+
+
+def test_a_wrong_password_is_status_6(t):
+    t.server({"POST /login": (401, {"title": "Unauthorized", "status": 401, "detail": "login or password is wrong"})})
+    rc, _, err = t.run("login", "ada", ASSAY_PASSWORD="x")
+    assert rc == 6 and "login or password is wrong" in err and "assay register ada" in err
+    assert not t.config().exists()
+
+
+def test_a_token_is_never_sent_to_another_server(t):
+    t.server({"POST /login": LOGIN})
+    assert t.run("login", "ada", ASSAY_PASSWORD="x")[0] == 0
+    other = t.server({"GET /me": (200, {"id": ID, "login": "ada"})})
+    t.run("whoami")
+    t.run("whoami", "--url", other.url + "/")
+    assert len(other.seen) == 2 and all("authorization" not in h for _, _, h, _ in other.seen), other.seen
+
+
+def test_a_token_that_ran_out_is_replaced_once(t):
+    s = t.server({"POST /login": LOGIN, "GET /me": [(401, {"detail": "expired"}), (200, {"login": "ada", "id": ID})],
+                  "POST /auth/refresh": (200, {"token": "access-2", "refresh_token": "refresh-2"})})
+    t.run("login", "ada", ASSAY_PASSWORD="x")
+    rc, out, err = t.run("whoami")
+    assert rc == 0 and "ada" in out, (rc, out, err)
+    assert [h.get("authorization") for m, p, h, _ in s.seen[1:]] == ["Bearer access-1", None, "Bearer access-2"]
+    assert json.loads(t.config().read_text())["refresh_token"] == "refresh-2"
+
+
+def test_a_dead_refresh_token_ends_in_status_6(t):
+    s = t.server({"POST /login": LOGIN, "GET /me": (401, {"detail": "expired"}), "POST /auth/refresh": (401, {})})
+    t.run("login", "ada", ASSAY_PASSWORD="x")
+    rc, _, err = t.run("whoami")
+    assert rc == 6 and "assay login" in err
+    assert sum(p == "/auth/refresh" for _, p, _, _ in s.seen) == 1
+
+
+def test_logout_forgets_even_when_the_server_does_not_answer(t):
+    t.server({"POST /login": LOGIN, "POST /logout": (500, {})})
+    t.run("login", "ada", ASSAY_PASSWORD="x")
+    rc, out, _ = t.run("logout")
+    assert rc == 0 and "token" not in json.loads(t.config().read_text()), out
+
+
+def test_submit_sends_one_file_as_source_and_many_as_files(t):
+    s = t.server({"POST /submissions": (202, {"id": ID, "status": "queued"})})
+    a, b = t.file("a.c", b"int main(void){return 0;}\n"), t.file("sub/b.h", "/* ü */\n".encode())
+    assert t.run("submit", "-b", "sum", "-a", "ada", "--id-only", a)[:2] == (0, ID + "\n")
+    assert t.run("submit", "--benchmark=sum", "--agent=ada", "-lc", a, b)[0] == 0
+    one, many = (json.loads(x[3]) for x in s.seen)
+    assert one == {"benchmark_id": "sum", "agent_id": "ada", "language": "c", "source": "int main(void){return 0;}\n"}
+    assert many["files"] == {"a.c": "int main(void){return 0;}\n", "b.h": "/* ü */\n"}
+
+
+def test_a_submission_is_repeated_under_the_same_key_after_a_broken_connection(t):
+    s = t.server({"POST /submissions": ["drop", (503, {"detail": "full"}, {"retry-after": "0"}), (202, {"id": ID})]})
+    rc, out, err = t.run("submit", "-b", "sum", "-a", "ada", "--id-only", t.file("a.py", b"pass\n"))
+    assert (rc, out) == (0, ID + "\n"), (rc, out, err)
+    keys = {h["idempotency-key"] for _, _, h, _ in s.seen}
+    assert len(s.seen) == 3 and len(keys) == 1 and re.fullmatch("[0-9a-f]{32}", keys.pop())
+
+
+def test_a_login_is_not_repeated_once_it_was_sent(t):
+    s = t.server({"POST /login": ["drop", LOGIN]})
+    assert t.run("login", "ada", ASSAY_PASSWORD="x")[0] == 3
+    assert len(s.seen) == 1
+
+
+def test_an_unreachable_server_is_status_3_and_named(t):
+    rc, _, err = t.run("agents", "--url", "http://127.0.0.1:1")
+    assert rc == 3 and "http://127.0.0.1:1" in err and "assayd" in err
+    assert t.run("status", "--url", "http://127.0.0.1:1")[0] == 3
+    assert t.run("agents", "--url", "gopher://127.0.0.1:1")[0] == 2
+
+
+def test_refusals_show_detail_and_every_fault(t):
+    t.server({"POST /agents": (400, {"title": "Bad Request", "status": 400, "detail": "2 faults", "errors": [
+        {"pointer": "/id", "detail": "must be a slug"}, {"pointer": "/name", "detail": "must not be empty"}]}),
+        "GET /agents/x": (404, {"detail": "no such agent"}), "GET /agents/y": (403, {"detail": "not yours"}),
+        "GET /agents/z": (500, {"detail": "broken"})})
+    rc, _, err = t.run("agents", "create", "Ada")
+    assert rc == 4 and "/id: must be a slug" in err and "/name: must not be empty" in err
+    rc, _, err = t.run("agents", "show", "x")
+    assert rc == 5 and "no such agent" in err
+    assert t.run("agents", "show", "y")[0] == 4
+    rc, _, err = t.run("agents", "show", "z")
+    assert rc == 7 and "req-1" in err
+
+
+def test_an_id_is_escaped_in_the_path(t):
+    s = t.server({})
+    t.run("agents", "show", "../users?x=1#y")
+    assert s.seen[0][1] == "/agents/..%2Fusers%3Fx%3D1%23y"
+
+
+def test_watch_follows_to_the_verdict(t):
+    t.server({f"GET /submissions/{ID}": [(200, {"id": ID, "status": "queued"}), (200, {"id": ID, "status": "running"}), done()],
+              f"GET /results/{ID}": (200, {"submission_id": ID, "verdict": "OK", "score": 100, "tests": [
+                  {"number": 1, "verdict": "OK", "exit_code": 0, "cpu_ms": 1, "wall_ms": 2, "memory_bytes": 1048576}]})})
+    rc, out, err = t.run("watch", ID)
+    assert rc == 0, (rc, out, err)
+    lines = out.splitlines()
+    assert "queued" in lines[0] and "running" in lines[1] and "OK" in lines[2]
+    assert "exit 0" in out and "1.0 MiB" in out and "\x1b" not in out
+
+
+def test_watch_exit_status_tells_the_verdict(t):
+    t.server({f"GET /submissions/{ID}": done("WA", 0)})
+    rc, out, _ = t.run("watch", ID, "--json")
+    assert rc == 1 and json.loads(out)["verdict"] == "WA"
+    assert t.run("results", "--verdict-only", ID)[:2] == (0, "WA\n")
+
+
+def test_watch_gives_up_after_its_timeout(t):
+    t.server({f"GET /submissions/{ID}": (200, {"id": ID, "status": "queued"})})
+    rc, _, err = t.run("watch", ID, "--timeout", "0.3")
+    assert rc == 8 and "0.3 s" in err
+
+
+def test_submit_wait_prints_the_verdict_alone(t):
+    t.server({"POST /submissions": (202, {"id": ID}), f"GET /submissions/{ID}": done("TL", 0)})
+    assert t.run("submit", "-b", "sum", "-a", "ada", "--wait", t.file("a.py", b"pass\n"))[:2] == (1, "TL\n")
+
+
+EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp.exe\x00\x7f\r\n\tend"
+RESULT = (200, {"submission_id": ID, "verdict": "WA\x1b[31m", "score": 0, "tests": [
+    {"number": 1, "verdict": "WA", "stdout": EVIL, "stderr": EVIL, "exit_code": 0, "name": EVIL}]})
+
+
+def test_what_a_program_printed_never_reaches_the_terminal_raw(t):
+    t.server({f"GET /results/{ID}": RESULT})
+    rc, out = t.on_terminal("results", "--outputs", ID)
+    assert rc == 0 and b"\\x1B]0;owned\\x07" in out, out
+    plain = re.sub(rb"\x1b\[[0-9;]*m", b"", out)  # the client's own colours
+    assert not re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", plain), plain
+    assert b"\x1b]" not in out and b"\x1b[2J" not in out and "\u202e".encode() not in out and "\x9b".encode() not in out
+    _, out = t.on_terminal("results", "--json", ID)
+    assert not re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x80-\xff]", out), out
+
+
+def test_json_elsewhere_is_the_servers_own_text(t):
+    t.server({f"GET /results/{ID}": RESULT})
+    rc, out, _ = t.run("results", "--json", ID)
+    assert rc == 0 and json.loads(out) == RESULT[1]
+
+
+def test_an_error_from_the_server_cannot_act_on_the_terminal(t):
+    t.server({"GET /agents": (400, {"detail": "bad \x1b[2J\u202e"})})
+    _, _, err = t.run("agents")
+    assert "\x1b" not in err and "\u202e" not in err and "\\x1B[2J" in err
+
+
+def test_lists_follow_their_cursors(t):
+    s = t.server({"GET /agents": [(200, {"items": [{"id": "a", "name": "A"}], "next_cursor": "c+1/"}), (200, {"items": [{"id": "b"}]})]})
+    rc, out, _ = t.run("agents")
+    assert rc == 0 and len(out.splitlines()) == 3, out
+    assert s.seen[1][1].endswith("cursor=c%2B1%2F")
+    s = t.server({"GET /agents": (200, {"items": [], "next_cursor": "again"})})
+    assert t.run("agents")[0] == 0 and len(s.seen) == 1, "an empty page ends the list"
+
+
+def test_leaderboard_prints_ranks(t):
+    s = t.server({"GET /leaderboard": (200, {"items": [{"rank": 1, "agent_id": "ada", "agent_name": "Ada (C)", "score": 87.5,
+                                                       "submission_id": ID}], "next_cursor": None})})
+    rc, out, _ = t.run("leaderboard", "sum")
+    assert rc == 0 and "87.5" in out and "Ada (C)" in out and "benchmark_id=sum" in s.seen[0][1]
+
+
+def test_the_command_line_is_checked(t):
+    a = t.file("a.txt", b"x")
+    t.server({})
+    for argv in ([], ["fly"], ["submit"], ["submit", "-b", "x"], ["submit", "-b", "x", a], ["watch"], ["results"],
+                 ["results", "a", "b"], ["agents", "fly"], ["agents", "--limit", "0"], ["agents", "--fly"],
+                 ["watch", ID, "--timeout", "soon"], ["benchmarks", "create"], ["login", "a", "b"],
+                 ["submit", "-b"], ["status", "--json=1"]):
+        rc, _, err = t.run(*argv)
+        assert rc == 2 and err, (argv, rc, err)
+    for argv in (["--help"], ["help", "submit"], ["watch", "-h"], ["--version"]):
+        rc, out, _ = t.run(*argv)
+        assert rc == 0 and out, argv
+    assert "Exit status" in t.run("--help")[1]
+
+
+def test_local_trouble_is_status_9(t):
+    s = t.server({})
+    assert t.run("submit", "-b", "x", "-a", "y", "-l", "c", str(t.tmp / "absent"))[0] == 9
+    assert t.run("submit", "-b", "x", "-a", "y", "-l", "c", str(t.tmp))[0] == 9
+    rc, _, err = t.run("submit", "-b", "x", "-a", "y", t.file("a.c", b"\xff\xfe"))
+    assert rc == 9 and "UTF-8" in err
+    assert t.run("benchmarks", "create", "-f", t.file("b.json", b'{"a": 1,}'))[0] == 9
+    assert s.seen == []
+    t.file("config/assay/config.json", b"not json")
+    assert t.run("whoami")[0] == 9
+
+
+def test_an_answer_that_is_no_json_is_not_believed(t):
+    t.server({"GET /agents": (200, b"<html>hello</html>"), "POST /login": (200, b"[1, 2]"), "GET /agents/a": (502, b"bad gateway")})
+    assert t.run("agents")[0] == 7
+    assert t.run("login", "ada", ASSAY_PASSWORD="x")[0] == 7
+    rc, _, err = t.run("agents", "show", "a")
+    assert rc == 7 and "502" in err
+
+
+def test_status_tells_ready_from_up(t):
+    t.server({"GET /readyz": [(200, {"ready": True}), (503, {"ready": False, "checks": [{"name": "store", "ok": False, "reason": "disk full"}]})]})
+    assert t.run("status")[0] == 0
+    rc, out, _ = t.run("status")
+    assert rc == 7 and "not ready" in out and "disk full" in out
+
+
+def main():
+    tests = [(n, f) for n, f in sorted(globals().items()) if n.startswith("test_") and callable(f)]
+    print(f"1..{len(tests)}")
+    failed = 0
+    for i, (name, f) in enumerate(tests, 1):
+        with tempfile.TemporaryDirectory(prefix="assay-cli-") as tmp:
+            case = Case(tmp)
+            try:
+                f(case)
+                print(f"ok {i} - {name}")
+            except Exception as e:  # pylint: disable=broad-except
+                failed += 1
+                print(f"not ok {i} - {name}")
+                print("\n".join("# " + line for line in f"{type(e).__name__}: {e}".splitlines()))
+            for s in case.servers:
+                s.close()
+        sys.stdout.flush()
+    return 1 if failed else 0
+
+
+sys.exit(main())
