@@ -67,6 +67,7 @@ EXTRA_PROGRAMS = bench/front_server
 bench_front_server_SOURCES = bench/front_server.c
 bench_front_server_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir)
 bench_front_server_LDADD = $(FUZZ_FRONT_LIBS)
+CLEANFILES += bench/front_server$(EXEEXT)
 
 # ---- the core: worker pool, log, metrics, event dispatcher --------------------------------------------
 noinst_LTLIBRARIES += gateway/libassay_core.la
