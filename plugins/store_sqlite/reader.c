@@ -53,6 +53,9 @@ void sq_reader_put(struct sq_store *s, struct sq_conn *c, int status)
     bool broken = status == ASSAY_E_IO || status == ASSAY_E_CORRUPT;
     if (broken)
         sq_conn_close(c);
+    /* one who sees the damage first tells everybody: nothing is written to a damaged file */
+    if (status == ASSAY_E_CORRUPT && atomic_exchange(&s->health, ASSAY_E_CORRUPT) != ASSAY_E_CORRUPT)
+        assay_log(s->host, ASSAY_LOG_ERROR, "store_damaged", ASSAY_KZ("path", s->path));
     (void)pthread_mutex_lock(&s->pool_lock);
     if (broken) {
         s->n_readers--;

@@ -13,8 +13,9 @@
  *
  * When something fails:
  *   a guard, or any error that leaves the SQLite transaction open   that transaction fails alone
- *   an error that made SQLite roll back (disk full, I/O, memory)    the whole group fails with it
- *   COMMIT                                                          the whole group fails with it
+ *   anything that takes the whole group back (disk full, memory,     each is run again in a group of
+ *   a deferred constraint at COMMIT)                                 its own, so that one cannot fail others
+ *   an I/O error or corruption, at COMMIT or before                  the whole group fails with it
  * After an I/O error nothing that this connection or the page cache believes is trusted: a kernel
  * that failed an fsync has marked the pages clean, so frames that are readable in the log may never
  * reach the disk, and a later fsync would not say so.  The connection is made anew, the file is
@@ -53,9 +54,10 @@ static void note_failure(struct sq_store *s, int status, const struct assay_err 
     if (status == ASSAY_E_IO)
         s->reopen = true;
     int before = atomic_load(&s->health);
-    if (before == ASSAY_E_CORRUPT)
-        return;
-    atomic_store(&s->health, status);
+    do {
+        if (before == ASSAY_E_CORRUPT)
+            return;
+    } while (!atomic_compare_exchange_weak(&s->health, &before, status));
     s->retry_ns = assay_mono_ns() + RETRY_NS;
     if (before != status)
         assay_log(s->host, ASSAY_LOG_ERROR, "store_cannot_commit", ASSAY_KZ("reason", assay_err_word(status)),
@@ -64,9 +66,9 @@ static void note_failure(struct sq_store *s, int status, const struct assay_err 
 
 static void note_success(struct sq_store *s)
 {
-    if (atomic_load(&s->health) == 0)
+    int before = atomic_load(&s->health);
+    if (before == 0 || before == ASSAY_E_CORRUPT || !atomic_compare_exchange_strong(&s->health, &before, 0))
         return;
-    atomic_store(&s->health, 0);
     assay_log(s->host, ASSAY_LOG_WARN, "store_commits_again", ASSAY_KZ("path", s->path));
 }
 
@@ -172,8 +174,18 @@ static void fail_all(const struct sq_item *it, size_t n, int status, const struc
     }
 }
 
-/* Sets the status of every transaction; true when a COMMIT succeeded. */
-static bool group_run(struct sq_store *s, const struct sq_item *it, size_t n)
+enum outcome {
+    COMMITTED, /* each transaction has its own status */
+    REFUSED,   /* likewise, and none was committed */
+    AGAIN,     /* everything was taken back for the sake of one: try each alone */
+};
+
+static bool one_is_to_blame(int status)
+{
+    return status != ASSAY_E_IO && status != ASSAY_E_CORRUPT && status != ASSAY_E_BUSY;
+}
+
+static enum outcome group_run(struct sq_store *s, const struct sq_item *it, size_t n)
 {
     struct assay_err err = {0};
     for (size_t i = 0; i < n; i++) {
@@ -185,13 +197,13 @@ static bool group_run(struct sq_store *s, const struct sq_item *it, size_t n)
     int st = ready(s, &err);
     if (st != 0) {
         fail_all(it, n, st, &err);
-        return false;
+        return REFUSED;
     }
     st = SQ_RUN0(&s->w, &sq_st_begin, &err);
     if (st != 0) {
         note_failure(s, st, &err);
         fail_all(it, n, st, &err);
-        return false;
+        return REFUSED;
     }
     size_t good = 0;
     for (size_t i = 0; i < n; i++) {
@@ -223,32 +235,43 @@ static bool group_run(struct sq_store *s, const struct sq_item *it, size_t n)
         if (n > 1 && (undo != 0 || sqlite3_get_autocommit(s->w.db))) {
             /* SQLite has rolled everything back, or the savepoint is beyond reach */
             roll_back(s);
-            fail_all(it, n, st == ASSAY_E_GUARD ? ASSAY_E_INTERNAL : st, &err);
-            return false;
+            if (one_is_to_blame(st))
+                return AGAIN;
+            fail_all(it, n, st, &err);
+            return REFUSED;
         }
         st = 0;
     }
     if (good == 0) {
         roll_back(s);
-        return false;
+        return REFUSED;
     }
     st = SQ_RUN0(&s->w, &sq_st_commit, &err);
     if (st != 0) {
         roll_back(s);
-        note_failure(s, st, &err);
+        if (st != ASSAY_E_GUARD)
+            note_failure(s, st, &err);
+        if (n > 1 && one_is_to_blame(st))
+            return AGAIN;
         for (size_t i = 0; i < n; i++)
             if (it[i].tx->status == 0)
                 fail_all(&it[i], 1, st, &err);
-        return false;
+        return REFUSED;
     }
     note_success(s);
-    return true;
+    return COMMITTED;
 }
 
 static void group(struct sq_store *s, const struct sq_item *it, size_t n)
 {
     int64_t begun = assay_mono_ns();
-    bool committed = group_run(s, it, n);
+    enum outcome outcome = group_run(s, it, n);
+    if (outcome == AGAIN) {
+        for (size_t i = 0; i < n; i++)
+            group(s, &it[i], 1);
+        return;
+    }
+    bool committed = outcome == COMMITTED;
     int64_t last = 0;
     for (size_t i = 0; i < n; i++)
         if (it[i].tx->status == 0 && it[i].tx->last_seq > last)

@@ -449,6 +449,52 @@ static void a_full_queue_refuses(void **state)
     assert_int_equal(number(f, &st_count), taken);
 }
 
+/* Transactions that are taken back only at COMMIT must not take the others of their group along. */
+static void deferred_constraints_fail_alone(void **state)
+{
+    struct fixture *f = *state;
+    close_store(f);
+    struct assay_err err = {0};
+    static const struct assay_migration m[] = {
+        {1, "family",
+         "CREATE TABLE t_parents (id TEXT PRIMARY KEY);"
+         "CREATE TABLE t_children (id TEXT PRIMARY KEY, parent TEXT NOT NULL REFERENCES t_parents (id)"
+         " DEFERRABLE INITIALLY DEFERRED)",
+         "0.1.0"}};
+    static const struct assay_stmt parent = {"t.parent", "INSERT INTO t_parents (id) VALUES ($1)", "t", "", true};
+    static const struct assay_stmt child = {"t.child", "INSERT INTO t_children (id, parent) VALUES ($1, $2)", "tt", "", true};
+    static const struct assay_stmt children = {"t.children", "SELECT COUNT(*) FROM t_children", "", "i", false};
+    assert_int_equal(open_store(f, &err), 0);
+    assert_int_equal(f->st.ops->migrate(f->self, "t", migrations, 2, &err), 0);
+    assert_int_equal(f->st.ops->migrate(f->self, "family", m, 1, &err), 0);
+    assert_int_equal(f->st.ops->start(f->self, bell, f, &err), 0);
+    struct pending p = {0};
+    struct assay_tx *tx[10];
+    (void)pthread_mutex_lock(&gate);
+    struct assay_tx *first = assay_tx_new(f->arena, "first"); /* holds the writer while the group collects */
+    ASSAY_TX(first, &parent, 1, ASSAY_VZ("p"));
+    atomic_fetch_add(&p.left, 1);
+    assert_int_equal(assay_store_exec_async(&f->st, first, wait_at_gate, &p, NULL), 0);
+    static const char *const ids[] = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
+    for (int i = 0; i < 10; i++) {
+        tx[i] = assay_tx_new(f->arena, "child");
+        ASSAY_TX(tx[i], &child, 1, ASSAY_VZ(ids[i]), ASSAY_VZ(i == 4 ? "nobody" : "p"));
+        assay_tx_event(tx[i], event("child.made", ids[i]));
+        atomic_fetch_add(&p.left, 1);
+        assert_int_equal(assay_store_exec_async(&f->st, tx[i], count_down, &p, NULL), 0);
+    }
+    (void)pthread_mutex_unlock(&gate);
+    while (atomic_load(&p.left) > 0)
+        (void)usleep(1000);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(tx[i]->status, i == 4 ? ASSAY_E_GUARD : 0);
+    assert_int_equal(number(f, &children), 9);
+    int64_t head = 0;
+    assert_int_equal(f->st.ops->events_head(f->self, &head, NULL), 0);
+    assert_int_equal(head, 9);
+    assert_int_equal(f->st.ops->health(f->self, NULL), 0);
+}
+
 /* ---- the outbox -------------------------------------------------------------------------------- */
 
 static int say(struct fixture *f, const char *topic)
@@ -960,6 +1006,7 @@ int main(void)
         T(groups_commit_and_guards_fail_alone),
         T(stop_flushes_what_waits_and_refuses_the_rest),
         T(a_full_queue_refuses),
+        T(deferred_constraints_fail_alone),
         T(topics_select_events),
         T(events_may_hang_on_an_operation),
         T(too_large_events_are_refused),
