@@ -8,6 +8,7 @@
 struct service {
     const struct assay_host *host;
     struct auth_throttle *throttle;
+    struct auth_line *line;
     bool open;
     int64_t access_ttl_s, refresh_ttl_ms;
 };
@@ -66,7 +67,7 @@ static int same_password(struct service *s, struct assay_request *rq, const stru
                          "this Idempotency-Key was used with another body; use a new key for a new request");
 }
 
-int auth_do_register(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+static int register_now(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     struct service *s = self;
     struct auth_register_in in = {.has_role = false};
@@ -241,14 +242,14 @@ static int sign_in(struct service *s, struct assay_request *rq, struct assay_res
     return issue(s, rq, rs, &u, NULL, err);
 }
 
-int auth_do_login(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+static int login_now(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     struct auth_login_in in = {.has_login = false};
     int rc = assay_body_json(rq, rs, auth_login_fields, &in, err);
     return sign_in(self, rq, rs, &in, rc, err);
 }
 
-int auth_do_auth(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+static int auth_now(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     static const char *const known[] = {"user_id", NULL};
     struct auth_login_in in = {.has_login = false};
@@ -504,7 +505,7 @@ int auth_do_user_patch(void *self, struct assay_request *rq, struct assay_respon
     return assay_err_set(err, ASSAY_E_BUSY, "the account is being changed by others; try again");
 }
 
-int auth_do_user_password(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+static int user_password_now(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     struct service *s = self;
     struct auth_password_in in = {.has_current = false};
@@ -554,6 +555,18 @@ int auth_do_user_password(void *self, struct assay_request *rq, struct assay_res
     return reply_user(rs, 200, &u, auth_write_user, err);
 }
 
+/* What hashes a password goes through the line. */
+#define THROUGH_THE_LINE(name)                                                                                         \
+    int auth_do_##name(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)         \
+    {                                                                                                                  \
+        struct service *s = self;                                                                                      \
+        return auth_line_through(s->line, name##_now, self, rq, rs, err);                                              \
+    }
+THROUGH_THE_LINE(register)
+THROUGH_THE_LINE(login)
+THROUGH_THE_LINE(auth)
+THROUGH_THE_LINE(user_password)
+
 /* ---- for the auth gate ------------------------------------------------------------------------------ */
 
 static int account_get(void *self, struct assay_str user_id, struct assay_arena *arena, struct assay_account *out,
@@ -580,7 +593,8 @@ int auth_init(const struct assay_host *host, void **self, struct assay_err *err)
     *self = s;
     s->host = host;
     s->throttle = auth_throttle_new();
-    if (s->throttle == NULL)
+    s->line = auth_line_new(host);
+    if (s->throttle == NULL || s->line == NULL)
         return no_memory(err);
     s->open = auth_registration_open(assay_str(host->option_str(host->ctx, "registration")),
                                      assay_str(host->option_str(host->ctx, "app_env")));
@@ -639,11 +653,18 @@ int auth_start(void *self, struct assay_err *err)
     return ASSAY_OK;
 }
 
+void auth_drain(void *self)
+{
+    struct service *s = self;
+    auth_line_close(s->line);
+}
+
 void auth_fini(void *self)
 {
     struct service *s = self;
     if (s == NULL)
         return;
+    auth_line_free(s->line);
     auth_throttle_free(s->throttle);
     free(s);
 }

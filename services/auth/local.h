@@ -59,6 +59,16 @@ int64_t auth_throttle_take(struct auth_throttle *t, struct assay_str account, st
 /* The attempt was right (forgets the account's failures) or was not made at all. */
 void auth_throttle_give(struct auth_throttle *t, struct assay_str account, struct assay_str address, bool right);
 
+/* ---- line.c: who may hash now ----------------------------------------------------------------------- */
+
+struct auth_line;
+struct auth_line *auth_line_new(const struct assay_host *host);
+void auth_line_free(struct auth_line *l);
+/* Calls handle now, or defers the request and calls it later; ASSAY_E_BUSY when the line is full. */
+int auth_line_through(struct auth_line *l, assay_handler handle, void *self, struct assay_request *rq,
+                      struct assay_response *rs, struct assay_err *err) ASSAY_MUST_CHECK;
+void auth_line_close(struct auth_line *l); /* answers those who wait, and whoever comes, with BUSY */
+
 /* ---- codec.c: JSON ------------------------------------------------------------------------------ */
 
 struct auth_user {
@@ -164,6 +174,7 @@ extern const struct assay_accounts_ops auth_accounts;
 
 int auth_init(const struct assay_host *host, void **self, struct assay_err *err);
 int auth_start(void *self, struct assay_err *err);
+void auth_drain(void *self);
 void auth_fini(void *self);
 
 #endif

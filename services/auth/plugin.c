@@ -53,5 +53,6 @@ const struct assay_plugin assay_plugin = {
     .metrics = ASSAY_TABLE(auth_metrics),
     .init = auth_init,
     .start = auth_start,
+    .drain = auth_drain,
     .fini = auth_fini,
 };

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <assay/events.h>
@@ -387,6 +388,38 @@ static void a_retried_registration_gives_the_first_answer(void **state)
     assert_int_equal(svc_call_as(h, SVC_ANYONE, "POST", "/register", body, "key-2", NULL).status, 409);
 }
 
+struct pupil {
+    struct svc *h;
+    pthread_t thread;
+    int i, status;
+};
+
+static void *sign_in_pupil(void *arg)
+{
+    struct pupil *p = arg;
+    char body[96];
+    snprintf(body, sizeof body, "{\"login\":\"pupil%d\",\"password\":\"password-%d\"}", p->i, p->i);
+    p->status = svc_call(p->h, SVC_ANYONE, "POST", "/register", body).status;
+    if (p->status == 201)
+        p->status = svc_call(p->h, SVC_ANYONE, "POST", "/login", body).status;
+    return NULL;
+}
+
+static void a_class_that_signs_in_at_once_is_served(void **state)
+{
+    struct svc *h = *state;
+    enum { PUPILS = 40 };
+    struct pupil p[PUPILS];
+    for (int i = 0; i < PUPILS; i++) {
+        p[i] = (struct pupil){.h = h, .i = i};
+        assert_int_equal(pthread_create(&p[i].thread, NULL, sign_in_pupil, &p[i]), 0);
+    }
+    for (int i = 0; i < PUPILS; i++)
+        pthread_join(p[i].thread, NULL);
+    for (int i = 0; i < PUPILS; i++)
+        assert_int_equal(p[i].status, 200);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -405,6 +438,7 @@ int main(void)
         T(accounts_are_listed_in_pages),
         T(one_sees_and_mends_one_s_own_account),
         T(a_retried_registration_gives_the_first_answer),
+        T(a_class_that_signs_in_at_once_is_served),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
