@@ -63,7 +63,7 @@ tests_fuzz_token_fuzz_LDFLAGS = $(FUZZ_LINK)
 tests_fuzz_token_fuzz_LDADD = $(FUZZ_FRONT_LIBS) $(SODIUM_LIBS)
 
 # the front alone, for wrk: made on demand
-EXTRA_PROGRAMS = bench/front_server
+EXTRA_PROGRAMS += bench/front_server
 bench_front_server_SOURCES = bench/front_server.c
 bench_front_server_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir)
 bench_front_server_LDADD = $(FUZZ_FRONT_LIBS)

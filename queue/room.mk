@@ -10,7 +10,7 @@ QUEUE_TEST_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
 QUEUE_TEST_LIBS = queue/libassay_queue.la $(SDK_LIBS) $(CMOCKA_LIBS) -lpthread
 
 # a measurement, not a test: make bench/ring_bench && bench/ring_bench
-EXTRA_PROGRAMS = bench/ring_bench
+EXTRA_PROGRAMS += bench/ring_bench
 CLEANFILES += bench/ring_bench
 bench_ring_bench_SOURCES = bench/ring_bench.c
 bench_ring_bench_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir)
