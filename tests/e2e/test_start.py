@@ -318,6 +318,27 @@ def test_the_server_holds_no_privilege(server):
     assert secret.stat().st_mode & 0o777 == 0o600 and len(secret.read_bytes()) == 64
 
 
+def test_a_data_directory_that_the_servers_user_cannot_reach():
+    if os.geteuid() != 0:
+        raise Skip("only root's server becomes another user")
+    d = scratch()
+    d.chmod(0o700)
+    try:
+        refused(run("--app-env=production", env={"ASSAY_DATA_DIR": str(d / "data"), "HTTP_PORT": str(free_port())}),
+                "which the server becomes, cannot reach", str(d))
+        # a checkout in root's home must still be tried out: root without any of its powers, and said so
+        s = Server(data=d / "more").start()
+        try:
+            status = pathlib.Path(f"/proc/{s.children()['server']}/status").read_text()
+            assert "CapEff:\t0000000000000000" in status and "NoNewPrivs:\t1" in status, status
+            assert "privilege_separation_nominal" in s.log_text()
+            assert s.stop() == 0
+        finally:
+            s.close()
+    finally:
+        shutil.rmtree(d)
+
+
 def test_the_index_and_liveness_and_readiness(server):
     assert server.api().get("/").json["name"] == "assay"
     assert server.api().get("/healthz").json["status"] == "ok"
