@@ -168,10 +168,11 @@ int64_t bk_options_int(const struct bk_options *o, const char *name)
 {
     const struct assay_option *row = row_find(o, name);
     int64_t n = 0;
+    int rc;
 
     if (row == NULL)
         return o->given != NULL ? assay_options_int(o->given, name, 0) : 0;
-    if (number_of(o, row, &n, NULL) != 0)
-        assert(!"bk_options_table checked this value");
+    rc = number_of(o, row, &n, NULL);
+    assert(rc == 0); /* bk_options_table checked this value */
     return n;
 }

@@ -297,14 +297,16 @@ int api_get(struct cli *c, const char *path, struct api_answer *out)
 
 int api_post(struct cli *c, const char *path, json_t *body, struct api_answer *out)
 {
-    CLI_CLEANUP_JSON json_t *owned = body;
     struct api_call call = {.method = "POST", .path = path, .body = body, .create = true};
+    int rc;
 
     if (body == NULL) {
-        term_error("no memory for the request");
+        term_error("the request could not be made: its texts must be UTF-8");
         return CLI_LOCAL;
     }
-    return api_do(c, &call, out);
+    rc = api_do(c, &call, out);
+    json_decref(body);
+    return rc;
 }
 
 char *api_path(const char *before, const char *id, const char *tail)

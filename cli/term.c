@@ -84,7 +84,7 @@ void term_text(FILE *f, const char *text, size_t n, bool lines, const char *inde
         fputc('\n', f);
 }
 
-static void say(const char *prefix, const char *fmt, va_list ap)
+CLI_PRINTF(2, 0) static void say(const char *prefix, const char *fmt, va_list ap)
 {
     char *text = NULL;
     int n = vasprintf(&text, fmt, ap);

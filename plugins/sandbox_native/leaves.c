@@ -356,7 +356,7 @@ int sn_leaf_make(struct sn_leaves *l, struct sn_leaf *out, struct assay_err *err
 
 struct file {
     enum assay_leaf_fd bit;
-    enum sn_controller controller;
+    int controller; /* enum sn_controller */
     const char *name;
     int flags;
 };
