@@ -31,6 +31,11 @@ pkgconfig_DATA = plugins/sdk/assay-plugin.pc
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/sdk_test
 TESTS += tests/unit/sdk_test
+check_PROGRAMS += tests/unit/sdk_request_test
+TESTS += tests/unit/sdk_request_test
+tests_unit_sdk_request_test_SOURCES = tests/unit/sdk_request_test.c
+tests_unit_sdk_request_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS)
+tests_unit_sdk_request_test_LDADD = $(SVC_TEST_LIBS) -lpthread
 tests_unit_sdk_test_SOURCES = tests/unit/sdk_test.c
 tests_unit_sdk_test_CPPFLAGS = $(TEST_CPPFLAGS)
 tests_unit_sdk_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)

@@ -8,8 +8,8 @@ static const struct {
     bool staff; /* lets its holder see or decide what is other people's */
 } scopes[] = {
     {"submissions:write", false}, {"submissions:read", false}, {"results:read", false}, {"results:write", true},
-    {"jobs:lease", true},         {"agents:read", false},      {"benchmarks:read", false}, {"leaderboard:read", false},
-    {"traces:write", false},      {"traces:read", false},
+    {"jobs:lease", true},         {"agents:read", false},      {"benchmarks:read", false}, {"scores:read", false},
+    {"leaderboard:read", false},  {"traces:write", false},     {"traces:read", false},
 };
 #define N_SCOPES (sizeof scopes / sizeof scopes[0])
 
@@ -57,7 +57,7 @@ const char *agents_scope_fault(struct assay_str scope, const struct assay_princi
     size_t i = scope_index(scope);
     if (i == N_SCOPES)
         return "must be one of submissions:write, submissions:read, results:read, results:write, jobs:lease, agents:read, "
-               "benchmarks:read, leaderboard:read, traces:write, traces:read";
+               "benchmarks:read, scores:read, leaderboard:read, traces:write, traces:read";
     if (scopes[i].staff && !assay_is_staff(who))
         return "is for workers: only an instructor or an admin may give it";
     return NULL;

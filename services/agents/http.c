@@ -215,7 +215,7 @@ int agents_do_token_create(void *self, struct assay_request *rq, struct assay_re
 {
     static struct assay_str usual[] = {
         {"submissions:write", 17}, {"submissions:read", 16}, {"results:read", 12},
-        {"agents:read", 11},       {"benchmarks:read", 15},  {"leaderboard:read", 16},
+        {"agents:read", 11},       {"benchmarks:read", 15},  {"scores:read", 11},   {"leaderboard:read", 16},
     };
     struct service *s = self;
     struct agent a;
