@@ -63,6 +63,7 @@
 #define BOXKEEPER_STOP_MS 10000
 #define HIGH_FD 100 /* ours live above, so that the low numbers are free for a child's layout */
 #define EXIT_GAVE_UP 70
+#define ENV_MAX 64
 
 enum { SERVER, BOXKEEPER, N_CHILDREN };
 
@@ -90,6 +91,7 @@ struct supervisor {
     char url[128];
     char exe[PATH_MAX], boxkeeper[PATH_MAX];
     struct child child[N_CHILDREN];
+    char *boxkeeper_env[ENV_MAX + 1];
     bool stopping, announced;
     int status;
     int64_t drain_ms;
@@ -452,6 +454,22 @@ static int listen_all(struct supervisor *s)
 
 /* ---- children ---------------------------------------------------------------------------------- */
 
+/* The boxkeeper has its options from the memfd without secrets, and so must not have them from the
+ * environment: only what a program needs to find its way, and what steers sanitizers and coverage. */
+static void choose_env(struct supervisor *s, char *const *env)
+{
+    static const char *const names[] = {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "DOCKER_HOST", "LD_LIBRARY_PATH", NULL};
+    size_t n = 0;
+    for (; *env != NULL && n < ENV_MAX; env++) {
+        struct assay_str name = {*env, strcspn(*env, "=")};
+        bool keep = assay_str_starts(name, "LC_") || assay_str_starts(name, "GCOV_") || assay_str_ends(name, "SAN_OPTIONS");
+        for (size_t i = 0; !keep && names[i] != NULL; i++)
+            keep = assay_str_is(name, names[i]);
+        if (keep)
+            s->boxkeeper_env[n++] = *env;
+    }
+}
+
 /* Between fork and exec: only calls that are safe after the fork of a program with threads. */
 static void become_child(struct supervisor *s, int which, int control, char **argv, pid_t parent)
 {
@@ -475,7 +493,10 @@ static void become_child(struct supervisor *s, int which, int control, char **ar
     for (int i = 0; i < n; i++)
         if (dup2(fds[i], 3 + i) < 0)
             _exit(71);
-    execv(which == SERVER ? "/proc/self/exe" : s->boxkeeper, argv);
+    if (which == SERVER)
+        execv("/proc/self/exe", argv);
+    else
+        execve(s->boxkeeper, argv, s->boxkeeper_env);
     _exit(errno == ENOENT ? ASSAY_EXIT_CONFIG : 71);
 }
 
@@ -728,6 +749,7 @@ int assay_supervisor_main(char *const *flags, char *const *env)
     ssize_t n = readlink("/proc/self/exe", s->exe, sizeof s->exe - 1);
     s->exe[n > 0 ? n : 0] = '\0';
     (void)snprintf(s->boxkeeper, sizeof s->boxkeeper, "%s/assay-boxkeeper", assay_options_str(s->options, "libexec_dir"));
+    choose_env(s, env);
     s->drain_ms = assay_options_int(s->options, "drain_timeout", 10000);
     s->child[BOXKEEPER].wanted = assay_options_int(s->options, "boxkeeper", 1) != 0;
 

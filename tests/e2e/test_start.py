@@ -314,6 +314,8 @@ def test_the_server_holds_no_privilege(server):
     assert status["NoNewPrivs"].strip() == "1"
     if os.geteuid() == 0:
         assert "0" not in status["Uid"].split(), status["Uid"]
+    keeper = pathlib.Path(f"/proc/{server.children()['boxkeeper']}/environ").read_bytes()
+    assert b"PASSWORD" not in keeper and b"ASSAY_" not in keeper and b"PATH=" in keeper, keeper
     secret = server.data / "jwt.secret"
     assert secret.stat().st_mode & 0o777 == 0o600 and len(secret.read_bytes()) == 64
 
