@@ -401,6 +401,7 @@ void init_main(const struct box_world *w, struct slot *s, const int ours[3], con
     die_with_warden(&m);
     mount_proc(&m);
     mount_scratch(&m);
+    atomic_store(&s->phase, PHASE_READY);
     while (atomic_load(&s->go) == 0)
         (void)sys_futex(&s->go, FUTEX_WAIT, 0);
 

@@ -21,8 +21,8 @@
  * (bounding set, no_new_privs), seccomp, rlimits, the leaf, and a death that the kernel carries out:
  * SIGKILL to pid 1 of a pid namespace ends all of it.
  *
- * No heap is used between boxes, all waits are in one poll, and no more than one box's output
- * is buffered, up to a fixed bound.
+ * The warden's own memory is fixed from the start (directory walks apart), all waits are in one poll,
+ * and no more than one box's output is buffered, up to a fixed bound.
  */
 #include "warden.h"
 
@@ -31,6 +31,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -242,6 +243,9 @@ static void drop_privilege(const struct options *o)
     (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     if (syscall(SYS_capset, &head, data) < 0)
         die("cannot drop capabilities");
+    /* A session keyring of our own, or boxes could name the one we were started in. Kernels without keys say ENOSYS. */
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS && errno != EPERM)
+        die("session keyring");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         die("prctl");
     /* late: a change of credentials clears it */
@@ -258,6 +262,15 @@ static void *shared(size_t bytes)
         die("no memory");
     return p;
 }
+
+#ifdef __SANITIZE_ADDRESS__
+/* The leak check at exit wants a /proc, and the warden's root has none. */
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "detect_leaks=0";
+}
+#endif
 
 int main(int argc, char **argv)
 {

@@ -206,6 +206,7 @@ int files_collect(int box, const struct request *q, char hex[65], int64_t *bytes
 /* ---- init.c ---- */
 enum phase {
     PHASE_FRESH = 0,
+    PHASE_READY,   /* waits for its request */
     PHASE_STARTED, /* the program is being executed */
     PHASE_ENDED,   /* its wait status is in */
     PHASE_EMPTY,   /* nothing but init is left in the box, the collection is made */

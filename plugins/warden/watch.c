@@ -495,11 +495,27 @@ static void say_hello(struct warden *w)
     (void)writer_frame(&w->writer, ASSAY_WARDEN_HELLO, &h, sizeof h);
 }
 
+/* No hello before it is known that boxes can be made here: a driver takes the hello for that. */
+static int first_box_stands(const struct box *b, struct note *why)
+{
+    for (int64_t until = now_ns() + SETUP_NS; now_ns() < until;) {
+        struct timespec pause = {0, MS / 5};
+        if (atomic_load(&b->slot->failed)) {
+            *why = b->slot->note;
+            return -1;
+        }
+        if (atomic_load(&b->slot->phase) == PHASE_READY)
+            return 0;
+        (void)nanosleep(&pause, NULL);
+    }
+    return note_set(why, "the first box was not ready in time");
+}
+
 int warden_serve(struct warden *w, struct note *why)
 {
     static const struct box none = {.pidfd = -1, .in = -1, .out = -1, .err = -1};
     struct box now = none, before = none;
-    int rc = ensure_leaf(w, why) < 0 ? -1 : 1;
+    int rc = ensure_leaf(w, why) < 0 || fresh_box(w, &now, why) < 0 || first_box_stands(&now, why) < 0 ? -1 : 1;
     if (rc == 1)
         say_hello(w);
     while (rc == 1) {
