@@ -2,3 +2,4 @@
 docsdir = $(pkgdatadir)/docs
 dist_docs_DATA = docs/openapi.json
 EXTRA_DIST += docs/architecture.md docs/architecture.svg docs/dependencies.md docs/plugins.md docs/testing.md
+EXTRA_DIST += docs/examples/plugin-hello/hello.c docs/examples/plugin-hello/Makefile
