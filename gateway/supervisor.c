@@ -593,7 +593,8 @@ static void child_died(struct supervisor *s, int which, int status)
     c->pid = 0;
     c->control = -1;
     if (s->stopping) {
-        if (WIFSIGNALED(status) || WEXITSTATUS(status) != 0) {
+        /* one that was told to stop while it was still starting may well die of the signal */
+        if (c->ready && (WIFSIGNALED(status) || WEXITSTATUS(status) != 0)) {
             SAY(s, ASSAY_LOG_WARN, "ended_badly", ASSAY_KZ("child", c->name), ASSAY_KI("child_pid", pid), ASSAY_KZ("how", how));
             if (s->status == 0)
                 s->status = EXIT_GAVE_UP;
