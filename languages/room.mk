@@ -1,1 +1,5 @@
-# languages: see docs/architecture.md for what lives here
+# languages: definitions, one file each; a new language needs a file and no code
+languagesdir = $(pkgdatadir)/languages
+dist_languages_DATA = languages/bash.json languages/c-clang.json languages/c.json languages/cpp-clang.json \
+	languages/cpp.json languages/go.json languages/java.json languages/javascript.json languages/perl.json \
+	languages/python.json

@@ -1,1 +1,12 @@
-# services/runner: see docs/architecture.md for what lives here
+# services/runner: builds and runs programs in boxes, judges them, keeps the results
+# libseccomp is included by seccomp.c only
+plugins_LTLIBRARIES += services/runner/assay_runner.la
+RUNNER_PURE = services/runner/domain.c services/runner/languages.c services/runner/codec.c services/runner/cache.c \
+	services/runner/seccomp.c
+services_runner_assay_runner_la_SOURCES = $(RUNNER_PURE) services/runner/http.c services/runner/local.h \
+	services/runner/loop.c services/runner/plugin.c services/runner/prepare.c services/runner/repo.c \
+	services/runner/schema/001_runner.h
+services_runner_assay_runner_la_CPPFLAGS = $(SDK_CPPFLAGS) $(SECCOMP_CFLAGS)
+services_runner_assay_runner_la_CFLAGS = $(AM_CFLAGS)
+services_runner_assay_runner_la_LDFLAGS = $(PLUGIN_LDFLAGS)
+services_runner_assay_runner_la_LIBADD = $(SDK_LIBS) $(SECCOMP_LIBS) -lm

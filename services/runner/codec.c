@@ -1,0 +1,354 @@
+/* JSON of the runner: language definitions in; results, summaries and progress out. */
+#include "local.h"
+
+#define ROW(st, name_, type_, member, ...)                                                                             \
+    {                                                                                                                  \
+        .name = (name_), .type = (type_), .offset = offsetof(struct st, member), .has_offset = -1, __VA_ARGS__         \
+    }
+#define END                                                                                                            \
+    {                                                                                                                  \
+        .name = NULL                                                                                                   \
+    }
+#define IN(member) (offsetof(struct language_file, member))
+/* rows of a nested object: offsets count from the object */
+#define SUB(name_, type_, object, member, ...)                                                                         \
+    {                                                                                                                  \
+        .name = (name_), .type = (type_), .offset = IN(object.member) - IN(object), .has_offset = -1, __VA_ARGS__      \
+    }
+
+static const struct assay_json_field build_fields[] = {
+    SUB("argv", ASSAY_JSON_STRINGS, build, argv, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 64),
+    SUB("env", ASSAY_JSON_STRINGS, build, env, .max = 64),
+    SUB("artefacts", ASSAY_JSON_STRINGS, build, artefacts, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 64),
+    SUB("processes", ASSAY_JSON_INT, build, processes, .min = 1, .max = 4096),
+    SUB("scratch_files", ASSAY_JSON_INT, build, scratch_files, .min = 1, .max = 1000000),
+    END,
+};
+static const struct assay_json_field run_fields[] = {
+    SUB("argv", ASSAY_JSON_STRINGS, run, argv, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 64),
+    SUB("env", ASSAY_JSON_STRINGS, run, env, .max = 64),
+    SUB("processes", ASSAY_JSON_INT, run, processes, .min = 1, .max = 4096),
+    SUB("open_files", ASSAY_JSON_INT, run, open_files, .min = 16, .max = 4096),
+    END,
+};
+static const struct assay_json_field memory_error_fields[] = {
+    SUB("stderr", ASSAY_JSON_STRINGS, memory_error, oom, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 16),
+    END,
+};
+static const struct assay_json_field load_error_fields[] = {
+    SUB("exit_code", ASSAY_JSON_INT, load_error, exit_code, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 255),
+    SUB("stderr_prefix", ASSAY_JSON_STRING, load_error, stderr_prefix, .flags = ASSAY_JSON_REQUIRED, .min = 0, .max = 200),
+    SUB("last_line", ASSAY_JSON_STRINGS, load_error, last_line, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 16),
+    SUB("check", ASSAY_JSON_STRINGS, load_error, check, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 64),
+    END,
+};
+static const struct assay_json_field heap_fields[] = {
+    SUB("percent", ASSAY_JSON_INT, heap, percent, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 100),
+    SUB("reserve_mb", ASSAY_JSON_INT, heap, reserve_mb, .min = 0, .max = 4096),
+    END,
+};
+static const struct assay_json_field sample_fields[] = {
+    SUB("source", ASSAY_JSON_STRING, sample, source, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 65536),
+    SUB("input", ASSAY_JSON_STRING, sample, input, .min = 0, .max = 65536),
+    SUB("output", ASSAY_JSON_STRING, sample, output, .flags = ASSAY_JSON_REQUIRED, .min = 0, .max = 65536),
+    END,
+};
+
+const struct assay_json_field language_fields[] = {
+    ROW(language_file, "name", ASSAY_JSON_STRING, name, .flags = ASSAY_JSON_REQUIRED | ASSAY_JSON_SLUG, .min = 1, .max = 64),
+    ROW(language_file, "title", ASSAY_JSON_STRING, title, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 100),
+    ROW(language_file, "aliases", ASSAY_JSON_STRINGS, aliases, .max = 32),
+    ROW(language_file, "source", ASSAY_JSON_STRING, source, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 100),
+    ROW(language_file, "extensions", ASSAY_JSON_STRINGS, extensions, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 16),
+    ROW(language_file, "tools", ASSAY_JSON_MAP, tools, .max = 16),
+    ROW(language_file, "version", ASSAY_JSON_STRINGS, version, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 16),
+    {.name = "build",
+     .type = ASSAY_JSON_OBJECT,
+     .offset = IN(build),
+     .has_offset = offsetof(struct language_file, has_build),
+     .fields = build_fields},
+    {.name = "run", .type = ASSAY_JSON_OBJECT, .flags = ASSAY_JSON_REQUIRED, .offset = IN(run), .has_offset = -1, .fields = run_fields},
+    {.name = "memory_error", .type = ASSAY_JSON_OBJECT, .offset = IN(memory_error), .has_offset = -1, .fields = memory_error_fields},
+    {.name = "load_error", .type = ASSAY_JSON_OBJECT, .offset = IN(load_error), .has_offset = -1, .fields = load_error_fields},
+    {.name = "heap", .type = ASSAY_JSON_OBJECT, .offset = IN(heap), .has_offset = -1, .fields = heap_fields},
+    {.name = "sample",
+     .type = ASSAY_JSON_OBJECT,
+     .flags = ASSAY_JSON_REQUIRED,
+     .offset = IN(sample),
+     .has_offset = -1,
+     .fields = sample_fields},
+    END,
+};
+
+struct files_body {
+    struct assay_json_map files;
+};
+
+int files_decode(struct assay_str json, struct assay_arena *arena, struct assay_json_map *out, struct assay_err *err)
+{
+    static const struct assay_json_field fields[] = {
+        ROW(files_body, "files", ASSAY_JSON_MAP, files, .flags = ASSAY_JSON_REQUIRED | ASSAY_JSON_NUL_OK, .min = 1, .max = 64),
+        END,
+    };
+    /* the decoder's tables describe objects with known members: wrap the map into one */
+    struct assay_buf buf = ASSAY_BUF_INIT;
+    assay_buf_puts(&buf, "{\"files\":");
+    assay_buf_str(&buf, json);
+    assay_buf_putc(&buf, '}');
+    struct assay_str whole = assay_arena_take(arena, &buf);
+    assay_buf_free(&buf);
+    if (whole.p == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    struct files_body body;
+    memset(&body, 0, sizeof body);
+    int rc = assay_json_decode(whole, fields, &body, NULL, arena, NULL, err);
+    if (rc >= 0)
+        *out = body.files;
+    return rc;
+}
+
+static int finish_into_arena(struct assay_jw *w, struct assay_arena *arena, struct assay_str *out, struct assay_err *err)
+{
+    struct assay_buf buf = ASSAY_BUF_INIT;
+    int rc = assay_jw_finish(w, &buf, err);
+    if (rc >= 0)
+        *out = assay_arena_take(arena, &buf);
+    if (rc >= 0 && out->p == NULL)
+        rc = assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    assay_buf_free(&buf);
+    return rc;
+}
+
+/* ---- summary and progress -------------------------------------------------------------------------- */
+
+#define SPANS_MAX 200 /* of tests; the rest are counted, so that a summary stays small */
+
+static void span(struct assay_jw *w, const char *name, const char *parent, int64_t from, int64_t to)
+{
+    assay_jw_object(w);
+    assay_jw_kz(w, "name", name);
+    if (parent != NULL)
+        assay_jw_kz(w, "parent", parent);
+    assay_jw_kint(w, "start_ms", from);
+    assay_jw_kint(w, "end_ms", to);
+}
+
+static void spans(struct assay_jw *w, const struct job *j)
+{
+    int64_t end = j->started_ms;
+    if (j->build_end_ms > end)
+        end = j->build_end_ms;
+    for (size_t i = 0; i < j->n_tests; i++) {
+        if (j->test[i].end_ms > end)
+            end = j->test[i].end_ms;
+    }
+    if (end < j->prepared_ms)
+        end = j->prepared_ms;
+    assay_jw_array(w);
+    span(w, "submission", NULL, j->lease.created_ms, end);
+    assay_jw_end(w);
+    span(w, "queue", "submission", j->lease.created_ms, j->leased_ms);
+    assay_jw_end(w);
+    span(w, "prepare", "submission", j->leased_ms, j->prepared_ms);
+    assay_jw_end(w);
+    if (j->started_ms > j->prepared_ms) {
+        span(w, "wait", "submission", j->prepared_ms, j->started_ms);
+        assay_jw_end(w);
+    }
+    if (j->build_start_ms != 0) {
+        span(w, "build", "submission", j->build_start_ms, j->build_end_ms);
+        assay_jw_key(w, "attrs");
+        assay_jw_object(w);
+        assay_jw_kint(w, "cpu_ms", j->build.cpu_us / 1000);
+        assay_jw_end(w);
+        assay_jw_end(w);
+    }
+    /* a hidden test's verdict is not told by the events either */
+    bool tell = test_sight(j->feedback, false, false).verdict;
+    for (size_t i = 0; i < j->n_tests && i < SPANS_MAX; i++) {
+        const struct test *t = &j->test[i];
+        if (!t->ran)
+            continue;
+        char name[32];
+        snprintf(name, sizeof name, "test %lld", (long long)t->def.number);
+        span(w, name, "submission", t->start_ms, t->end_ms);
+        assay_jw_key(w, "attrs");
+        assay_jw_object(w);
+        if (tell)
+            assay_jw_kz(w, "verdict", verdict_name(t->verdict));
+        assay_jw_kint(w, "cpu_ms", t->outcome.cpu_us / 1000);
+        assay_jw_end(w);
+        assay_jw_end(w);
+    }
+    assay_jw_end(w);
+}
+
+int summary_encode(const struct job *j, struct assay_arena *arena, struct assay_str *out, struct assay_err *err)
+{
+    int64_t passed = 0, ran = 0, cpu = 0, wall = 0, peak = 0;
+    for (size_t i = 0; i < j->n_tests; i++) {
+        const struct test *t = &j->test[i];
+        passed += t->verdict == VERDICT_OK;
+        ran += t->ran;
+        cpu += t->outcome.cpu_us;
+        wall += t->outcome.wall_us;
+        if (t->outcome.memory_peak_bytes > peak)
+            peak = t->outcome.memory_peak_bytes;
+    }
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    assay_jw_object(w);
+    assay_jw_kint(w, "tests", (int64_t)j->n_tests);
+    assay_jw_kint(w, "tests_run", ran);
+    assay_jw_kint(w, "tests_passed", passed);
+    assay_jw_kint(w, "cpu_ms", cpu / 1000);
+    assay_jw_kint(w, "wall_ms", wall / 1000);
+    assay_jw_kint(w, "memory_peak_bytes", peak);
+    assay_jw_kint(w, "queue_ms", j->leased_ms > j->lease.created_ms ? j->leased_ms - j->lease.created_ms : 0);
+    assay_jw_kint(w, "build_ms", j->build_end_ms - j->build_start_ms);
+    if (j->lease.traceparent.n != 0)
+        assay_jw_kstr(w, "traceparent", j->lease.traceparent);
+    assay_jw_key(w, "spans");
+    spans(w, j);
+    assay_jw_end(w);
+    return finish_into_arena(w, arena, out, err);
+}
+
+int test_event_encode(const struct job *j, const struct test *t, struct assay_arena *arena, struct assay_str *out,
+                      struct assay_err *err)
+{
+    (void)j;
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    assay_jw_object(w);
+    assay_jw_kint(w, "number", t->def.number);
+    assay_jw_kz(w, "verdict", verdict_name(t->verdict));
+    assay_jw_kint(w, "cpu_ms", t->outcome.cpu_us / 1000);
+    assay_jw_kint(w, "wall_ms", t->outcome.wall_us / 1000);
+    assay_jw_end(w);
+    return finish_into_arena(w, arena, out, err);
+}
+
+int running_event_encode(const struct job *j, struct assay_arena *arena, struct assay_str *out, struct assay_err *err)
+{
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    assay_jw_object(w);
+    assay_jw_kint(w, "attempt", j->lease.attempt);
+    assay_jw_kint(w, "started_ms", j->started_ms);
+    assay_jw_end(w);
+    return finish_into_arena(w, arena, out, err);
+}
+
+/* ---- results ------------------------------------------------------------------------------------------ */
+
+static void knull_or_str(struct assay_jw *w, const char *key, struct assay_str s)
+{
+    if (s.n != 0)
+        assay_jw_kstr(w, key, s);
+    else
+        assay_jw_kz(w, key, NULL);
+}
+
+/* Bytes as text, with U+FFFD for what is not UTF-8; and then also as they are. */
+static void bytes(struct assay_jw *w, const char *key, const char *key64, struct assay_str s, int64_t produced)
+{
+    assay_jw_kstr(w, key, s);
+    /* a cut in the middle of a character is not worth the bytes twice */
+    if (!assay_utf8_valid(s)) {
+        struct assay_buf b = ASSAY_BUF_INIT;
+        assay_buf_base64(&b, s);
+        assay_jw_kstr(w, key64, assay_buf_view(&b));
+        assay_buf_free(&b);
+    }
+    (void)produced;
+}
+
+static void test_write(struct assay_jw *w, const struct result *r, const struct result_test *t)
+{
+    struct sight sight = test_sight((int)r->feedback, r->all, t->sample);
+    assay_jw_object(w);
+    assay_jw_kint(w, "number", t->number);
+    if (t->name.n != 0 && sight.details)
+        assay_jw_kstr(w, "name", t->name);
+    assay_jw_kbool(w, "sample", t->sample);
+    assay_jw_kstr(w, "verdict", t->verdict);
+    if (sight.details && t->ran) {
+        assay_jw_kint(w, "exit_code", t->exit_code);
+        assay_jw_kint(w, "signal", t->signal);
+        assay_jw_kint(w, "cpu_ms", t->cpu_ms);
+        assay_jw_kint(w, "wall_ms", t->wall_ms);
+        assay_jw_kint(w, "memory_peak_bytes", t->memory_peak);
+        assay_jw_kreal(w, "points", t->points);
+        bytes(w, "stdout", "stdout_base64", t->out, t->stdout_bytes);
+        assay_jw_kint(w, "stdout_bytes", t->stdout_bytes);
+        assay_jw_kbool(w, "stdout_truncated", t->stdout_bytes > (int64_t)t->out.n);
+        bytes(w, "stderr", "stderr_base64", t->err, t->stderr_bytes);
+        assay_jw_kint(w, "stderr_bytes", t->stderr_bytes);
+        assay_jw_kbool(w, "stderr_truncated", t->stderr_bytes > (int64_t)t->err.n);
+        if (t->message.n != 0)
+            assay_jw_kstr(w, "message", t->message);
+    }
+    assay_jw_end(w);
+}
+
+void result_write(struct assay_jw *w, const struct result *r, const struct result_test *test, size_t n, bool whole)
+{
+    int feedback = r->all ? ASSAY_FEEDBACK_FULL : (int)r->feedback;
+    assay_jw_object(w);
+    assay_jw_kstr(w, "submission_id", r->submission_id);
+    knull_or_str(w, "benchmark_id", r->benchmark_id);
+    knull_or_str(w, "problem_id", r->problem_id);
+    knull_or_str(w, "agent_id", r->agent_id);
+    assay_jw_kstr(w, "owner_id", r->owner_id);
+    knull_or_str(w, "language", r->language);
+    assay_jw_kz(w, "feedback", assay_feedback_names[feedback]);
+    assay_jw_ktime(w, "finished_at", r->finished_ms);
+    if (feedback < ASSAY_FEEDBACK_VERDICT) {
+        assay_jw_kz(w, "verdict", NULL);
+        assay_jw_kz(w, "score", NULL);
+        assay_jw_end(w);
+        return;
+    }
+    assay_jw_kstr(w, "verdict", r->verdict);
+    assay_jw_key(w, "score");
+    if (r->scored)
+        assay_jw_real(w, r->score);
+    else
+        assay_jw_null(w);
+    if (feedback >= ASSAY_FEEDBACK_FIRST_FAILURE && r->first_number > 0) {
+        assay_jw_key(w, "first_failure");
+        assay_jw_object(w);
+        assay_jw_kint(w, "number", r->first_number);
+        assay_jw_kstr(w, "verdict", r->first_verdict);
+        assay_jw_end(w);
+    }
+    if (feedback >= ASSAY_FEEDBACK_SAMPLES) {
+        assay_jw_kint(w, "tests_passed", r->passed);
+        assay_jw_kint(w, "tests_total", r->total);
+    }
+    if (feedback >= ASSAY_FEEDBACK_FULL) {
+        assay_jw_kint(w, "cpu_ms", r->cpu_ms);
+        assay_jw_kint(w, "wall_ms", r->wall_ms);
+        assay_jw_kint(w, "memory_peak_bytes", r->memory_peak);
+        assay_jw_key(w, "sandbox");
+        assay_jw_object(w);
+        assay_jw_kstr(w, "mode", r->mode);
+        assay_jw_kbool(w, "cpu_exact", (r->precision & 1) != 0);
+        assay_jw_kbool(w, "memory_exact", (r->precision & 2) != 0);
+        assay_jw_kbool(w, "processes_exact", (r->precision & 4) != 0);
+        assay_jw_end(w);
+        if (r->fault.n != 0 && r->all)
+            assay_jw_kstr(w, "fault", r->fault);
+    }
+    if (whole) {
+        assay_jw_kint(w, "build_ms", r->build_ms);
+        /* a compiler sees the source and no test */
+        bytes(w, "build_output", "build_output_base64", r->build_output, (int64_t)r->build_output.n);
+        if (feedback >= ASSAY_FEEDBACK_SAMPLES) {
+            assay_jw_key(w, "tests");
+            assay_jw_array(w);
+            for (size_t i = 0; i < n; i++)
+                test_write(w, r, &test[i]);
+            assay_jw_end(w);
+        }
+    }
+    assay_jw_end(w);
+}

@@ -1,0 +1,179 @@
+/*
+ * Verdicts: from how a run ended and what it printed to two letters and a score.  Pure functions.
+ *
+ * What the program did is never an error of ours, and what we failed to do is never a verdict of its:
+ * only a box that could not be made or watched gives IE, and that is tried again.
+ */
+#include "local.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+const char *verdict_name(enum verdict v)
+{
+    static const char *const names[] = {[VERDICT_NONE] = "-", [VERDICT_OK] = "OK", [VERDICT_WA] = "WA",
+                                        [VERDICT_TL] = "TL",  [VERDICT_ML] = "ML", [VERDICT_OL] = "OL",
+                                        [VERDICT_RE] = "RE",  [VERDICT_BF] = "BF", [VERDICT_IE] = "IE"};
+    return names[v];
+}
+
+/* ---- comparing ---------------------------------------------------------------------------------- */
+
+static bool is_space(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static bool next_word(struct assay_str *rest, struct assay_str *word)
+{
+    size_t i = 0;
+    while (i < rest->n && is_space(rest->p[i]))
+        i++;
+    size_t from = i;
+    while (i < rest->n && !is_space(rest->p[i]))
+        i++;
+    *word = (struct assay_str){rest->p + from, i - from};
+    rest->p += i;
+    rest->n -= i;
+    return word->n != 0;
+}
+
+/* A finite decimal number: sign, digits with at most one point, exponent. No hexadecimal, no "inf". */
+static bool parse_number(struct assay_str w, double *out)
+{
+    char z[320];
+    if (w.n == 0 || w.n >= sizeof z)
+        return false;
+    size_t digits = 0;
+    for (size_t i = 0; i < w.n; i++) {
+        char c = w.p[i];
+        bool digit = c >= '0' && c <= '9';
+        digits += digit;
+        if (!digit && c != '.' && c != '+' && c != '-' && c != 'e' && c != 'E')
+            return false;
+    }
+    if (digits == 0)
+        return false;
+    memcpy(z, w.p, w.n);
+    z[w.n] = '\0';
+    char *end;
+    *out = strtod(z, &end);
+    return end == z + w.n && isfinite(*out);
+}
+
+static bool numbers_match(const struct comparison *c, struct assay_str expected, struct assay_str got)
+{
+    double e, g;
+    if (!parse_number(expected, &e) || !parse_number(got, &g))
+        return false;
+    double off = fabs(e - g);
+    return off <= c->abs || off <= c->rel * fabs(e);
+}
+
+bool output_matches(const struct comparison *c, struct assay_str expected, struct assay_str got)
+{
+    if (c->how == ASSAY_COMPARE_EXACT)
+        return assay_str_eq(expected, got);
+    for (;;) {
+        struct assay_str e, g;
+        bool more = next_word(&expected, &e);
+        if (next_word(&got, &g) != more)
+            return false;
+        if (!more)
+            return true;
+        if (!assay_str_eq(e, g) && !(c->how == ASSAY_COMPARE_FLOAT && numbers_match(c, e, g)))
+            return false;
+    }
+}
+
+/* ---- how a run ended ------------------------------------------------------------------------------ */
+
+static bool contains(struct assay_str text, struct assay_str part)
+{
+    return part.n != 0 && text.n >= part.n && memmem(text.p, text.n, part.p, part.n) != NULL;
+}
+
+static bool begins(struct assay_str text, struct assay_str part)
+{
+    return text.n >= part.n && (part.n == 0 || memcmp(text.p, part.p, part.n) == 0);
+}
+
+static struct assay_str last_line(struct assay_str text)
+{
+    while (text.n != 0 && text.p[text.n - 1] == '\n')
+        text.n--;
+    size_t i = text.n;
+    while (i != 0 && text.p[i - 1] != '\n')
+        i--;
+    return (struct assay_str){text.p + i, text.n - i};
+}
+
+static bool could_not_load(const struct assay_box_outcome *o, const struct signatures *s, struct assay_str out,
+                           struct assay_str err)
+{
+    /* a program that has printed anything has been loaded */
+    if (s->load_last.n == 0 || o->end != ASSAY_BOX_EXITED || o->exit_code != s->load_exit || out.n != 0 ||
+        !begins(err, s->load_prefix))
+        return false;
+    struct assay_str last = last_line(err);
+    for (size_t i = 0; i < s->load_last.n; i++) {
+        if (begins(last, s->load_last.items[i]))
+            return true;
+    }
+    return false;
+}
+
+enum verdict verdict_of_run(const struct assay_box_outcome *o, const struct signatures *s, struct assay_str out,
+                            struct assay_str err)
+{
+    switch (o->end) {
+    case ASSAY_BOX_CPU:
+    case ASSAY_BOX_WALL:
+        return VERDICT_TL;
+    case ASSAY_BOX_MEMORY:
+        return VERDICT_ML;
+    case ASSAY_BOX_OUTPUT:
+        return VERDICT_OL;
+    case ASSAY_BOX_EXITED:
+        if (o->exit_code == 0)
+            return VERDICT_OK;
+        break;
+    case ASSAY_BOX_SIGNALLED:
+        break;
+    case ASSAY_BOX_CANCELLED:
+    case ASSAY_BOX_FAILED:
+        return VERDICT_IE;
+    }
+    if (could_not_load(o, s, out, err))
+        return VERDICT_BF;
+    for (size_t i = 0; i < s->oom.n; i++) {
+        if (contains(err, s->oom.items[i]))
+            return VERDICT_ML;
+    }
+    return VERDICT_RE;
+}
+
+/* ---- score and sight ----------------------------------------------------------------------------- */
+
+double score_of(const struct scored *test, size_t n)
+{
+    double all = 0, got = 0;
+    size_t passed = 0;
+    for (size_t i = 0; i < n; i++) {
+        all += test[i].points;
+        if (test[i].verdict == VERDICT_OK) {
+            got += test[i].points;
+            passed++;
+        }
+    }
+    if (passed == n) /* not 99.999… after many additions */
+        return 100;
+    return all > 0 ? 100 * got / all : 0;
+}
+
+struct sight test_sight(int feedback, bool all, bool sample)
+{
+    bool full = all || feedback >= ASSAY_FEEDBACK_FULL;
+    return (struct sight){.verdict = full || feedback >= ASSAY_FEEDBACK_SAMPLES,
+                          .details = full || (feedback >= ASSAY_FEEDBACK_SAMPLES && sample)};
+}

@@ -1,0 +1,168 @@
+/* The routes of the runner: results under the feedback policy, languages, and its own state. */
+#include "local.h"
+
+static const char *const no_query[] = {NULL};
+
+static struct result_filter filter_of(const struct assay_principal *who)
+{
+    return (struct result_filter){.user_id = who->user_id,
+                                  .agent_only = who->agent_id,
+                                  .staff = assay_is_staff(who) && who->agent_id.n == 0,
+                                  .limit = 1};
+}
+
+int http_results_list(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct runner *r = self;
+    static const char *const known[] = {"benchmark_id", "problem_id", "agent_id", "verdict", "since", "limit", "cursor", NULL};
+    struct result_filter f = filter_of(rq->who);
+    struct assay_str cursor, since = ASSAY_STR_NULL;
+    int rc = assay_query_only(rq, rs, known, err);
+    if (rc >= 0)
+        rc = assay_query_page(rq, rs, 50, 500, &f.limit, &cursor, err);
+    if (rc >= 0)
+        rc = assay_cursor_decode(rq, rs, cursor, &f.before, err);
+    const struct {
+        const char *name;
+        struct assay_str *to;
+    } text[] = {{"benchmark_id", &f.benchmark_id},
+                {"problem_id", &f.problem_id},
+                {"agent_id", &f.agent_id},
+                {"verdict", &f.verdict},
+                {"since", &since}};
+    for (size_t i = 0; rc >= 0 && i < sizeof text / sizeof text[0]; i++)
+        rc = assay_query(rq, text[i].name, text[i].to, err);
+    if (rc < 0)
+        return rc;
+    bool known_verdict = f.verdict.n == 0;
+    for (int v = VERDICT_OK; v <= VERDICT_IE; v++)
+        known_verdict = known_verdict || assay_str_is(f.verdict, verdict_name((enum verdict)v));
+    if (!known_verdict)
+        return assay_fault(rq, rs, err, "", "the query parameter \"verdict\" is one of OK, WA, TL, ML, OL, RE, BF, IE");
+    struct assay_err why;
+    if (since.p != NULL && assay_time_parse(since, &f.since_ms, &why) < 0)
+        return assay_fault(rq, rs, err, "", "the query parameter \"since\": %s", why.msg);
+    int64_t limit = f.limit++; /* one more tells whether there is a next page */
+    struct result *list;
+    size_t n;
+    rc = repo_results(r, &f, ASSAY_STR_NULL, rq->arena, &list, &n, err);
+    if (rc < 0)
+        return rc;
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    assay_jw_object(w);
+    assay_jw_key(w, "items");
+    assay_jw_array(w);
+    size_t shown = n > (size_t)limit ? (size_t)limit : n;
+    for (size_t i = 0; i < shown; i++)
+        result_write(w, &list[i], NULL, 0, false);
+    assay_jw_end(w);
+    if (n > shown)
+        assay_jw_kstr(w, "next_cursor", assay_cursor_encode(rq->arena, list[shown - 1].submission_id));
+    else
+        assay_jw_kz(w, "next_cursor", NULL);
+    assay_jw_end(w);
+    return assay_reply_json(rs, 200, w, err);
+}
+
+int http_results_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct runner *r = self;
+    struct result_filter f = filter_of(rq->who);
+    struct result *res;
+    struct result_test *test = NULL;
+    size_t n = 0, n_tests = 0;
+    int rc = assay_query_only(rq, rs, no_query, err);
+    if (rc >= 0)
+        rc = repo_results(r, &f, rq->param[0], rq->arena, &res, &n, err);
+    if (rc < 0)
+        return rc;
+    if (n == 0)
+        return assay_err_set(err, ASSAY_E_NOT_FOUND, "there is no such result of yours, or the submission has not ended");
+    rc = repo_tests(r, res, rq->arena, &test, &n_tests, err);
+    if (rc < 0)
+        return rc;
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    result_write(w, res, test, n_tests, true);
+    return assay_reply_json(rs, 200, w, err);
+}
+
+int http_languages(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    static const char *const words[] = {"testing", "offered", "unavailable"};
+    struct runner *r = self;
+    int rc = assay_query_only(rq, rs, no_query, err);
+    if (rc < 0)
+        return rc;
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    assay_jw_object(w);
+    assay_jw_key(w, "items");
+    assay_jw_array(w);
+    for (size_t i = 0; i < r->languages.n; i++) {
+        struct language *l = &r->languages.list[i];
+        int state = atomic_load(&l->state);
+        assay_jw_object(w);
+        assay_jw_kstr(w, "name", l->name);
+        assay_jw_kstr(w, "title", l->title);
+        assay_jw_key(w, "aliases");
+        assay_jw_array(w);
+        for (size_t k = 0; k < l->aliases.n; k++)
+            assay_jw_str(w, l->aliases.items[k]);
+        assay_jw_end(w);
+        assay_jw_kz(w, "state", words[state]);
+        assay_jw_kbool(w, "offered", state == LANGUAGE_OFFERED);
+        pthread_mutex_lock(&l->lock);
+        assay_jw_kz(w, "version", l->version_text[0] != '\0' ? l->version_text : NULL);
+        assay_jw_kz(w, "reason", state == LANGUAGE_UNAVAILABLE && assay_is_staff(rq->who) ? l->reason : NULL);
+        pthread_mutex_unlock(&l->lock);
+        assay_jw_kstr(w, "source_name", l->source);
+        assay_jw_end(w);
+    }
+    assay_jw_end(w);
+    assay_jw_kz(w, "next_cursor", NULL);
+    assay_jw_end(w);
+    return assay_reply_json(rs, 200, w, err);
+}
+
+int http_runners(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    static const struct {
+        const char *name;
+        uint32_t bit;
+    } features[] = {{"cpu_accounting", 1},   {"memory_limit", 2},    {"process_limit", 4}, {"seccomp", 8},
+                    {"user_namespace", 16}, {"own_network", 32}, {"started_as_root", 64}};
+    struct runner *r = self;
+    int rc = assay_query_only(rq, rs, no_query, err);
+    if (rc < 0)
+        return rc;
+    struct loop_state st;
+    loop_look(r, &st);
+    struct assay_buf info = ASSAY_BUF_INIT;
+    struct assay_err ignored;
+    if (r->host->sandbox_info(r->host->ctx, &info, &ignored) < 0)
+        assay_buf_reset(&info);
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    assay_jw_object(w);
+    assay_jw_key(w, "items");
+    assay_jw_array(w);
+    assay_jw_object(w);
+    assay_jw_kz(w, "id", r->host->instance_id);
+    assay_jw_kint(w, "slots", st.slots);
+    assay_jw_kint(w, "slots_ready", st.ready);
+    assay_jw_kint(w, "slots_busy", st.busy);
+    assay_jw_kint(w, "jobs", st.leased);
+    assay_jw_kz(w, "mode", st.mode[0] != '\0' ? st.mode : NULL);
+    assay_jw_key(w, "features");
+    assay_jw_object(w);
+    for (size_t i = 0; i < sizeof features / sizeof features[0]; i++)
+        assay_jw_kbool(w, features[i].name, (st.features & features[i].bit) != 0);
+    assay_jw_end(w);
+    assay_jw_kz(w, "trouble", st.trouble[0] != '\0' ? st.trouble : NULL);
+    assay_jw_kraw(w, "sandbox", assay_buf_view(&info));
+    assay_jw_end(w);
+    assay_jw_end(w);
+    assay_jw_kz(w, "next_cursor", NULL);
+    assay_jw_end(w);
+    rc = assay_reply_json(rs, 200, w, err);
+    assay_buf_free(&info);
+    return rc;
+}

@@ -1,0 +1,317 @@
+/*
+ * Languages are data: one JSON file each, no code.
+ *
+ * At load each tool that a file names is looked for in the places that a box can reach, and resolved
+ * to the real ELF file: a version manager's shim is a shell script that starts a shell that starts the
+ * program (six times the cost), and lies where a box sees nothing.  Then each language is tried in a
+ * box with its own sample; only after that it is offered (loop.c).
+ */
+#include "local.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FILE_MAX ((size_t)256 << 10)
+#define LANGUAGES_MAX 64
+#define MIB ((int64_t)1 << 20)
+
+static const char *const places[] = {"/usr/bin", "/bin", "/usr/lib/go/bin", "/usr/local/bin", NULL};
+/* what wardens do not show to a box */
+static const char *const hidden[] = {"/usr/local/", NULL};
+
+static bool is_elf(const char *path)
+{
+    unsigned char magic[4] = {0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool yes = read(fd, magic, sizeof magic) == (ssize_t)sizeof magic && memcmp(magic, "\177ELF", 4) == 0;
+    close(fd);
+    return yes;
+}
+
+/* The ELF file behind the first of the space-separated names that a box can run; "" without one. */
+static struct assay_str find_tool(struct assay_str names, struct assay_arena *arena)
+{
+    while (names.n != 0) {
+        const char *sp = memchr(names.p, ' ', names.n);
+        size_t n = sp != NULL ? (size_t)(sp - names.p) : names.n;
+        for (size_t i = 0; n != 0 && places[i] != NULL; i++) {
+            char path[512], real[4096];
+            snprintf(path, sizeof path, "%s/%.*s", places[i], (int)n, names.p);
+            if (realpath(path, real) == NULL || strncmp(real, "/usr/", 5) != 0 || access(real, X_OK) != 0 || !is_elf(real))
+                continue;
+            bool seen = true;
+            for (size_t k = 0; hidden[k] != NULL; k++)
+                seen = seen && strncmp(real, hidden[k], strlen(hidden[k])) != 0;
+            if (seen)
+                return assay_arena_str(arena, assay_str(real));
+        }
+        size_t skip = n + (sp != NULL ? 1 : 0);
+        names.p += skip;
+        names.n -= skip;
+    }
+    return ASSAY_STR("");
+}
+
+static int read_file(const char *path, struct assay_arena *arena, struct assay_str *out, struct assay_err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return assay_err_errno(err, ASSAY_E_IO, errno, "%s", path);
+    char *p = assay_arena_alloc(arena, FILE_MAX + 1);
+    size_t n = 0;
+    ssize_t got = p != NULL ? 1 : -1;
+    while (got > 0 && n <= FILE_MAX) {
+        got = read(fd, p + n, FILE_MAX + 1 - n);
+        n += got > 0 ? (size_t)got : 0;
+    }
+    close(fd);
+    if (got < 0)
+        return assay_err_set(err, ASSAY_E_IO, "%s cannot be read", path);
+    if (n > FILE_MAX)
+        return assay_err_set(err, ASSAY_E_TOO_LARGE, "%s is larger than %zu bytes", path, FILE_MAX);
+    *out = (struct assay_str){p, n};
+    return ASSAY_OK;
+}
+
+static void language_from(struct language *l, const struct language_file *f, struct assay_arena *arena)
+{
+    l->name = f->name;
+    l->title = f->title;
+    l->source = f->source;
+    l->aliases = f->aliases;
+    l->extensions = f->extensions;
+    l->builds = f->has_build;
+    l->build = (struct stage){.argv = f->build.argv, .env = f->build.env};
+    l->build.limits.processes = f->build.processes;
+    l->build.limits.scratch_files = f->build.scratch_files;
+    l->artefacts = f->build.artefacts;
+    l->run = (struct stage){.argv = f->run.argv, .env = f->run.env};
+    l->run.limits.processes = f->run.processes;
+    l->run.limits.open_files = f->run.open_files;
+    l->version = (struct stage){.argv = f->version};
+    l->check = (struct stage){.argv = f->load_error.check};
+    l->signatures = (struct signatures){.oom = f->memory_error.oom,
+                                        .load_exit = f->load_error.exit_code,
+                                        .load_prefix = f->load_error.stderr_prefix,
+                                        .load_last = f->load_error.last_line};
+    l->heap_percent = f->heap.percent != 0 ? f->heap.percent : 100;
+    l->heap_reserve_mb = f->heap.reserve_mb;
+    l->sample_source = f->sample.source;
+    l->sample_input = f->sample.input;
+    l->sample_output = f->sample.output;
+    l->tools = f->tools;
+    for (size_t i = 0; i < l->tools.n; i++) {
+        struct assay_json_pair *tool = &l->tools.items[i];
+        struct assay_str found = find_tool(tool->value, arena);
+        if (found.n == 0) {
+            char why[200];
+            snprintf(why, sizeof why, "none of these is installed where a box can run it: %.*s", ASSAY_FMT(tool->value));
+            language_settle(l, LANGUAGE_UNAVAILABLE, NULL, why);
+        }
+        tool->value = found;
+    }
+}
+
+void language_settle(struct language *l, enum language_state state, const char *version, const char *reason)
+{
+    pthread_mutex_lock(&l->lock);
+    if (version != NULL)
+        snprintf(l->version_text, sizeof l->version_text, "%s", version);
+    if (reason != NULL)
+        snprintf(l->reason, sizeof l->reason, "%s", reason);
+    pthread_mutex_unlock(&l->lock);
+    atomic_store(&l->state, (int)state);
+}
+
+static bool has_name(const struct language *l, struct assay_str name)
+{
+    char z[80];
+    if (name.n == 0 || name.n >= sizeof z)
+        return false;
+    memcpy(z, name.p, name.n);
+    z[name.n] = '\0';
+    if (assay_str_ieq(l->name, z))
+        return true;
+    for (size_t i = 0; i < l->aliases.n; i++) {
+        if (assay_str_ieq(l->aliases.items[i], z))
+            return true;
+    }
+    return false;
+}
+
+struct language *languages_find(const struct languages *l, struct assay_str name)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        if (has_name(&l->list[i], name))
+            return &l->list[i];
+    }
+    return NULL;
+}
+
+static int load_one(const struct assay_host *host, const char *path, struct languages *out, struct assay_err *err)
+{
+    struct assay_str text;
+    struct language_file file;
+    struct assay_json_faults *faults = assay_arena_alloc(out->arena, sizeof *faults);
+    if (faults == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    memset(&file, 0, sizeof file);
+    int rc = read_file(path, out->arena, &text, err);
+    if (rc < 0)
+        return rc;
+    rc = assay_json_decode(text, language_fields, &file, NULL, out->arena, faults, err);
+    if (rc == ASSAY_E_INVALID && faults->n != 0)
+        return assay_err_set(err, ASSAY_E_CONFIG, "%s: %.*s: %.*s", path, ASSAY_FMT(faults->item[0].pointer),
+                             ASSAY_FMT(faults->item[0].detail));
+    if (rc < 0)
+        return assay_err_prefix(err, "%s", path);
+    struct language *l = NULL;
+    for (size_t i = 0; i < out->n; i++) { /* a later folder's file replaces an earlier one of that name */
+        if (assay_str_eq(out->list[i].name, file.name))
+            l = &out->list[i];
+    }
+    if (l == NULL) {
+        for (size_t i = 0; i <= file.aliases.n; i++) {
+            struct assay_str name = i < file.aliases.n ? file.aliases.items[i] : file.name;
+            const struct language *other = languages_find(out, name);
+            if (other != NULL)
+                return assay_err_set(err, ASSAY_E_CONFIG, "%s: \"%.*s\" is a name of %.*s already", path, ASSAY_FMT(name),
+                                     ASSAY_FMT(other->name));
+        }
+        if (out->n == LANGUAGES_MAX)
+            return assay_err_set(err, ASSAY_E_CONFIG, "more than %d languages", LANGUAGES_MAX);
+        l = &out->list[out->n++];
+        pthread_mutex_init(&l->lock, NULL);
+    }
+    atomic_store(&l->state, LANGUAGE_UNTESTED);
+    language_from(l, &file, out->arena);
+    if (atomic_load(&l->state) == LANGUAGE_UNAVAILABLE)
+        assay_log(host, ASSAY_LOG_INFO, "language_unavailable", ASSAY_KS("language", l->name), ASSAY_KZ("reason", l->reason));
+    return ASSAY_OK;
+}
+
+static int only_json(const struct dirent *d)
+{
+    return d->d_name[0] != '.' && assay_str_ends(assay_str(d->d_name), ".json");
+}
+
+int languages_load(const struct assay_host *host, const char *const *dirs, struct languages *out, struct assay_err *err)
+{
+    out->arena = assay_arena_new(0);
+    out->list = out->arena != NULL ? assay_arena_array(out->arena, LANGUAGES_MAX, sizeof *out->list) : NULL;
+    out->n = 0;
+    if (out->list == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    int rc = ASSAY_OK;
+    for (size_t d = 0; rc >= 0 && dirs[d] != NULL; d++) {
+        struct dirent **name = NULL;
+        int n = scandir(dirs[d], &name, only_json, alphasort);
+        if (n < 0)
+            return assay_err_errno(err, ASSAY_E_CONFIG, errno, "the folder of languages %s", dirs[d]);
+        for (int i = 0; i < n; i++) {
+            char path[4096];
+            snprintf(path, sizeof path, "%s/%s", dirs[d], name[i]->d_name);
+            if (rc >= 0)
+                rc = load_one(host, path, out, err);
+            free(name[i]);
+        }
+        free(name);
+    }
+    return rc;
+}
+
+void languages_free(struct languages *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        pthread_mutex_destroy(&l->list[i].lock);
+    assay_arena_free(l->arena);
+    *l = (struct languages){.arena = NULL};
+}
+
+/* ---- command lines ---------------------------------------------------------------------------------- */
+
+static bool has_extension(const struct language *l, struct assay_str path)
+{
+    for (size_t i = 0; i < l->extensions.n; i++) {
+        struct assay_str e = l->extensions.items[i];
+        if (path.n > e.n && memcmp(path.p + path.n - e.n, e.p, e.n) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* "{name}" becomes its value; a text without braces is itself. */
+static int expand_word(const struct language *l, struct assay_str word, int64_t memory_bytes, struct assay_arena *arena,
+                       struct assay_str *out, struct assay_err *err)
+{
+    struct assay_buf b = ASSAY_BUF_INIT;
+    int64_t memory_mb = memory_bytes / MIB;
+    int64_t heap_mb = memory_mb * l->heap_percent / 100 - l->heap_reserve_mb;
+    if (heap_mb < 8)
+        heap_mb = 8;
+    size_t i = 0;
+    while (i < word.n) {
+        const char *close = word.p[i] == '{' ? memchr(word.p + i, '}', word.n - i) : NULL;
+        if (close == NULL) {
+            assay_buf_putc(&b, word.p[i++]);
+            continue;
+        }
+        struct assay_str name = {word.p + i + 1, (size_t)(close - word.p) - i - 1};
+        i = (size_t)(close - word.p) + 1;
+        if (assay_str_is(name, "source")) {
+            assay_buf_str(&b, l->source);
+        } else if (assay_str_is(name, "artefact")) {
+            assay_buf_puts(&b, ARTEFACT_DIR);
+        } else if (assay_str_is(name, "memory_mb")) {
+            assay_buf_fmt(&b, "%lld", (long long)memory_mb);
+        } else if (assay_str_is(name, "heap_mb")) {
+            assay_buf_fmt(&b, "%lld", (long long)heap_mb);
+        } else {
+            const struct assay_json_pair *tool = NULL;
+            for (size_t k = 0; k < l->tools.n; k++) {
+                if (assay_str_eq(l->tools.items[k].key, name))
+                    tool = &l->tools.items[k];
+            }
+            if (tool == NULL) {
+                assay_buf_free(&b);
+                return assay_err_set(err, ASSAY_E_CONFIG, "language %.*s: {%.*s} stands for nothing", ASSAY_FMT(l->name),
+                                     ASSAY_FMT(name));
+            }
+            assay_buf_str(&b, tool->value);
+        }
+    }
+    *out = b.n != 0 ? assay_arena_take(arena, &b) : ASSAY_STR("");
+    bool failed = b.failed || out->p == NULL;
+    assay_buf_free(&b);
+    return failed ? assay_err_set(err, ASSAY_E_NOMEM, "no memory") : ASSAY_OK;
+}
+
+int stage_expand(const struct language *l, const struct assay_strs *in, const struct assay_str *files, size_t n_files,
+                 int64_t memory_bytes, struct assay_arena *arena, struct assay_strs *out, struct assay_err *err)
+{
+    struct assay_str *item = assay_arena_array(arena, in->n + n_files + 1, sizeof *item);
+    if (item == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    size_t n = 0;
+    for (size_t i = 0; i < in->n; i++) {
+        if (assay_str_is(in->items[i], "{sources}")) { /* every file that the compiler is to be given */
+            for (size_t k = 0; k < n_files; k++) {
+                if (has_extension(l, files[k]))
+                    item[n++] = files[k];
+            }
+            continue;
+        }
+        int rc = expand_word(l, in->items[i], memory_bytes, arena, &item[n], err);
+        if (rc < 0)
+            return rc;
+        n++;
+    }
+    *out = (struct assay_strs){item, n};
+    return ASSAY_OK;
+}

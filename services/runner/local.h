@@ -1,0 +1,319 @@
+/*
+ * The runner, inside: what its rooms share.
+ *
+ *   prepare.c (workers)  lease, blobs, language ──▶ loop.c (one thread)  boxes ──▶ store (writer thread)
+ *
+ * A job belongs to one of the three at a time and is handed over by the loop's mailbox or by an
+ * asynchronous transaction; nothing of it is locked.
+ */
+#ifndef ASSAY_RUNNER_LOCAL_H
+#define ASSAY_RUNNER_LOCAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include <assay/box.h>
+#include <assay/events.h>
+#include <assay/http.h>
+#include <assay/jobs.h>
+#include <assay/json.h>
+#include <assay/manifest.h>
+#include <assay/plugin.h>
+#include <assay/store.h>
+#include <assay/value.h>
+
+#define STORED_MAX ((size_t)64 << 10)  /* of each output of a test, and of a compiler's */
+#define SOURCE_READ_MAX ((size_t)2 << 20)
+#define PAYLOAD_READ_MAX ((size_t)8 << 20)
+#define TEST_READ_MAX ((size_t)64 << 20)
+#define MANIFEST_READ_MAX ((size_t)8 << 20)
+#define ARTEFACT_DIR "app" /* where a build's files appear in a test's box */
+
+/* ---- domain.c: verdicts; no I/O ------------------------------------------------------------------ */
+
+enum verdict { VERDICT_NONE, VERDICT_OK, VERDICT_WA, VERDICT_TL, VERDICT_ML, VERDICT_OL, VERDICT_RE, VERDICT_BF, VERDICT_IE };
+const char *verdict_name(enum verdict v); /* "-" for VERDICT_NONE */
+
+struct comparison {
+    int how; /* enum assay_compare */
+    double abs, rel;
+};
+/* exact: the same bytes, a final newline included. tokens: the same words between ASCII white space.
+ * float: as tokens, but two words that are both decimal numbers may differ by abs or by rel of the expected. */
+bool output_matches(const struct comparison *c, struct assay_str expected, struct assay_str got);
+
+/* What a language's definition says about its own ways of dying. */
+struct signatures {
+    struct assay_strs oom;               /* texts in stderr that mean: out of memory */
+    int64_t load_exit;                   /* a program that could not even be loaded: exit code, */
+    struct assay_str load_prefix;        /* how stderr begins, */
+    struct assay_strs load_last;         /* and how its last line begins; empty: no such rule */
+};
+/* The verdict of one ended run, before outputs are compared: VERDICT_OK then means "compare them".
+ * VERDICT_BF: it looks as if the program could not be loaded. It may say so only to smuggle a test's input
+ * into the build's output, so the language's check decides, in a box without the test.
+ * VERDICT_IE: the box failed, which is ours. */
+enum verdict verdict_of_run(const struct assay_box_outcome *o, const struct signatures *s, struct assay_str out,
+                            struct assay_str err);
+
+struct scored {
+    double points;
+    enum verdict verdict;
+};
+double score_of(const struct scored *test, size_t n); /* 0..100 */
+
+/* What of one test a viewer may see under a feedback policy. */
+struct sight {
+    bool verdict; /* that it exists, and its verdict */
+    bool details; /* exit code, times, memory, outputs */
+};
+struct sight test_sight(int feedback, bool all, bool sample);
+
+/* ---- languages.c ------------------------------------------------------------------------------------ */
+
+enum language_state { LANGUAGE_UNTESTED, LANGUAGE_OFFERED, LANGUAGE_UNAVAILABLE };
+
+struct stage {
+    struct assay_strs argv, env;
+    struct assay_box_limits limits; /* 0: the runner's */
+};
+struct language {
+    struct assay_str name, title, source;
+    struct assay_strs aliases, extensions, artefacts;
+    struct assay_json_map tools; /* name to the path that was found */
+    bool builds;
+    struct stage build, run, version;
+    struct stage check; /* says whether a program that looks as if it could not be loaded really cannot */
+    struct signatures signatures;
+    int64_t heap_percent, heap_reserve_mb;
+    struct assay_str sample_source, sample_input, sample_output;
+    atomic_int state;          /* enum language_state */
+    pthread_mutex_t lock;      /* guards the two below */
+    char version_text[160];
+    char reason[240];          /* why it is unavailable */
+};
+struct languages {
+    struct assay_arena *arena;
+    struct language *list; /* does not move after languages_load */
+    size_t n;
+};
+int languages_load(const struct assay_host *host, const char *const *dirs, struct languages *out, struct assay_err *err);
+void languages_free(struct languages *l);
+struct language *languages_find(const struct languages *l, struct assay_str name_or_alias);
+void language_settle(struct language *l, enum language_state state, const char *version, const char *reason);
+
+/* What a stage's argv and env become for one run. files: the submission's paths. */
+int stage_expand(const struct language *l, const struct assay_strs *in, const struct assay_str *files, size_t n_files,
+                 int64_t memory_bytes, struct assay_arena *arena, struct assay_strs *out, struct assay_err *err);
+
+/* ---- seccomp.c --------------------------------------------------------------------------------------- */
+
+/* The allow-list as BPF, in the arena. */
+int seccomp_compile(struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
+
+/* ---- a job on its way ----------------------------------------------------------------------------------- */
+
+struct span {
+    char name[32];
+    int64_t start_ms, end_ms;
+};
+struct test {
+    struct assay_manifest_test def;
+    struct assay_str input, expected; /* valid from test_load until the test is done */
+    enum verdict verdict;
+    struct assay_box_outcome outcome;
+    struct assay_str out, err; /* as stored: at most STORED_MAX */
+    bool ran;
+    int64_t start_ms, end_ms;
+};
+enum job_kind { JOB_SUBMISSION, JOB_SELF_TEST };
+enum job_stage { STAGE_PREPARE, STAGE_READY, STAGE_VERSION, STAGE_BUILD, STAGE_LOAD, STAGE_TEST, STAGE_CHECK, STAGE_LIMBO, STAGE_FINISH };
+#define LOOP_MAIL_SIZE 640 /* a message of the loop; see loop.c */
+
+struct slot;
+struct job {
+    struct job *next, *prev; /* among all jobs of the loop */
+    struct job *next_ready;
+    void *mail; /* the one message in which it travels, so that handing over cannot fail */
+    struct runner *runner;
+    struct assay_arena *arena;
+    enum job_kind kind;
+    enum job_stage stage;
+    struct assay_job lease;
+    struct language *language; /* NULL: nothing is run */
+    int mode;                  /* enum assay_judge_mode */
+    int feedback;              /* enum assay_feedback */
+    struct assay_box_file *file;
+    struct assay_str *path; /* of the files */
+    size_t n_files;
+    struct assay_str payload;
+    struct comparison compare;
+    bool stop_on_failure;
+    struct assay_box_limits limits; /* of a test's box */
+    struct test *test;
+    size_t n_tests, at_test, loaded_to;
+    struct assay_arena *test_arena; /* inputs and expected outputs of the tests loaded now */
+    /* of the build */
+    char artefact[65];
+    struct assay_box_outcome build;
+    bool built, checked;
+    struct assay_str build_output;
+    int64_t build_start_ms, build_end_ms, leased_ms, prepared_ms, started_ms;
+    /* of the run under way */
+    struct slot *slot;
+    struct assay_buf out, err;
+    /* how it ends */
+    enum verdict verdict;
+    double score;
+    char mode_text[32]; /* how its boxes were made */
+    char version_text[160];
+    char fault[300]; /* ours: why it could not be judged */
+    bool dead;       /* fenced off: drop it */
+    bool cancel;
+    int64_t renewed_mono_ms, flushed_mono_ms;
+    bool announced;       /* submission.running is written */
+    size_t events_to;     /* tests whose submission.test is written */
+    size_t rows_to;       /* tests whose rows are written */
+    int writes;           /* transactions under way */
+    int finish_tries;
+    int64_t retry_mono_ms; /* LIMBO, FINISH: when to go on */
+    int keeper;            /* LIMBO: process that made the warden */
+    bool give_back, charge;
+};
+
+/* ---- cache.c: test inputs and manifests ------------------------------------------------------------------- */
+
+struct cache;
+struct cache *cache_new(size_t max_bytes);
+void cache_free(struct cache *c);
+/* Copies the blob into the arena, from memory when it was read lately. Blocks. Any thread. */
+int cache_read(struct cache *c, const struct assay_blobs *blobs, struct assay_str ref, size_t max,
+               struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
+
+/* ---- prepare.c: on worker threads --------------------------------------------------------------------------- */
+
+/* Fills the job from its lease. A negative status is ours (fault says what); a verdict that is already
+ * clear (answers, or a program that cannot be) is set with stage STAGE_FINISH. */
+int job_prepare(struct runner *r, struct job *j, struct assay_err *err);
+/* Loads inputs and expected outputs from at_test on, at least one and as many as fit. */
+int job_load(struct runner *r, struct job *j, struct assay_err *err);
+struct job *job_new(struct runner *r);
+struct job *job_self_test(struct runner *r, struct language *l);
+void job_free(struct job *j);
+
+/* ---- codec.c ---------------------------------------------------------------------------------------------------- */
+
+extern const struct assay_json_field language_fields[];
+struct language_file { /* as decoded */
+    struct assay_str name, title, source;
+    struct assay_strs aliases, extensions;
+    struct assay_json_map tools;
+    bool has_build;
+    struct {
+        struct assay_strs argv, env, artefacts;
+        int64_t processes, scratch_files;
+    } build;
+    struct {
+        struct assay_strs argv, env;
+        int64_t processes, open_files;
+    } run;
+    struct assay_strs version;
+    struct {
+        struct assay_strs oom;
+    } memory_error;
+    struct {
+        int64_t exit_code;
+        struct assay_str stderr_prefix;
+        struct assay_strs last_line, check;
+    } load_error;
+    struct {
+        int64_t percent, reserve_mb;
+    } heap;
+    struct {
+        struct assay_str source, input, output;
+    } sample;
+};
+int files_decode(struct assay_str json, struct assay_arena *arena, struct assay_json_map *out, struct assay_err *err);
+/* The summary of submission.done: counts, times, spans. */
+int summary_encode(const struct job *j, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
+int test_event_encode(const struct job *j, const struct test *t, struct assay_arena *arena, struct assay_str *out,
+                      struct assay_err *err);
+int running_event_encode(const struct job *j, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
+
+/* A stored result, as it is read. */
+struct result {
+    struct assay_str submission_id, benchmark_id, problem_id, agent_id, owner_id, language, verdict, build_output, mode,
+        fault, first_verdict;
+    int64_t kind, passed, total, cpu_ms, wall_ms, memory_peak, build_ms, fence, finished_ms, first_number, feedback, precision;
+    double score;
+    bool scored, all; /* all: the viewer may see everything */
+};
+struct result_test {
+    int64_t number, exit_code, signal, cpu_ms, wall_ms, memory_peak, stdout_bytes, stderr_bytes;
+    struct assay_str name, verdict, out, err, message;
+    double points;
+    bool sample, ran;
+};
+void result_write(struct assay_jw *w, const struct result *r, const struct result_test *test, size_t n, bool whole);
+
+/* ---- repo.c ---------------------------------------------------------------------------------------------------------- */
+
+#define RUNNER_MIGRATIONS 1
+#define RUNNER_STATEMENTS 11
+extern const struct assay_migration runner_migrations[RUNNER_MIGRATIONS];
+extern const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS];
+
+int repo_feedback(struct runner *r, struct assay_str benchmark_id, struct assay_arena *arena, int *out, struct assay_err *err);
+int repo_add_tests(struct assay_tx *tx, const struct job *j, size_t from, size_t to, struct assay_err *err);
+int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, struct assay_err *err);
+struct result_filter {
+    struct assay_str user_id, agent_only; /* agent_only: an agent's token sees its own */
+    bool staff;
+    struct assay_str benchmark_id, problem_id, agent_id, verdict, before;
+    int64_t since_ms, limit;
+};
+int repo_results(struct runner *r, const struct result_filter *f, struct assay_str id, struct assay_arena *arena,
+                 struct result **out, size_t *n, struct assay_err *err);
+int repo_tests(struct runner *r, const struct result *res, struct assay_arena *arena, struct result_test **out, size_t *n,
+               struct assay_err *err);
+int repo_project(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err);
+
+/* ---- loop.c ------------------------------------------------------------------------------------------------------------ */
+
+struct loop;
+int loop_start(struct runner *r, struct assay_err *err);
+void loop_ring(struct runner *r); /* there may be work */
+void loop_drain(struct runner *r);
+void loop_stop(struct runner *r);
+struct loop_state {
+    int64_t slots, ready, busy, leased;
+    char mode[32];
+    uint32_t features;
+    char trouble[300]; /* why there is no warden, or "" */
+};
+void loop_look(struct runner *r, struct loop_state *out);
+
+/* ---- the service --------------------------------------------------------------------------------------------------------- */
+
+enum { METRIC_VERDICTS, METRIC_QUEUE_WAIT, METRIC_BUILD, METRIC_RUN, METRIC_SLOTS_BUSY, METRIC_WARDEN_DEATHS, METRIC_COUNT };
+extern const struct assay_metric runner_metrics[METRIC_COUNT];
+
+struct runner {
+    const struct assay_host *host;
+    const struct assay_jobs_ops *jobs;
+    void *jobs_self;
+    struct languages languages;
+    struct assay_arena *arena; /* of the seccomp program */
+    struct assay_str seccomp;
+    struct cache *cache;
+    struct loop *loop;
+    int64_t max_parallel, time_limit_ms, memory_limit, output_limit, lease_ms, build_time_ms, build_memory, drain_ms;
+};
+
+int http_results_list(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_results_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_languages(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_runners(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+
+#endif

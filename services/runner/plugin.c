@@ -1,0 +1,184 @@
+/* The runner: its tables, and its beginning and end. */
+#include "local.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static const struct assay_option options[] = {
+    {"runner_max_parallel", "RUNNER_MAX_PARALLEL", ASSAY_OPT_INT, "0", 0, 256, NULL,
+     "programs that run at the same time; 0 takes the number of cores", 0, 0},
+    {"runner_time_limit", "RUNNER_TIME_LIMIT", ASSAY_OPT_DURATION, "5s", 1, 3600000, NULL,
+     "CPU time of a run where neither problem nor request says one", 0, 1000},
+    {"runner_memory_limit", "RUNNER_MEMORY_LIMIT", ASSAY_OPT_BYTES, "256m", 1 << 20, INT64_C(1) << 40, NULL,
+     "memory of a run where neither problem nor request says it", 0, 0},
+    {"runner_output_limit", NULL, ASSAY_OPT_BYTES, "16m", 1, INT64_C(1) << 30, NULL,
+     "standard output of a run where neither problem nor request says it", 0, 0},
+    {"build_time_limit", NULL, ASSAY_OPT_DURATION, "30s", 1000, 3600000, NULL, "CPU time of a build", 0, 1000},
+    {"build_memory_limit", NULL, ASSAY_OPT_BYTES, "2g", 64 << 20, INT64_C(1) << 40, NULL, "memory of a build", 0, 0},
+    {"runner_lease", NULL, ASSAY_OPT_DURATION, "60s", 1000, 3600000, NULL,
+     "how long a job is the runner's without a sign of life", 0, 1000},
+    {"runner_drain", NULL, ASSAY_OPT_DURATION, "5s", 0, 600000, NULL,
+     "how long a stop waits for programs that run; then they are handed back", 0, 1000},
+    {"runner_cache", NULL, ASSAY_OPT_BYTES, "64m", 0, INT64_C(1) << 36, NULL,
+     "memory that keeps manifests and test data of the last problems", 0, 0},
+    {"languages_path", NULL, ASSAY_OPT_STRING, "", 0, 0, NULL,
+     "more folders of language definitions, separated by ':'; a later file replaces an earlier one of its name", 0, 0},
+};
+
+static const struct assay_route routes[] = {
+    {ASSAY_GET, "/results", ASSAY_ROLES_ANY, "results:read", ASSAY_ROUTE_PAGED, 0, http_results_list, "results_list",
+     "Results as far as the feedback policy lets the caller see them, newest first"},
+    {ASSAY_GET, "/results/{submission_id:uuid}", ASSAY_ROLES_ANY, "results:read", 0, 0, http_results_get, "results_get",
+     "One submission's result, test by test"},
+    {ASSAY_GET, "/languages", ASSAY_ROLES_PUBLIC, "results:read", 0, 0, http_languages, "languages_list",
+     "Languages with their versions and whether they are offered"},
+    {ASSAY_GET, "/runners", ASSAY_ROLES_STAFF, NULL, 0, 0, http_runners, "runners_list",
+     "The runner's slots and what its sandbox can do"},
+};
+
+static const double seconds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 0};
+const struct assay_metric runner_metrics[METRIC_COUNT] = {
+    [METRIC_VERDICTS] = {"assay_runner_verdicts_total", ASSAY_METRIC_COUNTER, "Submissions judged", "language,verdict", NULL},
+    [METRIC_QUEUE_WAIT] = {"assay_runner_queue_wait_seconds", ASSAY_METRIC_HISTOGRAM, "From creation to lease", "", seconds},
+    [METRIC_BUILD] = {"assay_runner_build_seconds", ASSAY_METRIC_HISTOGRAM, "Wall time of a build", "language", seconds},
+    [METRIC_RUN] = {"assay_runner_run_seconds", ASSAY_METRIC_HISTOGRAM, "Wall time of a test's run", "language", seconds},
+    [METRIC_SLOTS_BUSY] = {"assay_runner_slots_busy", ASSAY_METRIC_GAUGE, "Slots with a job", "", NULL},
+    [METRIC_WARDEN_DEATHS] = {"assay_runner_warden_deaths_total", ASSAY_METRIC_COUNTER, "Wardens that ended by themselves", "",
+                              NULL},
+};
+
+static const char *const bell_topics[] = {"submission.created", "submission.queued", NULL};
+static const char *const projected[] = {"benchmark.changed", NULL};
+
+static int on_bell(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err)
+{
+    (void)ev;
+    (void)tx;
+    (void)err;
+    loop_ring(self);
+    return ASSAY_OK;
+}
+
+static const struct assay_subscription subscriptions[] = {
+    {"runner", projected, ASSAY_SUB_DURABLE, 64, repo_project},
+    {"runner.bell", bell_topics, ASSAY_SUB_BELL, 0, on_bell},
+};
+
+static const struct assay_need needs[] = {{ASSAY_JOBS_INTERFACE, ASSAY_JOBS_VERSION, false}};
+
+static int resolve(void *self, struct assay_str name, struct assay_str *canonical, struct assay_err *err)
+{
+    struct runner *r = self;
+    struct language *l = languages_find(&r->languages, name);
+    if (l == NULL)
+        return assay_err_set(err, ASSAY_E_NOT_FOUND, "there is no language of that name; GET /languages lists them");
+    *canonical = l->name;
+    if (atomic_load(&l->state) == LANGUAGE_UNAVAILABLE)
+        return assay_err_set(err, ASSAY_E_UNSUPPORTED, "the language %.*s is not offered on this server", ASSAY_FMT(l->name));
+    return ASSAY_OK;
+}
+
+static const struct assay_languages_ops languages_ops = {.size = sizeof languages_ops, .resolve = resolve};
+
+static int load_languages(struct runner *r, struct assay_err *err)
+{
+    const struct assay_host *host = r->host;
+    const char *dirs[34] = {NULL};
+    size_t n = 0;
+    char own[4096];
+    const char *share = host->option_str(host->ctx, "share_dir");
+    snprintf(own, sizeof own, "%s/languages", share);
+    if (share[0] != '\0')
+        dirs[n++] = own;
+    struct assay_str rest = assay_str(host->option_str(host->ctx, "languages_path"));
+    while (rest.n != 0 && n < 33) {
+        const char *colon = memchr(rest.p, ':', rest.n);
+        struct assay_str one = {rest.p, colon != NULL ? (size_t)(colon - rest.p) : rest.n};
+        size_t skip = one.n + (colon != NULL ? 1 : 0);
+        rest.p += skip;
+        rest.n -= skip;
+        if (one.n == 0)
+            continue;
+        dirs[n] = assay_arena_z(r->arena, one);
+        if (dirs[n++] == NULL)
+            return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    }
+    return languages_load(host, dirs, &r->languages, err);
+}
+
+static int init(const struct assay_host *host, void **self, struct assay_err *err)
+{
+    struct runner *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    *self = r;
+    r->host = host;
+    r->arena = assay_arena_new(0);
+    r->cache = cache_new((size_t)host->option_int(host->ctx, "runner_cache"));
+    if (r->arena == NULL || r->cache == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    r->max_parallel = host->option_int(host->ctx, "runner_max_parallel");
+    if (r->max_parallel == 0)
+        r->max_parallel = sysconf(_SC_NPROCESSORS_ONLN);
+    if (r->max_parallel < 1)
+        r->max_parallel = 1;
+    r->time_limit_ms = host->option_int(host->ctx, "runner_time_limit");
+    r->memory_limit = host->option_int(host->ctx, "runner_memory_limit");
+    r->output_limit = host->option_int(host->ctx, "runner_output_limit");
+    r->build_time_ms = host->option_int(host->ctx, "build_time_limit");
+    r->build_memory = host->option_int(host->ctx, "build_memory_limit");
+    r->lease_ms = host->option_int(host->ctx, "runner_lease");
+    r->drain_ms = host->option_int(host->ctx, "runner_drain");
+    r->jobs = host->need(host->ctx, ASSAY_JOBS_INTERFACE, &r->jobs_self);
+    if (r->jobs == NULL)
+        return assay_err_set(err, ASSAY_E_CONFIG, "the runner needs the submissions service");
+    int rc = seccomp_compile(r->arena, &r->seccomp, err);
+    if (rc >= 0)
+        rc = load_languages(r, err);
+    if (rc >= 0)
+        r->jobs->set_languages(r->jobs_self, &languages_ops, r);
+    return rc;
+}
+
+static int start(void *self, struct assay_err *err)
+{
+    return loop_start(self, err);
+}
+
+static void drain(void *self)
+{
+    loop_drain(self);
+}
+
+static void fini(void *self)
+{
+    struct runner *r = self;
+    if (r == NULL)
+        return;
+    if (r->jobs != NULL)
+        r->jobs->set_languages(r->jobs_self, NULL, NULL);
+    loop_stop(r);
+    languages_free(&r->languages);
+    cache_free(r->cache);
+    assay_arena_free(r->arena);
+    free(r);
+}
+
+extern const struct assay_plugin assay_plugin;
+ASSAY_PLUGIN_EXPORT const struct assay_plugin assay_plugin = {
+    ASSAY_PLUGIN_HEAD(ASSAY_PLUGIN_SERVICE),
+    .name = "runner",
+    .version = "0.1.0",
+    .summary = "builds and runs programs in boxes, judges them, and keeps the results",
+    .options = ASSAY_TABLE(options),
+    .routes = ASSAY_TABLE(routes),
+    .subscriptions = ASSAY_TABLE(subscriptions),
+    .migrations = ASSAY_TABLE(runner_migrations),
+    .statements = ASSAY_TABLE(runner_statements),
+    .needs = ASSAY_TABLE(needs),
+    .metrics = ASSAY_TABLE(runner_metrics),
+    .init = init,
+    .start = start,
+    .drain = drain,
+    .fini = fini,
+};

@@ -1,0 +1,276 @@
+/*
+ * From a lease to a job that can run: manifest, language, source, limits, test data.  On worker threads;
+ * the job belongs to the one that prepares it.
+ */
+#include "local.h"
+
+#include <stdio.h>
+
+#define LOAD_MAX ((size_t)32 << 20) /* test data of one job in memory at once, unless a single test is larger */
+
+static int no_memory(struct assay_err *err)
+{
+    return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+}
+
+void job_free(struct job *j)
+{
+    if (j == NULL)
+        return;
+    assay_buf_free(&j->out);
+    assay_buf_free(&j->err);
+    assay_arena_free(j->test_arena);
+    struct assay_arena *arena = j->arena;
+    free(j->mail);
+    free(j);
+    assay_arena_free(arena);
+}
+
+struct job *job_new(struct runner *r)
+{
+    struct job *j = calloc(1, sizeof *j);
+    if (j == NULL)
+        return NULL;
+    j->runner = r;
+    j->arena = assay_arena_new(0);
+    j->mail = calloc(1, LOOP_MAIL_SIZE);
+    if (j->arena == NULL || j->mail == NULL) {
+        job_free(j);
+        return NULL;
+    }
+    return j;
+}
+
+/* A verdict that needs no box. */
+static int settle(struct job *j, enum verdict v, const char *text)
+{
+    j->verdict = v;
+    j->stage = STAGE_FINISH;
+    if (v == VERDICT_IE)
+        snprintf(j->fault, sizeof j->fault, "%s", text);
+    else
+        j->build_output = assay_arena_str(j->arena, assay_str(text));
+    return ASSAY_OK;
+}
+
+static int read_bytes(struct runner *r, struct job *j, struct assay_str bytes, struct assay_str ref, size_t max,
+                      struct assay_str *out, struct assay_err *err)
+{
+    if (ref.n == 0) {
+        *out = bytes;
+        return ASSAY_OK;
+    }
+    return assay_blob_get(r->host->blobs, ref, max, j->arena, out, err);
+}
+
+static bool mentions(const struct assay_strs *argv, const char *word)
+{
+    for (size_t i = 0; i < argv->n; i++) {
+        if (memmem(argv->items[i].p, argv->items[i].n, word, strlen(word)) != NULL)
+            return true;
+    }
+    return false;
+}
+
+/* The files of the program; settles the job as BF when they cannot be one. */
+static int program_files(struct runner *r, struct job *j, struct assay_str source, bool files, struct assay_err *err)
+{
+    (void)r;
+    const struct language *l = j->language;
+    struct assay_json_map map = {NULL, 0};
+    if (files) {
+        int rc = files_decode(source, j->arena, &map, err);
+        if (rc < 0)
+            return rc;
+    }
+    size_t n = files ? map.n : 1;
+    j->file = assay_arena_array(j->arena, n, sizeof *j->file);
+    j->path = assay_arena_array(j->arena, n, sizeof *j->path);
+    if (j->file == NULL || j->path == NULL)
+        return no_memory(err);
+    bool main_file = !files;
+    for (size_t i = 0; i < n; i++) {
+        j->path[i] = files ? map.items[i].key : l->source;
+        j->file[i] = (struct assay_box_file){j->path[i], files ? map.items[i].value : source, 0644};
+        main_file = main_file || assay_str_eq(j->path[i], l->source);
+    }
+    j->n_files = n;
+    const struct assay_strs *argv = l->builds ? &l->build.argv : &l->run.argv;
+    if (!main_file && mentions(argv, "{source}")) {
+        char text[200];
+        snprintf(text, sizeof text, "the files need one named %.*s: that is where the program begins\n", ASSAY_FMT(l->source));
+        return settle(j, VERDICT_BF, text);
+    }
+    return ASSAY_OK;
+}
+
+static int64_t or_default(int64_t v, int64_t dflt)
+{
+    return v > 0 ? v : dflt;
+}
+
+static void limits_of(struct runner *r, struct job *j, const struct assay_manifest *m)
+{
+    const struct language *l = j->language;
+    struct assay_box_limits *b = &j->limits;
+    b->cpu_ms = or_default(m->time_limit_ms, r->time_limit_ms);
+    b->wall_ms = or_default(m->wall_limit_ms, b->cpu_ms * 2 + 1000);
+    b->memory_bytes = or_default(m->memory_limit_bytes, r->memory_limit);
+    b->stdout_bytes = or_default(m->output_limit_bytes, r->output_limit);
+    b->stderr_bytes = STORED_MAX;
+    b->processes = or_default(m->process_limit, 64);
+    if (l != NULL && l->run.limits.processes > b->processes) /* a JVM's own threads are not the program's */
+        b->processes = l->run.limits.processes;
+    b->open_files = l != NULL ? l->run.limits.open_files : 0;
+}
+
+static int prepare_task(struct runner *r, struct job *j, struct assay_err *err)
+{
+    static const struct assay_manifest none;
+    j->feedback = ASSAY_FEEDBACK_FULL;
+    j->test = assay_arena_array(j->arena, 1, sizeof *j->test);
+    if (j->test == NULL)
+        return no_memory(err);
+    j->n_tests = 1;
+    j->test[0].def = (struct assay_manifest_test){.number = 1, .sample = true, .points = 1};
+    limits_of(r, j, &none);
+    return ASSAY_OK;
+}
+
+/* An answer is compared and never run. */
+static int judge_answer(struct runner *r, struct job *j, struct assay_err *err)
+{
+    (void)r;
+    for (; j->at_test < j->n_tests; j->at_test++) {
+        struct test *t = &j->test[j->at_test];
+        if (j->at_test >= j->loaded_to) {
+            int rc = job_load(r, j, err);
+            if (rc < 0)
+                return rc;
+        }
+        t->ran = true;
+        t->outcome.end = ASSAY_BOX_EXITED;
+        t->start_ms = t->end_ms = r->host->now_ms(r->host->ctx);
+        t->verdict = output_matches(&j->compare, t->expected, j->payload) ? VERDICT_OK : VERDICT_WA;
+        if (t->verdict != VERDICT_OK && j->stop_on_failure)
+            break;
+    }
+    j->stage = STAGE_FINISH;
+    return ASSAY_OK;
+}
+
+int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
+{
+    struct assay_job *lease = &j->lease;
+    struct assay_manifest m;
+    memset(&m, 0, sizeof m);
+    struct assay_str source = lease->source, language = lease->language;
+    int rc = read_bytes(r, j, lease->payload, lease->payload_ref, PAYLOAD_READ_MAX, &j->payload, err);
+    if (rc < 0)
+        return assay_err_prefix(err, "the payload");
+    bool files = lease->files;
+    if (lease->kind == ASSAY_JOB_TASK) {
+        j->mode = ASSAY_JUDGE_PROGRAM;
+    } else {
+        struct assay_str text;
+        if (lease->manifest_ref.n == 0)
+            return settle(j, VERDICT_IE, "the problem has no manifest");
+        rc = cache_read(r->cache, r->host->blobs, lease->manifest_ref, MANIFEST_READ_MAX, j->arena, &text, err);
+        if (rc >= 0)
+            rc = assay_manifest_decode(text, j->arena, &m, err);
+        if (rc >= 0)
+            rc = repo_feedback(r, lease->benchmark_id, j->arena, &j->feedback, err);
+        if (rc < 0)
+            return assay_err_prefix(err, "the manifest");
+        j->mode = m.mode;
+        j->compare = (struct comparison){m.compare, m.float_abs, m.float_rel};
+        j->stop_on_failure = m.stop_on_failure;
+        j->n_tests = m.tests.n;
+        j->test = assay_arena_array(j->arena, m.tests.n != 0 ? m.tests.n : 1, sizeof *j->test);
+        if (j->test == NULL)
+            return no_memory(err);
+        for (size_t i = 0; i < m.tests.n; i++)
+            j->test[i].def = ((const struct assay_manifest_test *)m.tests.items)[i];
+    }
+    if (j->mode == ASSAY_JUDGE_ANSWER)
+        return judge_answer(r, j, err);
+    if (j->mode == ASSAY_JUDGE_HARNESS) {
+        language = m.harness_language;
+        files = false;
+        rc = cache_read(r->cache, r->host->blobs, m.harness_ref, SOURCE_READ_MAX, j->arena, &source, err);
+        if (rc < 0)
+            return assay_err_prefix(err, "the harness");
+    } else {
+        rc = read_bytes(r, j, lease->source, lease->source_ref, SOURCE_READ_MAX, &source, err);
+        if (rc < 0)
+            return assay_err_prefix(err, "the source");
+    }
+    j->language = languages_find(&r->languages, language);
+    if (j->language == NULL)
+        return settle(j, VERDICT_IE, "this runner has no definition of the language");
+    if (lease->kind == ASSAY_JOB_TASK) {
+        rc = prepare_task(r, j, err);
+        if (rc < 0)
+            return rc;
+    }
+    limits_of(r, j, &m);
+    rc = program_files(r, j, source, files, err);
+    if (rc < 0 || j->stage == STAGE_FINISH)
+        return rc;
+    rc = j->n_tests != 0 ? job_load(r, j, err) : ASSAY_OK;
+    if (rc >= 0)
+        j->stage = STAGE_READY;
+    return rc;
+}
+
+int job_load(struct runner *r, struct job *j, struct assay_err *err)
+{
+    if (j->kind == JOB_SELF_TEST || j->lease.kind == ASSAY_JOB_TASK) {
+        for (size_t i = 0; i < j->n_tests && j->kind != JOB_SELF_TEST; i++)
+            j->test[i].input = j->payload;
+        j->loaded_to = j->n_tests;
+        return ASSAY_OK;
+    }
+    assay_arena_free(j->test_arena);
+    j->test_arena = assay_arena_new(2 * TEST_READ_MAX + LOAD_MAX);
+    if (j->test_arena == NULL)
+        return no_memory(err);
+    size_t i = j->at_test;
+    do {
+        struct test *t = &j->test[i];
+        int rc = cache_read(r->cache, r->host->blobs, t->def.input_ref, TEST_READ_MAX, j->test_arena, &t->input, err);
+        if (rc >= 0)
+            rc = cache_read(r->cache, r->host->blobs, t->def.expected_ref, TEST_READ_MAX, j->test_arena, &t->expected, err);
+        if (rc < 0)
+            return assay_err_prefix(err, "test %lld", (long long)t->def.number);
+        i++;
+    } while (i < j->n_tests && assay_arena_used(j->test_arena) < LOAD_MAX);
+    j->loaded_to = i;
+    return ASSAY_OK;
+}
+
+struct job *job_self_test(struct runner *r, struct language *l)
+{
+    static const struct assay_manifest none;
+    struct job *j = job_new(r);
+    if (j == NULL)
+        return NULL;
+    j->kind = JOB_SELF_TEST;
+    j->language = l;
+    j->compare.how = ASSAY_COMPARE_EXACT;
+    j->test = assay_arena_array(j->arena, 1, sizeof *j->test);
+    struct assay_err ignored;
+    if (j->test == NULL || program_files(r, j, l->sample_source, false, &ignored) < 0) {
+        job_free(j);
+        return NULL;
+    }
+    j->n_tests = j->loaded_to = 1;
+    j->test[0].def = (struct assay_manifest_test){.number = 1, .sample = true, .points = 1};
+    j->test[0].input = l->sample_input;
+    j->test[0].expected = l->sample_output;
+    limits_of(r, j, &none);
+    j->limits.cpu_ms = 10000; /* a cold disk is not the language's fault */
+    j->limits.wall_ms = 20000;
+    j->stage = STAGE_READY;
+    return j;
+}

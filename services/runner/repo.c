@@ -1,0 +1,277 @@
+/* The SQL of the runner: results and their tests, and the feedback policies they are shown under. */
+#include "local.h"
+
+const struct assay_migration runner_migrations[RUNNER_MIGRATIONS] = {
+    {1, "runner",
+#include "schema/001_runner.h"
+     , "0.1.0"},
+};
+
+static const struct assay_stmt put_result = {
+    .name = "runner.put_result",
+    .sql = "INSERT INTO runner_results (submission_id, kind, owner_id, benchmark_id, problem_id, agent_id, language, verdict,"
+           " score, passed, total, first_number, first_verdict, cpu_ms, wall_ms, memory_peak, build_ms, build_output, mode,"
+           " precision_bits, fault, fence, finished_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
+           " $15, $16, $17, $18, $19, $20, $21, $22, $23) ON CONFLICT (submission_id) DO UPDATE SET"
+           " language = excluded.language, verdict = excluded.verdict, score = excluded.score, passed = excluded.passed,"
+           " total = excluded.total, first_number = excluded.first_number, first_verdict = excluded.first_verdict,"
+           " cpu_ms = excluded.cpu_ms, wall_ms = excluded.wall_ms, memory_peak = excluded.memory_peak,"
+           " build_ms = excluded.build_ms, build_output = excluded.build_output, mode = excluded.mode,"
+           " precision_bits = excluded.precision_bits, fault = excluded.fault, fence = excluded.fence,"
+           " finished_ms = excluded.finished_ms WHERE runner_results.fence < excluded.fence",
+    .params = "titttttt" "riii" "tiiii" "btitii",
+    .columns = "",
+    .write = true};
+static const struct assay_stmt put_test = {
+    .name = "runner.put_test",
+    .sql = "INSERT INTO runner_tests (submission_id, fence, number, name, sample, points, verdict, ran, exit_code, signal,"
+           " cpu_ms, wall_ms, memory_peak, stdout, stdout_bytes, stderr, stderr_bytes, message) VALUES ($1, $2, $3, $4, $5,"
+           " $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+    .params = "tiitirtiii" "iiibibit",
+    .columns = "",
+    .write = true};
+static const struct assay_stmt drop_tests = {.name = "runner.drop_tests",
+                                             .sql = "DELETE FROM runner_tests WHERE submission_id = $1 AND fence < $2",
+                                             .params = "ti",
+                                             .columns = "",
+                                             .write = true};
+static const struct assay_stmt get_feedback = {.name = "runner.get_feedback",
+                                               .sql = "SELECT feedback FROM runner_benchmarks WHERE id = $1",
+                                               .params = "t",
+                                               .columns = "i"};
+
+/* $1 viewer, $2 staff, $3 the agent that a token is for or '', $4 before, $5 limit, $6 benchmark, $7 problem,
+ * $8 agent, $9 verdict, $10 since, $11 submission.  What the policy hides is not found by a filter. */
+#define FEEDBACK "(CASE WHEN s.benchmark_id = '' THEN 4 ELSE COALESCE(b.feedback, 0) END)"
+#define EVERYTHING "(CASE WHEN CAST($2 AS BIGINT) = 1 OR b.owner_id = $1 THEN 1 ELSE 0 END)"
+#define RESULTS(where)                                                                                                 \
+    "SELECT s.submission_id, s.kind, s.owner_id, s.benchmark_id, s.problem_id, s.agent_id, s.language, s.verdict,"     \
+    " s.score, s.passed, s.total, s.first_number, s.first_verdict, s.cpu_ms, s.wall_ms, s.memory_peak, s.build_ms,"    \
+    " s.build_output, s.mode, s.precision_bits, s.fault, s.fence, s.finished_ms, " FEEDBACK ", " EVERYTHING            \
+    " FROM runner_results s LEFT JOIN runner_benchmarks b ON b.id = s.benchmark_id WHERE " where                       \
+    " AND (" EVERYTHING " = 1 OR s.owner_id = $1) AND (CAST($3 AS TEXT) = '' OR s.agent_id = $3)"                      \
+    " AND s.submission_id < $4 AND (CAST($6 AS TEXT) = '' OR s.benchmark_id = $6)"                                     \
+    " AND (CAST($7 AS TEXT) = '' OR s.problem_id = $7) AND (CAST($8 AS TEXT) = '' OR s.agent_id = $8)"                 \
+    " AND (CAST($9 AS TEXT) = '' OR (s.verdict = $9 AND (" EVERYTHING " = 1 OR " FEEDBACK " >= 1)))"                   \
+    " AND s.finished_ms >= $10 AND (CAST($11 AS TEXT) = '' OR s.submission_id = $11)"                                  \
+    " ORDER BY s.submission_id DESC LIMIT $5"
+#define RESULTS_PARAMS "tittittttit"
+#define RESULTS_COLUMNS "titttttt" "riiitiiiibtitiiii"
+static const struct assay_stmt results_one = {.name = "runner.results_one",
+                                              .sql = RESULTS("s.submission_id = $11"),
+                                              .params = RESULTS_PARAMS,
+                                              .columns = RESULTS_COLUMNS};
+static const struct assay_stmt results_owner = {.name = "runner.results_owner",
+                                                .sql = RESULTS("s.owner_id = $1"),
+                                                .params = RESULTS_PARAMS,
+                                                .columns = RESULTS_COLUMNS};
+static const struct assay_stmt results_benchmark = {.name = "runner.results_benchmark",
+                                                    .sql = RESULTS("s.benchmark_id = $6"),
+                                                    .params = RESULTS_PARAMS,
+                                                    .columns = RESULTS_COLUMNS};
+static const struct assay_stmt results_agent = {.name = "runner.results_agent",
+                                                .sql = RESULTS("s.agent_id = $8"),
+                                                .params = RESULTS_PARAMS,
+                                                .columns = RESULTS_COLUMNS};
+static const struct assay_stmt results_all = {
+    .name = "runner.results_all", .sql = RESULTS("1 = 1"), .params = RESULTS_PARAMS, .columns = RESULTS_COLUMNS};
+
+static const struct assay_stmt tests_stmt = {
+    .name = "runner.tests",
+    .sql = "SELECT number, name, sample, points, verdict, ran, exit_code, signal, cpu_ms, wall_ms, memory_peak, stdout,"
+           " stdout_bytes, stderr, stderr_bytes, message FROM runner_tests WHERE submission_id = $1 AND fence = $2"
+           " ORDER BY number",
+    .params = "ti",
+    .columns = "itirtiiiiiibibit"};
+
+static const struct assay_stmt project_benchmark = {
+    .name = "runner.project_benchmark",
+    .sql = "INSERT INTO runner_benchmarks (id, owner_id, visibility, feedback) VALUES ($1, $2, $3, $4)"
+           " ON CONFLICT (id) DO UPDATE SET owner_id = excluded.owner_id, visibility = excluded.visibility,"
+           " feedback = excluded.feedback",
+    .params = "ttii",
+    .columns = "",
+    .write = true};
+
+const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS] = {
+    &put_result,  &put_test,      &drop_tests,        &get_feedback,  &results_one,
+    &results_all, &results_owner, &results_benchmark, &results_agent, &tests_stmt,
+    &project_benchmark,
+};
+
+static int tx_check(const struct assay_tx *tx, struct assay_err *err)
+{
+    return tx == NULL || tx->failed ? assay_err_set(err, ASSAY_E_NOMEM, "no memory for the transaction") : ASSAY_OK;
+}
+
+static struct assay_str or_empty(struct assay_str s)
+{
+    return s.p == NULL ? ASSAY_STR("") : s;
+}
+
+int repo_feedback(struct runner *r, struct assay_str benchmark_id, struct assay_arena *arena, int *out, struct assay_err *err)
+{
+    struct assay_rows rows;
+    *out = ASSAY_FEEDBACK_NONE; /* not known yet: tell nothing */
+    int rc = ASSAY_QUERY(r->host->store, &get_feedback, arena, &rows, err, ASSAY_VT(or_empty(benchmark_id)));
+    if (rc >= 0 && rows.n != 0)
+        *out = (int)rows.row[0].col[0].i;
+    return rc;
+}
+
+int repo_add_tests(struct assay_tx *tx, const struct job *j, size_t from, size_t to, struct assay_err *err)
+{
+    for (size_t i = from; i < to; i++) {
+        const struct test *t = &j->test[i];
+        const struct assay_box_outcome *o = &t->outcome;
+        bool tree_known = o->memory_peak_bytes > 0;
+        ASSAY_TX(tx, &put_test, ASSAY_EXPECT_ONE, ASSAY_VT(j->lease.submission_id), ASSAY_VI(j->lease.fence),
+                 ASSAY_VI(t->def.number), ASSAY_VT(or_empty(t->def.name)), ASSAY_VI(t->def.sample ? 1 : 0),
+                 ASSAY_VR(t->def.points), ASSAY_VZ(verdict_name(t->verdict)), ASSAY_VI(t->ran ? 1 : 0),
+                 ASSAY_VI(o->end == ASSAY_BOX_EXITED ? o->exit_code : 0),
+                 ASSAY_VI(o->end == ASSAY_BOX_SIGNALLED ? o->signal : 0), ASSAY_VI(o->cpu_us / 1000),
+                 ASSAY_VI(o->wall_us / 1000), ASSAY_VI(tree_known ? o->memory_peak_bytes : o->max_rss_bytes),
+                 ASSAY_VB(or_empty(t->out)), ASSAY_VI(o->stdout_bytes), ASSAY_VB(or_empty(t->err)),
+                 ASSAY_VI(o->stderr_bytes), ASSAY_VZ(o->message));
+    }
+    return tx_check(tx, err);
+}
+
+int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, struct assay_err *err)
+{
+    int64_t passed = 0, cpu = 0, wall = 0, peak = 0, first = 0;
+    int64_t precision = 7;
+    enum verdict first_verdict = VERDICT_NONE;
+    for (size_t i = 0; i < j->n_tests; i++) {
+        const struct test *t = &j->test[i];
+        const struct assay_box_outcome *o = &t->outcome;
+        int64_t memory = o->memory_peak_bytes > 0 ? o->memory_peak_bytes : o->max_rss_bytes;
+        passed += t->verdict == VERDICT_OK;
+        cpu += o->cpu_us;
+        wall += o->wall_us;
+        peak = memory > peak ? memory : peak;
+        if (t->ran && j->language != NULL)
+            precision &= o->precision;
+        if (first == 0 && t->verdict != VERDICT_OK && t->verdict != VERDICT_NONE) {
+            first = t->def.number;
+            first_verdict = t->verdict;
+        }
+    }
+    const struct assay_job *l = &j->lease;
+    bool judged = j->verdict != VERDICT_IE;
+    struct assay_str mode = j->mode_text[0] != '\0' ? assay_arena_str(tx->arena, assay_str(j->mode_text)) : ASSAY_STR("");
+    if (l->fence > 1)
+        ASSAY_TX(tx, &drop_tests, ASSAY_EXPECT_ANY, ASSAY_VT(l->submission_id), ASSAY_VI(l->fence));
+    ASSAY_TX(tx, &put_result, ASSAY_EXPECT_ONE, ASSAY_VT(l->submission_id), ASSAY_VI(l->kind), ASSAY_VT(or_empty(l->owner_id)),
+             ASSAY_VT(or_empty(l->benchmark_id)), ASSAY_VT(or_empty(l->problem_id)), ASSAY_VT(or_empty(l->agent_id)),
+             ASSAY_VT(or_empty(l->language)), ASSAY_VZ(verdict_name(j->verdict)), judged ? ASSAY_VR(j->score) : ASSAY_VNULL,
+             ASSAY_VI(passed), ASSAY_VI((int64_t)j->n_tests), ASSAY_VI(first), ASSAY_VZ(verdict_name(first_verdict)),
+             ASSAY_VI(cpu / 1000), ASSAY_VI(wall / 1000), ASSAY_VI(peak), ASSAY_VI(j->build_end_ms - j->build_start_ms),
+             ASSAY_VB(or_empty(j->build_output)), ASSAY_VT(or_empty(mode)), ASSAY_VI(precision),
+             ASSAY_VT(assay_arena_str(tx->arena, assay_str(j->fault))), ASSAY_VI(l->fence), ASSAY_VI(now_ms));
+    return tx_check(tx, err);
+}
+
+int repo_results(struct runner *r, const struct result_filter *f, struct assay_str id, struct assay_arena *arena,
+                 struct result **out, size_t *n, struct assay_err *err)
+{
+    const struct assay_stmt *stmt = id.n != 0               ? &results_one
+                                    : f->agent_id.n != 0    ? &results_agent
+                                    : f->benchmark_id.n != 0 ? &results_benchmark
+                                    : f->staff              ? &results_all
+                                                            : &results_owner;
+    struct assay_rows rows;
+    struct assay_str before = f->before.n != 0 ? f->before : ASSAY_STR("~"); /* behind every UUID */
+    int rc = ASSAY_QUERY(r->host->store, stmt, arena, &rows, err, ASSAY_VT(or_empty(f->user_id)), ASSAY_VI(f->staff ? 1 : 0),
+                         ASSAY_VT(or_empty(f->agent_only)), ASSAY_VT(before), ASSAY_VI(f->limit),
+                         ASSAY_VT(or_empty(f->benchmark_id)), ASSAY_VT(or_empty(f->problem_id)),
+                         ASSAY_VT(or_empty(f->agent_id)), ASSAY_VT(or_empty(f->verdict)), ASSAY_VI(f->since_ms),
+                         ASSAY_VT(or_empty(id)));
+    if (rc < 0)
+        return rc;
+    struct result *list = assay_arena_array(arena, rows.n != 0 ? rows.n : 1, sizeof *list);
+    if (list == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    for (size_t i = 0; i < rows.n; i++) {
+        const struct assay_val *c = rows.row[i].col;
+        list[i] = (struct result){.submission_id = c[0].s,
+                                  .kind = c[1].i,
+                                  .owner_id = c[2].s,
+                                  .benchmark_id = c[3].s,
+                                  .problem_id = c[4].s,
+                                  .agent_id = c[5].s,
+                                  .language = c[6].s,
+                                  .verdict = c[7].s,
+                                  .scored = c[8].type != ASSAY_VAL_NULL,
+                                  .score = c[8].r,
+                                  .passed = c[9].i,
+                                  .total = c[10].i,
+                                  .first_number = c[11].i,
+                                  .first_verdict = c[12].s,
+                                  .cpu_ms = c[13].i,
+                                  .wall_ms = c[14].i,
+                                  .memory_peak = c[15].i,
+                                  .build_ms = c[16].i,
+                                  .build_output = c[17].s,
+                                  .mode = c[18].s,
+                                  .precision = c[19].i,
+                                  .fault = c[20].s,
+                                  .fence = c[21].i,
+                                  .finished_ms = c[22].i,
+                                  .feedback = c[23].i,
+                                  .all = c[24].i != 0};
+    }
+    *out = list;
+    *n = rows.n;
+    return ASSAY_OK;
+}
+
+int repo_tests(struct runner *r, const struct result *res, struct assay_arena *arena, struct result_test **out, size_t *n,
+               struct assay_err *err)
+{
+    struct assay_rows rows;
+    int rc = ASSAY_QUERY(r->host->store, &tests_stmt, arena, &rows, err, ASSAY_VT(res->submission_id), ASSAY_VI(res->fence));
+    if (rc < 0)
+        return rc;
+    struct result_test *list = assay_arena_array(arena, rows.n != 0 ? rows.n : 1, sizeof *list);
+    if (list == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    for (size_t i = 0; i < rows.n; i++) {
+        const struct assay_val *c = rows.row[i].col;
+        list[i] = (struct result_test){.number = c[0].i,
+                                       .name = c[1].s,
+                                       .sample = c[2].i != 0,
+                                       .points = c[3].r,
+                                       .verdict = c[4].s,
+                                       .ran = c[5].i != 0,
+                                       .exit_code = c[6].i,
+                                       .signal = c[7].i,
+                                       .cpu_ms = c[8].i,
+                                       .wall_ms = c[9].i,
+                                       .memory_peak = c[10].i,
+                                       .out = c[11].s,
+                                       .stdout_bytes = c[12].i,
+                                       .err = c[13].s,
+                                       .stderr_bytes = c[14].i,
+                                       .message = c[15].s};
+    }
+    *out = list;
+    *n = rows.n;
+    return ASSAY_OK;
+}
+
+int repo_project(void *self, const struct assay_event_row *row, struct assay_tx *tx, struct assay_err *err)
+{
+    (void)self;
+    struct assay_ev_benchmark b;
+    memset(&b, 0, sizeof b);
+    struct assay_str id = assay_arena_str(tx->arena, row->ev.subject);
+    int rc = assay_ev_benchmark_decode(row->ev.payload, tx->arena, &b, err);
+    if (rc < 0)
+        return rc;
+    if (id.p == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    ASSAY_TX(tx, &project_benchmark, ASSAY_EXPECT_ONE, ASSAY_VT(id), ASSAY_VT(or_empty(b.owner_id)), ASSAY_VI(b.visibility),
+             ASSAY_VI(b.feedback));
+    return tx_check(tx, err);
+}
