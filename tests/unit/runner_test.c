@@ -1,0 +1,622 @@
+/*
+ * The runner: verdicts as pure functions, then whole submissions through the real store, the real
+ * languages and a real warden, over a host that is a struct.  Where no warden can be started the
+ * second part says so and is skipped.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "local.h"
+#include "svc_harness.h"
+
+/* ---- domain ------------------------------------------------------------------------------------- */
+
+static bool same(int how, double abs, double rel, const char *expected, const char *got)
+{
+    struct comparison c = {how, abs, rel};
+    return output_matches(&c, assay_str(expected), assay_str(got));
+}
+
+static void test_comparisons(void **state)
+{
+    (void)state;
+    assert_true(same(ASSAY_COMPARE_EXACT, 0, 0, "6\n", "6\n"));
+    assert_false(same(ASSAY_COMPARE_EXACT, 0, 0, "6\n", "6"));
+    assert_false(same(ASSAY_COMPARE_EXACT, 0, 0, "6\n", "6 \n"));
+    assert_true(same(ASSAY_COMPARE_EXACT, 0, 0, "", ""));
+    assert_true(same(ASSAY_COMPARE_TOKENS, 0, 0, "1 2\n3\n", " 1\t2 3"));
+    assert_false(same(ASSAY_COMPARE_TOKENS, 0, 0, "1 2 3", "1 2"));
+    assert_false(same(ASSAY_COMPARE_TOKENS, 0, 0, "1 2", "1 2 3"));
+    assert_false(same(ASSAY_COMPARE_TOKENS, 0, 0, "1 2", "12"));
+    assert_true(same(ASSAY_COMPARE_TOKENS, 0, 0, "", " \n"));
+    assert_true(same(ASSAY_COMPARE_FLOAT, 1e-6, 0, "3.14159", "3.1415905"));
+    assert_false(same(ASSAY_COMPARE_FLOAT, 1e-6, 0, "3.14159", "3.1416"));
+    assert_true(same(ASSAY_COMPARE_FLOAT, 0, 1e-6, "1e9", "1000000900"));
+    assert_false(same(ASSAY_COMPARE_FLOAT, 0, 1e-6, "1e9", "1000001100"));
+    assert_true(same(ASSAY_COMPARE_FLOAT, 0, 0, "1.0 yes", "1 yes"));
+    assert_false(same(ASSAY_COMPARE_FLOAT, 9, 9, "1", "nan"));
+    assert_false(same(ASSAY_COMPARE_FLOAT, 9, 9, "1", "inf"));
+    assert_false(same(ASSAY_COMPARE_FLOAT, 9, 9, "1", "0x1"));
+    assert_false(same(ASSAY_COMPARE_FLOAT, 9, 9, "yes", "no"));
+}
+
+static void test_a_run_becomes_a_verdict(void **state)
+{
+    (void)state;
+    struct assay_str oom[] = {ASSAY_STR("MemoryError")}, last[] = {ASSAY_STR("SyntaxError:")};
+    struct signatures s = {{oom, 1}, 1, ASSAY_STR("  File"), {last, 1}};
+    struct assay_str none = ASSAY_STR("");
+    struct assay_box_outcome o = {.end = ASSAY_BOX_EXITED};
+    assert_int_equal(verdict_of_run(&o, &s, none, none), VERDICT_OK);
+    o.exit_code = 1;
+    assert_int_equal(verdict_of_run(&o, &s, none, none), VERDICT_RE);
+    assert_int_equal(verdict_of_run(&o, &s, none, ASSAY_STR("Traceback\nMemoryError\n")), VERDICT_ML);
+    assert_int_equal(verdict_of_run(&o, &s, none, ASSAY_STR("  File \"x\"\nSyntaxError: bad\n")), VERDICT_BF);
+    assert_int_equal(verdict_of_run(&o, &s, ASSAY_STR("x"), ASSAY_STR("  File \"x\"\nSyntaxError: bad\n")), VERDICT_RE);
+    assert_int_equal(verdict_of_run(&o, &s, none, ASSAY_STR("Traceback\n  File\nSyntaxError: bad\n")), VERDICT_RE);
+    o.exit_code = 0; /* who exits with 0 has not run out of memory, whatever it prints */
+    assert_int_equal(verdict_of_run(&o, &s, none, ASSAY_STR("MemoryError")), VERDICT_OK);
+    const struct {
+        enum assay_box_end end;
+        enum verdict v;
+    } rest[] = {{ASSAY_BOX_SIGNALLED, VERDICT_RE}, {ASSAY_BOX_CPU, VERDICT_TL},    {ASSAY_BOX_WALL, VERDICT_TL},
+                {ASSAY_BOX_MEMORY, VERDICT_ML},    {ASSAY_BOX_OUTPUT, VERDICT_OL}, {ASSAY_BOX_FAILED, VERDICT_IE}};
+    for (size_t i = 0; i < sizeof rest / sizeof rest[0]; i++) {
+        o.end = rest[i].end;
+        assert_int_equal(verdict_of_run(&o, &s, none, none), rest[i].v);
+    }
+}
+
+static void test_scores(void **state)
+{
+    (void)state;
+    struct scored t[] = {{1, VERDICT_OK}, {2, VERDICT_WA}, {1, VERDICT_OK}};
+    assert_true(score_of(t, 3) == 50);
+    t[1].verdict = VERDICT_NONE;
+    assert_true(score_of(t, 3) == 50);
+    t[1].verdict = VERDICT_OK;
+    assert_true(score_of(t, 3) == 100);
+    assert_true(score_of(t, 0) == 100);
+}
+
+static void test_hidden_tests_stay_hidden(void **state)
+{
+    (void)state;
+    for (int f = ASSAY_FEEDBACK_NONE; f <= ASSAY_FEEDBACK_FULL; f++) {
+        assert_int_equal(test_sight(f, false, false).details, f == ASSAY_FEEDBACK_FULL);
+        assert_int_equal(test_sight(f, false, true).details, f >= ASSAY_FEEDBACK_SAMPLES);
+        assert_int_equal(test_sight(f, false, false).verdict, f >= ASSAY_FEEDBACK_SAMPLES);
+        assert_true(test_sight(f, true, false).details);
+    }
+}
+
+/* ---- whole submissions ---------------------------------------------------------------------------- */
+
+/*
+ * A warden dies with the thread that made it, as it must die with a boxkeeper.  The runner's workers come
+ * and go, so one thread that stays makes all of them: the boxkeeper of this test.
+ */
+static pid_t warden[256];
+static atomic_size_t n_wardens;
+static pthread_mutex_t keeper_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t keeper_turn = PTHREAD_COND_INITIALIZER;
+static int wanted_fd = -1; /* the warden's end of a stream; -1: nothing to do */
+static pid_t made;
+
+static void *keeper(void *arg)
+{
+    (void)arg;
+    const char *path = getenv("ASSAY_WARDEN");
+    pthread_mutex_lock(&keeper_lock);
+    for (;;) {
+        while (wanted_fd < 0)
+            pthread_cond_wait(&keeper_turn, &keeper_lock);
+        made = fork();
+        if (made == 0) {
+            char *argv[] = {(char *)(uintptr_t)(path != NULL ? path : "./assay-warden"),
+                            (char *)(uintptr_t)(geteuid() == 0 ? "--mode=native" : "--mode=userns"),
+                            (char *)(uintptr_t)"--uid=64123",
+                            (char *)(uintptr_t)"--gid=64123",
+                            (char *)(uintptr_t)"--bind-try=/etc/java-17-openjdk",
+                            NULL};
+            int keep = fcntl(wanted_fd, F_DUPFD_CLOEXEC, 20);
+            if (keep < 0 || dup2(keep, 3) < 0)
+                _exit(90);
+            execv(argv[0], argv);
+            _exit(91);
+        }
+        wanted_fd = -1;
+        pthread_cond_broadcast(&keeper_turn);
+    }
+    return NULL;
+}
+
+static int open_warden(void *ctx, struct assay_str driver, int64_t timeout_ms, int *fd, struct assay_err *err)
+{
+    static pthread_t thread;
+    static bool started;
+    (void)ctx;
+    (void)driver;
+    (void)timeout_ms;
+    int pair[2];
+    size_t n = atomic_load(&n_wardens);
+    if (n == sizeof warden / sizeof warden[0])
+        return assay_err_set(err, ASSAY_E_BUSY, "enough wardens");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return assay_err_set(err, ASSAY_E_IO, "no socketpair");
+    pthread_mutex_lock(&keeper_lock);
+    if (!started)
+        started = pthread_create(&thread, NULL, keeper, NULL) == 0;
+    while (wanted_fd >= 0)
+        pthread_cond_wait(&keeper_turn, &keeper_lock);
+    wanted_fd = pair[1];
+    pthread_cond_broadcast(&keeper_turn);
+    while (wanted_fd >= 0)
+        pthread_cond_wait(&keeper_turn, &keeper_lock);
+    pid_t pid = made;
+    if (pid > 0)
+        warden[atomic_fetch_add(&n_wardens, 1)] = pid;
+    pthread_mutex_unlock(&keeper_lock);
+    close(pair[1]);
+    if (pid < 0) {
+        close(pair[0]);
+        return assay_err_set(err, ASSAY_E_IO, "no process");
+    }
+    *fd = pair[0];
+    return ASSAY_OK;
+}
+
+static void put_blob(struct svc *h, const char *text, char ref[ASSAY_BLOB_REF])
+{
+    struct assay_err err;
+    assert_int_equal(assay_blob_put(svc_blobs(h), assay_str(text), ref, &err), 0);
+}
+
+#define USER "00000000-0000-7000-8000-000000000001"
+#define OWNER "00000000-0000-7000-8000-00000000000c"
+
+struct given {
+    const char *id;
+    int mode, compare, feedback;
+    bool stop;
+    const char *test[6][2]; /* input, expected */
+};
+
+static void publish(struct svc *h, const struct given *g)
+{
+    struct assay_manifest_test test[6];
+    char ref[6][2][ASSAY_BLOB_REF], problem[80], manifest_ref[ASSAY_BLOB_REF];
+    struct assay_err err;
+    memset(test, 0, sizeof test);
+    snprintf(problem, sizeof problem, "%s-1", g->id);
+    struct assay_manifest m = {.benchmark_id = assay_str(g->id),
+                               .problem_id = assay_str(problem),
+                               .version = 1,
+                               .mode = g->mode,
+                               .compare = g->compare,
+                               .stop_on_failure = g->stop,
+                               .time_limit_ms = 1000,
+                               .wall_limit_ms = 2500,
+                               .memory_limit_bytes = 64 << 20,
+                               .output_limit_bytes = 65536,
+                               .process_limit = 16,
+                               .tests = {test, 0}};
+    for (size_t i = 0; i < 6 && g->test[i][1] != NULL; i++) {
+        put_blob(h, g->test[i][0], ref[i][0]);
+        put_blob(h, g->test[i][1], ref[i][1]);
+        test[i] = (struct assay_manifest_test){.number = (int64_t)i + 1,
+                                               .name = ASSAY_STR("t"),
+                                               .sample = i == 0,
+                                               .points = 1,
+                                               .input_ref = assay_str(ref[i][0]),
+                                               .expected_ref = assay_str(ref[i][1])};
+        m.tests.n = i + 1;
+    }
+    struct assay_buf buf = ASSAY_BUF_INIT;
+    assert_int_equal(assay_manifest_encode(&m, &buf, &err), 0);
+    put_blob(h, buf.p, manifest_ref);
+    assay_buf_reset(&buf);
+    struct assay_ev_benchmark b = {
+        .owner_id = ASSAY_STR(OWNER), .name = ASSAY_STR("n"), .visibility = ASSAY_VISIBLE_PUBLIC, .feedback = g->feedback};
+    assert_int_equal(assay_ev_benchmark_encode(&b, &buf, &err), 0);
+    svc_publish(h, "benchmark.changed", g->id, OWNER, buf.p);
+    assay_buf_reset(&buf);
+    struct assay_ev_problem p = {.benchmark_id = assay_str(g->id),
+                                 .name = ASSAY_STR("p"),
+                                 .manifest_ref = assay_str(manifest_ref),
+                                 .position = 1,
+                                 .mode = g->mode,
+                                 .version = 1};
+    assert_int_equal(assay_ev_problem_encode(&p, &buf, &err), 0);
+    svc_publish(h, "problem.changed", problem, OWNER, buf.p);
+    assay_buf_free(&buf);
+}
+
+static const struct given sum = {"sum",
+                                 ASSAY_JUDGE_PROGRAM,
+                                 ASSAY_COMPARE_TOKENS,
+                                 ASSAY_FEEDBACK_FULL,
+                                 false,
+                                 {{"1 2 3\n", "6\n"}, {"10 -5 7\n", "12\n"}, {"\n", "0\n"}}};
+
+static struct svc *world(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    struct svc *h = svc_new();
+    const char *root = getenv("top_srcdir");
+    svc_option(h, "share_dir", root != NULL ? root : ".");
+    svc_option(h, "runner_drain", "1s");
+    svc_plugin(h, "submissions");
+    svc_plugin(h, "runner");
+    ((struct assay_host *)(uintptr_t)svc_host(h))->warden_open = open_warden;
+    svc_start(h);
+    publish(h, &sum);
+    svc_publish(h, "agent.changed", "a1", USER, "{\"owner_id\":\"" USER "\",\"name\":\"a\"}");
+    svc_pump(h);
+    return h;
+}
+
+static void end(struct svc *h)
+{
+    svc_free(h);
+    while (atomic_load(&n_wardens) > 0)
+        waitpid(warden[atomic_fetch_sub(&n_wardens, 1) - 1], NULL, 0);
+}
+
+static void quoted(struct assay_buf *b, const char *text)
+{
+    assay_buf_putc(b, '"');
+    for (const char *c = text; *c != '\0'; c++) {
+        if (*c == '\n')
+            assay_buf_puts(b, "\\n");
+        else if (*c == '"' || *c == '\\')
+            assay_buf_fmt(b, "\\%c", *c);
+        else
+            assay_buf_putc(b, *c);
+    }
+    assay_buf_putc(b, '"');
+}
+
+static const char *submit(struct svc *h, const char *benchmark, const char *language, const char *source)
+{
+    struct assay_buf b = ASSAY_BUF_INIT;
+    assay_buf_fmt(&b, "{\"benchmark_id\":\"%s\",\"agent_id\":\"a1\",", benchmark);
+    if (language != NULL)
+        assay_buf_fmt(&b, "\"language\":\"%s\",\"source\":", language);
+    else
+        assay_buf_puts(&b, "\"payload\":");
+    quoted(&b, source);
+    assay_buf_putc(&b, '}');
+    struct svc_reply r = svc_call(h, SVC_USER, "POST", "/submissions", b.p);
+    if (r.status != 202)
+        print_message("# %.*s\n", ASSAY_FMT(r.body));
+    assert_int_equal(r.status, 202);
+    assay_buf_free(&b);
+    return svc_str(&r, "/id");
+}
+
+static struct svc_reply see(struct svc *h, const struct assay_principal *who, const char *path, const char *id)
+{
+    char target[128];
+    snprintf(target, sizeof target, "%s%s", path, id);
+    return svc_call(h, who, "GET", target, NULL);
+}
+
+/* Delivers events, and so rings the runner, until the submission has ended. */
+static const char *ended(struct svc *h, const char *id)
+{
+    for (int i = 0; i < 3000; i++) {
+        svc_pump(h);
+        struct svc_reply r = see(h, SVC_ADMIN, "/submissions/", id);
+        const char *status = svc_str(&r, "/status");
+        if (strcmp(status, "queued") != 0 && strcmp(status, "running") != 0)
+            return status;
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    print_message("# %s\n", svc_log_text(h));
+    fail_msg("%s never ended", id);
+    return "";
+}
+
+static void expect_verdict(struct svc *h, const char *id, const char *verdict)
+{
+    (void)ended(h, id);
+    struct svc_reply r = see(h, SVC_ADMIN, "/results/", id);
+    if (r.status != 200 || strcmp(svc_str(&r, "/verdict"), verdict) != 0)
+        print_message("# wanted %s: %.*s\n# %s\n", verdict, ASSAY_FMT(r.body), svc_log_text(h));
+    assert_int_equal(r.status, 200);
+    assert_string_equal(svc_str(&r, "/verdict"), verdict);
+}
+
+#define C_SUM                                                                                                          \
+    "#include <stdio.h>\nint main(void){long long s=0,v;while(scanf(\"%lld\",&v)==1)s+=v;printf(\"%lld\\n\",s);return 0;}"
+#define PY_SUM "import sys\nprint(sum(map(int, sys.stdin.read().split())))\n"
+
+static void test_programs_get_their_verdicts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *language, *source, *verdict;
+    } program[] = {
+        {"c", C_SUM, "OK"},
+        {"gcc", "#include <stdio.h>\nint main(void){puts(\"5\");return 0;}", "WA"},
+        {"c", "int main(void){for(;;);}", "TL"},
+        {"c", "#include <unistd.h>\nint main(void){sleep(100);return 0;}", "TL"},
+        {"c", "int main(void){return *(volatile int *)0;}", "RE"},
+        {"c", "int main(void){return 3;}", "RE"},
+        {"c", "#include <stdio.h>\nint main(void){for(;;)puts(\"flood\");}", "OL"},
+        {"c", "int main(void){", "BF"},
+        {"C", "#include \"/etc/shadow\"\nint main(void){return 0;}", "BF"},
+        {"python", PY_SUM, "OK"},
+        {"python3", "print(5)", "WA"},
+        {"py", "while True: pass", "TL"},
+        {"python", "import time\ntime.sleep(100)", "TL"},
+        {"python", "raise SystemExit(3)", "RE"},
+        {"python", "while True: print('flood')", "OL"},
+        {"python", "def half(:\n    pass", "BF"},
+        {"python", "eval('1 +')", "RE"},
+        /* it says what python says when it cannot load a program, to smuggle its input out as the build's output */
+        {"python",
+         "import sys\nsys.stderr.write('  File \"/box/main.py\", line 1\\n' + input() + '\\nSyntaxError: x\\n')\nsys.exit(1)",
+         "RE"},
+        {"python", "x = []\nwhile True: x.append(bytearray(1 << 20))", "ML"},
+    };
+    enum { N = sizeof program / sizeof program[0] };
+    struct svc *h = world();
+    const char *id[N];
+    for (size_t i = 0; i < N; i++)
+        id[i] = submit(h, "sum", program[i].language, program[i].source);
+    for (size_t i = 0; i < N; i++) {
+        if (strcmp(program[i].source, PY_SUM) == 0)
+            (void)ended(h, id[i]);
+        expect_verdict(h, id[i], program[i].verdict);
+    }
+    struct svc_reply r = see(h, SVC_USER, "/results/", id[0]);
+    assert_int_equal(svc_len(&r, "/tests"), 3);
+    assert_string_equal(svc_str(&r, "/tests/1/verdict"), "OK");
+    assert_string_equal(svc_str(&r, "/tests/1/stdout"), "12\n");
+    assert_true(svc_real(&r, "/score") == 100);
+    r = see(h, SVC_USER, "/results/", id[7]);
+    assert_non_null(strstr(svc_str(&r, "/build_output"), "error"));
+    assert_int_equal(see(h, SVC_USER2, "/results/", id[0]).status, 404);
+    assert_int_equal(svc_count_events(h, "submission.done"), N);
+    end(h);
+}
+
+static void test_other_ways_to_judge(void **state)
+{
+    (void)state;
+    static const struct given answers = {
+        "answers", ASSAY_JUDGE_ANSWER, ASSAY_COMPARE_TOKENS, ASSAY_FEEDBACK_FULL, false, {{"", "42\n"}}};
+    static const struct given stops = {"stops",
+                                       ASSAY_JUDGE_PROGRAM,
+                                       ASSAY_COMPARE_EXACT,
+                                       ASSAY_FEEDBACK_FULL,
+                                       true,
+                                       {{"1\n", "1\n"}, {"2\n", "x\n"}, {"3\n", "3\n"}}};
+    static const struct given hidden = {"hidden",
+                                        ASSAY_JUDGE_PROGRAM,
+                                        ASSAY_COMPARE_EXACT,
+                                        ASSAY_FEEDBACK_SAMPLES,
+                                        false,
+                                        {{"1\n", "1\n"}, {"secret\n", "secret\n"}}};
+    static const struct given silent = {"silent",
+                                        ASSAY_JUDGE_PROGRAM,
+                                        ASSAY_COMPARE_EXACT,
+                                        ASSAY_FEEDBACK_NONE,
+                                        false,
+                                        {{"1\n", "1\n"}}};
+    struct svc *h = world();
+    publish(h, &answers);
+    publish(h, &stops);
+    publish(h, &hidden);
+    publish(h, &silent);
+    svc_pump(h);
+    expect_verdict(h, submit(h, "answers", NULL, " 42 "), "OK");
+    expect_verdict(h, submit(h, "answers", NULL, "41"), "WA");
+
+    const char *echo = "import sys\nsys.stdout.write(sys.stdin.read())\n";
+    const char *id = submit(h, "stops", "python", echo);
+    expect_verdict(h, id, "WA");
+    struct svc_reply r = see(h, SVC_USER, "/results/", id);
+    assert_string_equal(svc_str(&r, "/tests/0/verdict"), "OK");
+    assert_string_equal(svc_str(&r, "/tests/1/verdict"), "WA");
+    assert_string_equal(svc_str(&r, "/tests/2/verdict"), "-");
+    assert_int_equal(svc_int(&r, "/first_failure/number"), 2);
+
+    id = submit(h, "hidden", "python", echo);
+    expect_verdict(h, id, "OK");
+    r = see(h, SVC_USER, "/results/", id);
+    assert_string_equal(svc_str(&r, "/tests/0/stdout"), "1\n");
+    assert_string_equal(svc_str(&r, "/tests/1/verdict"), "OK");
+    assert_false(svc_has(&r, "/tests/1/stdout"));
+    assert_false(svc_has(&r, "/tests/1/exit_code"));
+    assert_null(memmem(r.body.p, r.body.n, "secret", 6));
+    r = see(h, SVC_ADMIN, "/results/", id);
+    assert_string_equal(svc_str(&r, "/tests/1/stdout"), "secret\n");
+
+    id = submit(h, "silent", "python", echo);
+    expect_verdict(h, id, "OK");
+    r = see(h, SVC_USER, "/results/", id);
+    assert_int_equal(r.status, 200);
+    assert_null(svc_str(&r, "/verdict"));
+    assert_false(svc_has(&r, "/tests"));
+    /* two answers, two of "stops" ("-" is no news), two of "hidden"; silence is kept */
+    assert_int_equal(svc_count_events(h, "submission.test"), 2 + 2 + 2);
+
+    /* bytes that are not text come back whole */
+    id = submit(h, "sum", "python", "import sys\nsys.stdout.buffer.write(b'\\xff\\x00ok')\n");
+    expect_verdict(h, id, "WA");
+    r = see(h, SVC_USER, "/results/", id);
+    assert_string_equal(svc_str(&r, "/tests/0/stdout_base64"), "/wBvaw==");
+
+    struct svc_reply task = svc_call(h, SVC_USER, "POST", "/task",
+                                     "{\"translator\":\"Python3\",\"code\":\"print(input()[::-1])\",\"input\":\"abc\\n\"}");
+    assert_int_equal(task.status, 201);
+    char path[64];
+    assert_string_equal(ended(h, svc_str(&task, "/task_id")), "done");
+    snprintf(path, sizeof path, "/result/%s", svc_str(&task, "/task_id"));
+    r = svc_call(h, SVC_USER, "GET", path, NULL);
+    assert_string_equal(svc_str(&r, "/result"), "cba\n");
+    r = svc_call(h, SVC_USER, "POST", "/task", "{\"translator\":\"cobol\",\"code\":\"x\"}");
+    assert_int_equal(r.status, 400);
+    assert_true(svc_faulted(&r, "/translator"));
+    end(h);
+}
+
+static void test_a_program_of_several_files(void **state)
+{
+    (void)state;
+    struct svc *h = world();
+    struct svc_reply r = svc_call(
+        h, SVC_USER, "POST", "/submissions",
+        "{\"benchmark_id\":\"sum\",\"agent_id\":\"a1\",\"language\":\"c\",\"files\":{"
+        "\"add.h\":\"long long add(long long, long long);\","
+        "\"add.c\":\"#include \\\"add.h\\\"\\nlong long add(long long a, long long b){return a+b;}\","
+        "\"main.c\":\"#include <stdio.h>\\n#include \\\"add.h\\\"\\nint main(void){long long s=0,v;"
+        "while(scanf(\\\"%lld\\\",&v)==1)s=add(s,v);printf(\\\"%lld\\\\n\\\",s);return 0;}\"}}");
+    assert_int_equal(r.status, 202);
+    expect_verdict(h, svc_str(&r, "/id"), "OK");
+    r = svc_call(h, SVC_USER, "POST", "/submissions",
+                 "{\"benchmark_id\":\"sum\",\"agent_id\":\"a1\",\"language\":\"python\",\"files\":{\"x.py\":\"print(1)\"}}");
+    assert_int_equal(r.status, 202);
+    expect_verdict(h, svc_str(&r, "/id"), "BF");
+    end(h);
+}
+
+static void test_a_cancel_ends_a_running_program(void **state)
+{
+    (void)state;
+    struct svc *h = world();
+    const char *id = submit(h, "sum", "python", "import time\ntime.sleep(2)");
+    for (int i = 0; i < 1000 && svc_count_events(h, "submission.running") == 0; i++) {
+        svc_pump(h);
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    }
+    char path[128];
+    snprintf(path, sizeof path, "/submissions/%s/cancel", id);
+    assert_int_equal(svc_call(h, SVC_USER, "POST", path, NULL).status, 202);
+    assert_string_equal(ended(h, id), "cancelled");
+    assert_int_equal(svc_count_events(h, "submission.done"), 0);
+    expect_verdict(h, submit(h, "sum", "python", PY_SUM), "OK");
+    end(h);
+}
+
+static void test_killed_wardens_cost_no_submission(void **state)
+{
+    (void)state;
+    enum { N = 12 };
+    struct svc *h = world();
+    const char *id[N];
+    for (int i = 0; i < N; i++)
+        id[i] = submit(h, "sum", i % 2 == 0 ? "python" : "c", i % 2 == 0 ? "import time\ntime.sleep(0.1)\n" PY_SUM : C_SUM);
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < 30; i++) {
+            svc_pump(h);
+            nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+        }
+        size_t last = atomic_load(&n_wardens);
+        for (size_t i = last > 2 ? last - 2 : 0; i < last; i++)
+            kill(warden[i], SIGKILL);
+    }
+    for (int i = 0; i < N; i++)
+        expect_verdict(h, id[i], "OK");
+    assert_int_equal(svc_count_events(h, "submission.done"), N);
+    end(h);
+}
+
+static void test_a_stop_hands_work_back(void **state)
+{
+    (void)state;
+    struct svc *h = world();
+    char id[6][ASSAY_ID_SIZE];
+    for (int i = 0; i < 6; i++)
+        snprintf(id[i], sizeof id[i], "%s", submit(h, "sum", "python", "import time\ntime.sleep(0.8)\n" PY_SUM));
+    for (int i = 0; i < 30; i++) {
+        svc_pump(h);
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    h = svc_restart(h);
+    ((struct assay_host *)(uintptr_t)svc_host(h))->warden_open = open_warden;
+    for (int i = 0; i < 6; i++)
+        expect_verdict(h, id[i], "OK");
+    assert_int_equal(svc_count_events(h, "submission.done"), 6);
+    end(h);
+}
+
+static void test_languages_are_tried_before_they_are_offered(void **state)
+{
+    (void)state;
+    struct svc *h = world();
+    struct svc_reply r;
+    bool testing = true;
+    for (int i = 0; i < 600 && testing; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+        r = svc_call(h, SVC_ADMIN, "GET", "/languages", NULL);
+        testing = memmem(r.body.p, r.body.n, "\"testing\"", 9) != NULL;
+    }
+    assert_false(testing);
+    print_message("# %.*s\n", ASSAY_FMT(r.body));
+    for (int i = 0; i < svc_len(&r, "/items"); i++) {
+        char at[48];
+        snprintf(at, sizeof at, "/items/%d/name", i);
+        const char *name = svc_str(&r, at);
+        snprintf(at, sizeof at, "/items/%d/offered", i);
+        if (strcmp(name, "python") == 0 || strcmp(name, "c") == 0)
+            assert_int_equal(svc_bool(&r, at), 1);
+    }
+    r = svc_call(h, SVC_ADMIN, "GET", "/runners", NULL);
+    assert_int_equal(svc_int(&r, "/items/0/slots"), svc_int(&r, "/items/0/slots_ready"));
+    end(h);
+}
+
+static bool warden_works(void)
+{
+    int fd;
+    struct assay_err err;
+    if (open_warden(NULL, ASSAY_STR(""), 1000, &fd, &err) < 0)
+        return false;
+    char hello[8];
+    ssize_t n = read(fd, hello, sizeof hello);
+    close(fd);
+    waitpid(warden[atomic_fetch_sub(&n_wardens, 1) - 1], NULL, 0);
+    return n == (ssize_t)sizeof hello;
+}
+
+int main(void)
+{
+    const struct CMUnitTest pure[] = {
+        cmocka_unit_test(test_comparisons),
+        cmocka_unit_test(test_a_run_becomes_a_verdict),
+        cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_hidden_tests_stay_hidden),
+    };
+    const struct CMUnitTest whole[] = {
+        cmocka_unit_test(test_comparisons),
+        cmocka_unit_test(test_a_run_becomes_a_verdict),
+        cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_hidden_tests_stay_hidden),
+        cmocka_unit_test(test_programs_get_their_verdicts),
+        cmocka_unit_test(test_other_ways_to_judge),
+        cmocka_unit_test(test_a_program_of_several_files),
+        cmocka_unit_test(test_a_cancel_ends_a_running_program),
+        cmocka_unit_test(test_killed_wardens_cost_no_submission),
+        cmocka_unit_test(test_a_stop_hands_work_back),
+        cmocka_unit_test(test_languages_are_tried_before_they_are_offered),
+    };
+    if (warden_works())
+        return cmocka_run_group_tests_name("runner", whole, NULL, NULL);
+    print_message("# no warden can be started here: whole submissions are not run\n");
+    return cmocka_run_group_tests_name("runner, pure parts", pure, NULL, NULL);
+}
