@@ -247,7 +247,7 @@ static const struct given sum = {"sum",
                                  ASSAY_JUDGE_PROGRAM,
                                  ASSAY_COMPARE_TOKENS,
                                  ASSAY_FEEDBACK_FULL,
-                                 false,
+                                 true,
                                  {{"1 2 3\n", "6\n"}, {"10 -5 7\n", "12\n"}, {"\n", "0\n"}}};
 
 static struct svc *world(void)
