@@ -1,5 +1,21 @@
 /*
  * Boxes from the warden's side: making an init ahead of its request, letting it go, ending it.
+ *
+ * Measured with bench/box_bench (2 CPUs in a virtual machine, Linux 6.18, a static no-op mounted as
+ * an artefact, output captured, medians of 1,000 interleaved rounds): posix_spawn + wait 0.44 ms, a box 0.91 ms with a version 1
+ * leaf and 0.78 ms without: ratios 2.05 and 1.82; CPU time of all processes involved 0.40 and 1.05 ms.  What that rests on:
+ *
+ *   - the init of the next box is made, with its namespaces, proc and scratch, while nothing runs,
+ *     and a request reaches it through memory that is shared already: on the way of a run there are
+ *     one futex wake, the artefact's mount and one vfork-like clone;
+ *   - the result is sent when init has reaped the last process (ECHILD in its namespace): the
+ *     kernel's taking down of namespaces and mounts goes on beside the runner's next step;
+ *   - no ipc namespace (root.c), no copy of page tables for the program (CLONE_VM | CLONE_VFORK),
+ *     few mounts to copy, large requests in shared memory.
+ *
+ * Tried without gain: fewer bind mounts of the scratch (no difference that could be told from noise).
+ * Proc costs 0.1 ms of CPU and cannot be had without, since its content is the namespace's.  Joining
+ * the three version 1 cgroups takes 20 us, through tasks or cgroup.procs alike on this kernel.
  */
 #include "warden.h"
 
