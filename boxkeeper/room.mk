@@ -19,3 +19,6 @@ tests_unit_keeper_test_SOURCES = tests/unit/keeper_test.c
 tests_unit_keeper_test_CPPFLAGS = $(TEST_CPPFLAGS)
 tests_unit_keeper_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 endif
+
+TESTS += tests/vm/cgroup2_test.sh
+EXTRA_DIST += tests/vm/cgroup2_test.sh
