@@ -33,7 +33,7 @@ root=$work/root
 mkdir -p "$root"/{bin,etc,usr/bin,t/plugins/sandbox_native/.libs,t/tests/unit}
 cp "$busybox" "$root/bin/busybox"
 ln -s busybox "$root/bin/sh"
-cp "$(command -v sleep)" "$(command -v echo)" "$root/bin/"
+cp /bin/sleep /bin/echo "$root/bin/"
 cp assay-boxkeeper assay-warden "$root/t/"
 cp $plugin "$root/t/plugins/sandbox_native/.libs/"
 cp tests/unit/keeper_test tests/unit/keeper_warden_fake "$root/t/tests/unit/"
