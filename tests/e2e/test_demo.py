@@ -41,7 +41,7 @@ def test_results_tell_each_test(server):
         r = admin.get(f"/results/{s['id']}").json
         assert r["submission_id"] == s["id"] and r["verdict"] == s["verdict"], r
         if s["verdict"] == "BF":
-            assert r["tests"] == [] and r["build"]["log"], r
+            assert r["tests"] == [] and r["build_output"], r
             continue
         assert [t["number"] for t in r["tests"]] == [1, 2, 3, 4], r
         for t in r["tests"]:
