@@ -409,7 +409,9 @@ void init_main(const struct box_world *w, struct slot *s, const int ours[3], con
     pid_t program = clone(child_main, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &m);
     if (program < 0)
         fail_errno(&m, "fork");
-    if (m.stage) {
+    /* In the leaf already, and not even room to start: that is the program's limit. */
+    s->starved = m.error == ENOMEM && w->request->head.memory_bytes > 0 && (leaf_precision(w->leaf) & PRECISE_MEMORY);
+    if (m.stage && !s->starved) {
         errno = m.error;
         fail_errno(&m, m.stage);
     }

@@ -9,7 +9,7 @@
  * A version 1 leaf is used over and over.  CPU time, OOM kills and memory in use only ever rise or
  * linger, so each box is measured against what was read before it; only the peak has to be written.
  * What lingers in memory is page cache that an earlier box was charged for; the peak is reported
- * above that base.  A version 2 leaf's peak cannot be reset (before 6.12), so it serves one box.
+ * above as much of it as is still there at the end (what was reclaimed made room for this box). A version 2 leaf's peak cannot be reset (before 6.12), so it serves one box.
  */
 #include "warden.h"
 
@@ -172,6 +172,16 @@ int leaf_receive(struct leaf *l, int control, struct note *why)
     return 1;
 }
 
+/* Memory+swap may never be below memory: so its old value is in the way of a raise, and the other's of a
+ * cut. The first attempt may fail, the last must not. */
+static bool set_v1(int max, int swap, int64_t want)
+{
+    bool ok = write_number(max, want, "-1");
+    if (swap >= 0)
+        ok = write_number(swap, want, "-1") && (ok || write_number(max, want, "-1"));
+    return ok;
+}
+
 int leaf_prepare(struct leaf *l, int64_t memory, int64_t pids, struct note *why)
 {
     const char *none = l->version == 2 ? "max" : "-1";
@@ -180,18 +190,21 @@ int leaf_prepare(struct leaf *l, int64_t memory, int64_t pids, struct note *why)
     if ((bits & PRECISE_MEMORY) && want != l->set_memory) {
         int max = l->fd[ASSAY_LEAF_MEMORY_MAX], swap = l->fd[ASSAY_LEAF_MEMORY_SWAP];
         bool ok;
+        l->set_memory = want;
         if (l->version == 2) {
             ok = write_number(max, want, none) && (swap < 0 || write_number(swap, 0, none));
         } else {
-            /* memory+swap may never be below memory: so its old value is in the way of a raise, and the
-             * other's of a cut. The first attempt may fail, the last must not. */
-            ok = write_number(max, want, none);
-            if (swap >= 0)
-                ok = write_number(swap, want, none) && (ok || write_number(max, want, none));
+            ok = set_v1(max, swap, want);
+            if (!ok && want > 0) {
+                /* More lingers in the leaf than this limit, and the kernel cannot reclaim it (its own
+                 * objects): the program gets its limit above that, and next time we try again. */
+                int64_t lingers = read_number(l->fd[ASSAY_LEAF_MEMORY_USAGE]);
+                ok = lingers > 0 && set_v1(max, swap, want + lingers);
+                l->set_memory = -2;
+            }
         }
         if (!ok)
             return note_errno(why, "cannot set the leaf's memory limit");
-        l->set_memory = want;
     }
     if ((bits & PRECISE_PIDS) && pids != l->set_pids) {
         if (!write_number(l->fd[ASSAY_LEAF_PIDS_MAX], pids, "max"))
@@ -240,8 +253,11 @@ void leaf_read(const struct leaf *l, struct leaf_figures *ret)
     }
     if (bits & PRECISE_MEMORY) {
         f.peak = read_number(l->fd[ASSAY_LEAF_MEMORY_PEAK]);
-        if (f.peak >= 0 && l->base_usage > 0)
-            f.peak = f.peak > l->base_usage ? f.peak - l->base_usage : 0;
+        if (f.peak >= 0 && l->base_usage > 0) {
+            int64_t usage = read_number(l->fd[ASSAY_LEAF_MEMORY_USAGE]);
+            int64_t older = usage >= 0 && usage < l->base_usage ? usage : l->base_usage;
+            f.peak = f.peak > older ? f.peak - older : 0;
+        }
         f.oom_kills = leaf_oom_kills(l);
     }
     *ret = f;

@@ -217,6 +217,7 @@ struct slot {
     _Atomic int64_t started_ns, ended_ns;
     _Atomic int64_t seen_cpu_ns, seen_memory, seen_tasks; /* by the watching loop, without a leaf */
     _Atomic uint32_t failed; /* note says why the box could not be made */
+    bool starved;            /* the memory limit left no room to execute the program */
     int32_t status;          /* of the program, as wait4 gives it */
     struct rusage usage;     /* of the program and what it waited for */
     struct rusage reaped;    /* of all that init reaped */

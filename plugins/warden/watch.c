@@ -10,9 +10,10 @@
  * Flow control: a full writer means that the runner is slow; then the program's pipes are left
  * alone, the program waits in its write, and the limits go on.
  *
- * Which end is reported, when several apply: what killed it; else output over its cap, an OOM kill,
- * CPU or wall time over the limit though it ended by itself (the check comes between two looks), else its
- * own exit.
+ * Which end is reported, when several apply: a cancel; output over its cap, also when the program
+ * then ran on into a time limit (or a flood's end would depend on the machine's load); what else killed it; an OOM kill;
+ * CPU or wall time over the limit though it ended by itself (the check comes between two looks);
+ * else its own exit.
  */
 #include "warden.h"
 
@@ -252,6 +253,10 @@ static void report(struct run *r)
     if (r->killed == END_FAILED || failed) {
         d.end = END_FAILED;
         memcpy(d.message, failed ? s->note.text : r->note.text, sizeof d.message);
+    } else if (!ended && !r->killed && f.oom_kills > 0) {
+        /* Until it has executed, the program's child shares init's memory, and the OOM killer kills
+         * all who share it: a limit too small to start under. */
+        d.end = END_MEMORY;
     } else if (!ended && !r->killed) {
         /* Init died and nobody here killed it.  In a user namespace a program of the same user can do that
          * (prlimit on pid 1): its own end, then.  Otherwise something is wrong with us. */
@@ -276,11 +281,11 @@ static void report(struct run *r)
             d.end = END_WALL;
         if (r->head->cpu_ms && (d.cpu_us > r->head->cpu_ms * 1000 || (d.end == END_SIGNALLED && d.signal == SIGXCPU)))
             d.end = END_CPU;
-        if (d.oom_kills > 0)
+        if (d.oom_kills > 0 || s->starved)
             d.end = END_MEMORY;
         if (r->over)
             d.end = END_OUTPUT;
-        if (r->killed)
+        if (r->killed && !(r->over && (r->killed == END_CPU || r->killed == END_WALL)))
             d.end = r->killed;
     }
     if (d.artefact[0] && d.end == END_EXITED)
@@ -289,6 +294,10 @@ static void report(struct run *r)
         tree_remove(w->store.dir, d.artefact);
         memset(d.artefact, 0, sizeof d.artefact);
     }
+    /* the names in it may be the program's */
+    for (size_t i = 0; i < sizeof d.message; i++)
+        if (d.message[i] && (d.message[i] < ' ' || d.message[i] > '~'))
+            d.message[i] = '?';
     d.message[sizeof d.message - 1] = 0;
     /* writer_output_space always leaves room for this one */
     if (!writer_frame(&w->writer, ASSAY_WARDEN_DONE, &d, sizeof d))
@@ -540,6 +549,6 @@ int warden_serve(struct warden *w, struct note *why)
     (void)box_reap(&now, true, NULL);
     box_kill(&before);
     (void)box_reap(&before, true, NULL);
-    leaf_finish(&w->leaf, w->control, w->leaf.held && !(w->leaf.flags & ASSAY_LEAF_REUSABLE));
+    leaf_finish(&w->leaf, w->control, false);
     return rc < 0 ? -1 : 0;
 }

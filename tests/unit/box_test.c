@@ -269,6 +269,21 @@ static void memory_in_children(void **state)
     assert_honest_next();
 }
 
+/* Too little to be executed at all: still the program's limit, and no fault of ours. */
+static void memory_too_small_to_start(void **state)
+{
+    (void)state;
+    static const int64_t bytes[] = {4096, 65536, 262144};
+    for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++) {
+        struct ask a;
+        ask_words(&a, "hog 10000000");
+        a.spec.limits.memory_bytes = bytes[i];
+        run(&a);
+        assert_end(ASSAY_BOX_MEMORY);
+    }
+    assert_honest_next();
+}
+
 static void memory_peak_is_this_box_own(void **state)
 {
     (void)state;
@@ -358,7 +373,7 @@ static void stdout_flood(void **state)
     a.spec.flags = 0;
     a.spec.limits.cpu_ms = 200;
     run(&a);
-    assert_true(oc.end == ASSAY_BOX_OUTPUT || oc.end == ASSAY_BOX_CPU);
+    assert_end(ASSAY_BOX_OUTPUT);
     assert_int_equal(out.n, MIB);
     assert_true(oc.stdout_bytes > MIB);
     assert_honest_next();
@@ -441,6 +456,42 @@ static void cancel_ends_it(void **state)
         assert_int_equal(assay_box_client_on_ready(fx.client, &err), 0);
     }
     assert_false(assay_box_client_busy(fx.client));
+    assert_honest_next();
+}
+
+/* A runner that does not read: the limits go on, memory stays bounded, and the result comes in the end. */
+static void slow_reader(void **state)
+{
+    (void)state;
+    struct ask a;
+    struct assay_err err;
+    ask_words(&a, "flood 1");
+    a.spec.limits.stdout_bytes = 1024 * MIB;
+    a.spec.limits.wall_ms = 400;
+    assert_int_equal(assay_box_client_run(fx.client, &a.spec, &err), 0);
+    while (assay_box_client_wants_write(fx.client)) {
+        struct pollfd p = {.fd = assay_box_client_fd(fx.client), .events = POLLOUT};
+        assert_int_equal(poll(&p, 1, 2000), 1);
+        assert_int_equal(assay_box_client_on_ready(fx.client, &err), 0);
+    }
+    (void)usleep(1200000);
+    char path[64];
+    long pages = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/statm", fx.pid);
+    FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%*d %ld", &pages), 1);
+    (void)fclose(f);
+#ifndef __SANITIZE_ADDRESS__
+    assert_true(pages * 4096 < 16 * MIB);
+#endif
+    struct assay_box_spec next = a.spec;
+    assert_int_equal(assay_box_client_run(fx.client, &next, &err), ASSAY_E_BUSY);
+    while (assay_box_client_busy(fx.client)) {
+        struct pollfd p = {.fd = assay_box_client_fd(fx.client), .events = POLLIN};
+        assert_int_equal(poll(&p, 1, 2000), 1);
+        assert_int_equal(assay_box_client_on_ready(fx.client, &err), 0);
+    }
     assert_honest_next();
 }
 
@@ -646,6 +697,30 @@ static void boxes_do_not_meet(void **state)
         assert_int_equal(oc.exit_code, 1);
         assert_int_equal(out.n, 0);
     }
+}
+
+static void concurrent_boxes_do_not_meet(void **state)
+{
+    (void)state;
+    struct fixture other;
+    struct assay_err err;
+    assert_true(fixture_start(&other, current_mode, NULL, false, BOX_ORDINARY));
+    struct assay_str argv[] = {ASSAY_STR("/bin/sh"), ASSAY_STR("-c"), ASSAY_STR("echo x > /tmp/meet; echo x > /dev/shm/meet; exec sleep 77777")};
+    struct assay_box_spec spec = {.argv = argv, .n_argv = 3, .limits = {.wall_ms = 60000}};
+    assert_int_equal(assay_box_client_run(other.client, &spec, &err), 0);
+    (void)usleep(300000);
+    run_words("look /tmp/meet /dev/shm/meet");
+    assert_false(said("done"));
+    run_words("list /proc");
+    assert_true(said("2\n")); /* itself */
+    assert_false(said("3\n"));
+    assert_true(assay_box_client_busy(other.client));
+    run_words("killall");
+    assert_int_equal(assay_box_client_on_ready(other.client, &err), 0);
+    assert_true(assay_box_client_busy(other.client));
+    int status;
+    (void)fixture_stop(&other, &status);
+    assert_int_equal(status, 0);
 }
 
 /* ---- artefacts ---- */
@@ -933,7 +1008,7 @@ static int open_this(void **state)
         cmocka_unit_test(memory_hog), cmocka_unit_test(fork_bombs), cmocka_unit_test(threads_count_as_processes),     \
         cmocka_unit_test(stack_overflow), cmocka_unit_test(orphans_die_with_the_program),                             \
         cmocka_unit_test(closed_output_is_not_the_end), cmocka_unit_test(stdout_flood), cmocka_unit_test(stderr_flood), \
-        cmocka_unit_test(output_cap_is_exact), cmocka_unit_test(large_input), cmocka_unit_test(cancel_ends_it),       \
+        cmocka_unit_test(output_cap_is_exact), cmocka_unit_test(large_input), cmocka_unit_test(cancel_ends_it), cmocka_unit_test(slow_reader), cmocka_unit_test(concurrent_boxes_do_not_meet),        \
         cmocka_unit_test(files_of_the_host_are_hidden), cmocka_unit_test(root_is_read_only),                          \
         cmocka_unit_test(only_three_descriptors), cmocka_unit_test(environment_is_the_request),                       \
         cmocka_unit_test(process_state_is_bare), cmocka_unit_test(no_network), cmocka_unit_test(doors_are_shut),      \
@@ -950,6 +1025,7 @@ int main(void)
 #if BOX_LEAF
         cmocka_unit_test(cpu_hidden_from_wait4),
         cmocka_unit_test(memory_in_children),
+        cmocka_unit_test(memory_too_small_to_start),
         cmocka_unit_test(memory_peak_is_this_box_own),
 #endif
     };
