@@ -66,7 +66,7 @@ static void results_print(const json_t *r, bool outputs)
         printf("   score %.10g", score);
     putchar('\n');
     if (strcmp(js_str(r, "verdict"), "BF") == 0)
-        text_block(build, "log", "the build said");
+        text_block(json_is_object(build) ? build : r, json_is_object(build) ? "log" : "build_output", "the build said");
     text_block(r, "message", "message");
     if (json_array_size(tests) == 0)
         return;
@@ -85,7 +85,7 @@ static void results_print(const json_t *r, bool outputs)
         how(&t, test);
         number(&t, test, "cpu_ms", 1, " ms");
         number(&t, test, "wall_ms", 1, " ms");
-        number(&t, test, "memory_bytes", 1048576, " MiB");
+        number(&t, test, "memory_peak_bytes", 1048576, " MiB");
         term_cell(&t, js_str(test, "name"));
     }
     term_table_print(&t, stdout);

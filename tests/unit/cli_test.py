@@ -246,12 +246,18 @@ def test_an_id_is_escaped_in_the_path(t):
 def test_watch_follows_to_the_verdict(t):
     t.server({f"GET /submissions/{ID}": [(200, {"id": ID, "status": "queued"}), (200, {"id": ID, "status": "running"}), done()],
               f"GET /results/{ID}": (200, {"submission_id": ID, "verdict": "OK", "score": 100, "tests": [
-                  {"number": 1, "verdict": "OK", "exit_code": 0, "cpu_ms": 1, "wall_ms": 2, "memory_bytes": 1048576}]})})
+                  {"number": 1, "verdict": "OK", "exit_code": 0, "cpu_ms": 1, "wall_ms": 2, "memory_peak_bytes": 1048576}]})})
     rc, out, err = t.run("watch", ID)
     assert rc == 0, (rc, out, err)
     lines = out.splitlines()
     assert "queued" in lines[0] and "running" in lines[1] and "OK" in lines[2]
     assert "exit 0" in out and "1.0 MiB" in out and "\x1b" not in out
+
+
+def test_a_failed_build_shows_what_the_compiler_said(t):
+    t.server({f"GET /results/{ID}": (200, {"verdict": "BF", "score": 0, "tests": [], "build_output": "a.c:1: error: \x1b[31mno\n"})})
+    rc, out, _ = t.run("results", ID)
+    assert rc == 0 and "    a.c:1: error: \\x1B[31mno" in out, out
 
 
 def test_watch_exit_status_tells_the_verdict(t):
