@@ -567,9 +567,12 @@ static void test_languages_are_tried_before_they_are_offered(void **state)
         testing = memmem(r.body.p, r.body.n, "\"testing\"", 9) != NULL;
     }
     assert_false(testing);
-    print_message("# %.*s\n", ASSAY_FMT(r.body));
     for (int i = 0; i < svc_len(&r, "/items"); i++) {
-        char at[48];
+        char at[48], version[48], reason[48];
+        snprintf(version, sizeof version, "/items/%d/version", i);
+        snprintf(reason, sizeof reason, "/items/%d/reason", i);
+        snprintf(at, sizeof at, "/items/%d/name", i);
+        print_message("# %s: %s %s\n", svc_str(&r, at), svc_str(&r, version), svc_str(&r, reason));
         snprintf(at, sizeof at, "/items/%d/name", i);
         const char *name = svc_str(&r, at);
         snprintf(at, sizeof at, "/items/%d/offered", i);
