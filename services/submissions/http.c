@@ -295,16 +295,51 @@ static void on_wait(void *arg, bool woken)
     release(p, true);
 }
 
+/* Kept in a list, since a host that stops drops the timers that have not run. */
 struct wait_timer {
+    struct wait_timer *next, **at;
     struct submissions *s;
     uint64_t waiter;
 };
+
+static void timer_free(struct wait_timer *t)
+{
+    struct submissions *s = t->s;
+    pthread_mutex_lock(&s->lock);
+    *t->at = t->next;
+    if (t->next != NULL)
+        t->next->at = t->at;
+    pthread_mutex_unlock(&s->lock);
+    free(t);
+}
+
+static struct wait_timer *timer_new(struct submissions *s, uint64_t waiter)
+{
+    struct wait_timer *t = malloc(sizeof *t);
+    if (t == NULL)
+        return NULL;
+    *t = (struct wait_timer){.s = s, .waiter = waiter};
+    pthread_mutex_lock(&s->lock);
+    t->next = s->timers;
+    t->at = &s->timers;
+    if (t->next != NULL)
+        t->next->at = &t->next;
+    s->timers = t;
+    pthread_mutex_unlock(&s->lock);
+    return t;
+}
+
+void http_free_timers(struct submissions *s)
+{
+    while (s->timers != NULL)
+        timer_free(s->timers);
+}
 
 static void on_wait_timer(void *arg)
 {
     struct wait_timer *t = arg;
     live_wait_over(t->s->live, t->waiter);
-    free(t);
+    timer_free(t);
 }
 
 /* The request's own way is at its end. */
@@ -316,13 +351,10 @@ static void conclude(struct pending *p, int status, bool may_block)
         uint64_t waiter = p->waiter;
         struct wait_timer *t = NULL;
         if (status >= 0 && !p->replayed)
-            t = malloc(sizeof *t);
-        if (t != NULL) {
-            *t = (struct wait_timer){s, waiter};
-            if (s->host->after(s->host->ctx, p->wait_ms, on_wait_timer, t) < 0) {
-                free(t);
-                t = NULL;
-            }
+            t = timer_new(s, waiter);
+        if (t != NULL && s->host->after(s->host->ctx, p->wait_ms, on_wait_timer, t) < 0) {
+            timer_free(t);
+            t = NULL;
         }
         if (t == NULL) /* nothing to wait for, or no clock to end it */
             live_wait_over(s->live, waiter);

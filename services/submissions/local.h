@@ -153,7 +153,8 @@ struct submissions {
     const struct assay_host *host;
     struct live *live;
     int64_t max_attempts, max_interruptions;
-    pthread_mutex_t lock; /* guards languages, languages_self */
+    pthread_mutex_t lock; /* guards languages, languages_self, timers */
+    struct wait_timer *timers;
     const struct assay_languages_ops *languages;
     void *languages_self;
     atomic_bool draining;
@@ -251,6 +252,7 @@ int http_submissions_delete(void *self, struct assay_request *rq, struct assay_r
 int http_task_status(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 int http_task_result(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 int http_task_delete(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+void http_free_timers(struct submissions *s);
 /* An event of this process: wakes who waits for it. */
 int http_on_event(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err);
 

@@ -83,6 +83,7 @@ static void fini(void *self)
     struct submissions *s = self;
     if (s == NULL)
         return;
+    http_free_timers(s);
     live_free(s->live);
     pthread_mutex_destroy(&s->lock);
     free(s);
