@@ -466,6 +466,66 @@ static void info_doctor_and_metrics_answer(void **state)
     stop(&k);
 }
 
+static void what_boxes_see_follows_the_options(void **state)
+{
+    struct keeper k;
+    char text[ASSAY_BK_TEXT_MAX];
+
+    (void)state;
+    start(&k, fake, RELAXED "native_binds=/usr/local,/var/tmp:/data\nnative_hide=/usr/local,/usr/src,/usr/none-such\n");
+    text_of(&k, ASSAY_BK_DOCTOR, text, sizeof(text));
+    assert_non_null(strstr(text, "\"--bind=/usr/local\""));
+    assert_non_null(strstr(text, "\"--bind=/var/tmp:/data\""));
+    assert_non_null(strstr(text, "\"--hide=/usr/src\""));
+    assert_null(strstr(text, "--hide=/usr/local")); /* what is asked for is shown */
+    assert_null(strstr(text, "none-such"));
+    stop(&k);
+    start(&k, fake, RELAXED);
+    text_of(&k, ASSAY_BK_DOCTOR, text, sizeof(text));
+    assert_non_null(strstr(text, "\"--hide=/usr/local\""));
+    stop(&k);
+}
+
+static int descriptors(pid_t pid)
+{
+    char path[64];
+    DIR *d;
+    int n = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+    d = opendir(path);
+    assert_non_null(d);
+    while (readdir(d) != NULL)
+        n++;
+    closedir(d);
+    return n;
+}
+
+static void no_descriptor_is_lost_over_many_wardens(void **state)
+{
+    struct keeper k;
+    char text[ASSAY_BK_TEXT_MAX];
+    int before;
+
+    (void)state;
+    start(&k, fake, RELAXED "max_wardens=8\npool_min=0\npool_max=0\n");
+    text_of(&k, ASSAY_BK_INFO, text, sizeof(text)); /* so it has our socket by now */
+    before = descriptors(k.pid);
+    for (int i = 0; i < 200; i++) {
+        int fd = -1;
+
+        for (int turn = 0; turn < 500 && open_one(&k, &fd, NULL, 0) == ASSAY_E_BUSY; turn++)
+            usleep(2000);
+        assert_true(fd >= 0);
+        close(fd);
+    }
+    until(wardens, 0);
+    for (int turn = 0; turn < 200 && descriptors(k.pid) != before; turn++)
+        usleep(10000);
+    assert_int_equal(descriptors(k.pid), before);
+    stop(&k);
+}
+
 static void an_unknown_driver_is_not_found(void **state)
 {
     struct keeper k;
@@ -925,6 +985,8 @@ int main(void)
         cmocka_unit_test(no_more_wardens_than_allowed),
         cmocka_unit_test(the_pool_is_filled_off_the_way_and_follows_demand),
         cmocka_unit_test(info_doctor_and_metrics_answer),
+        cmocka_unit_test(what_boxes_see_follows_the_options),
+        cmocka_unit_test(no_descriptor_is_lost_over_many_wardens),
         cmocka_unit_test(an_unknown_driver_is_not_found),
         cmocka_unit_test(garbage_is_counted_and_survived),
         cmocka_unit_test(a_server_that_does_not_read_holds_up_only_itself),
