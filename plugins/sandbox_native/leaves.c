@@ -383,6 +383,7 @@ static const struct file files_v2[] = {
     {ASSAY_LEAF_MEMORY_EVENTS, SN_MEMORY, "memory.events", O_RDONLY},
     {ASSAY_LEAF_CPU_USAGE, SN_MEMORY, "cpu.stat", O_RDONLY},
     {ASSAY_LEAF_PIDS_MAX, SN_MEMORY, "pids.max", O_RDWR},
+    {ASSAY_LEAF_DIR, SN_MEMORY, ".", O_RDONLY | O_DIRECTORY},
 };
 
 int sn_leaf_send(struct sn_leaves *l, const struct sn_leaf *leaf, int control, struct assay_err *err)

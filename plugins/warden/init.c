@@ -47,9 +47,7 @@ struct maker {
     const int *theirs;
     int box;        /* of the scratch's box directory */
     int scratch_fs; /* the tmpfs' configuration */
-    /* written by the child, read by init once the child has executed or gone */
-    const char *stage;
-    int error;
+    bool born_inside; /* the program's child need not join the leaf */
 };
 
 static _Noreturn void finish(const struct maker *m, int code)
@@ -194,8 +192,8 @@ static void fill_scratch(const struct maker *m)
 
 static _Noreturn void child_fail(struct maker *m, const char *stage)
 {
-    m->stage = stage;
-    m->error = errno;
+    m->s->stage = stage;
+    m->s->error = errno;
     _exit(127);
 }
 
@@ -240,7 +238,7 @@ static void child_join(struct maker *m)
 {
     static const int order[] = {ASSAY_LEAF_MEMORY_PROCS, ASSAY_LEAF_CPU_PROCS, ASSAY_LEAF_PIDS_PROCS};
     const struct leaf *l = m->w->leaf;
-    for (size_t i = 0; l->held && i < sizeof order / sizeof *order; i++)
+    for (size_t i = 0; l->held && !m->born_inside && i < sizeof order / sizeof *order; i++)
         if (l->fd[order[i]] >= 0 && write(l->fd[order[i]], "0", 1) != 1)
             child_fail(m, "joining the leaf");
 }
@@ -295,9 +293,34 @@ static int child_main(void *arg)
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) < 0)
         child_fail(m, "seccomp");
     (void)syscall(SYS_execve, q->argv[0], q->argv, q->env);
-    m->stage = NULL; /* theirs: there is no such program, or it cannot be executed */
-    m->error = errno;
-    _exit(m->error == ENOENT || m->error == ENOTDIR ? 127 : 126);
+    m->s->error = errno; /* theirs: there is no such program, or it cannot be executed */
+    _exit(m->s->error == ENOENT || m->s->error == ENOTDIR ? 127 : 126);
+}
+
+/*
+ * The child has begun its program, or has failed, when this returns.
+ *
+ * A version 2 leaf is entered by birth where its directory was given: a move through cgroup.procs takes
+ * the lock that all forks of the machine share, and waits for a grace period to get it (kernels
+ * before 6.18; milliseconds).  That call cannot be told a stack from C, so the child gets a copy of our little
+ * memory; in all other cases it shares it.
+ */
+static pid_t start(struct maker *m)
+{
+    static _Alignas(16) char stack[65536];
+    int dir = m->w->leaf->fd[ASSAY_LEAF_DIR];
+    if (m->w->leaf->held && dir >= 0) {
+        struct clone_args args = {
+            .flags = CLONE_VFORK | CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (unsigned)dir};
+        m->born_inside = true;
+        pid_t pid = sys_clone3(&args);
+        if (pid == 0)
+            _exit(child_main(m));
+        if (pid > 0)
+            return pid;
+        m->born_inside = false; /* not allowed there, perhaps: the descriptor of cgroup.procs may still be */
+    }
+    return clone(child_main, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, m);
 }
 
 /* ---- reap ---- */
@@ -386,7 +409,6 @@ static void wait_program(const struct maker *m, pid_t program)
 
 void init_main(const struct box_world *w, struct slot *s, const int ours[3], const int theirs[3])
 {
-    static _Alignas(16) char stack[65536]; /* the child's, until it executes */
     struct maker m = {.w = w, .s = s, .theirs = theirs};
     for (int i = 0; i < 3; i++)
         (void)close(ours[i]);
@@ -406,17 +428,17 @@ void init_main(const struct box_world *w, struct slot *s, const int ours[3], con
         (void)sys_futex(&s->go, FUTEX_WAIT, 0);
 
     fill_scratch(&m);
-    pid_t program = clone(child_main, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &m);
+    pid_t program = start(&m);
     if (program < 0)
         fail_errno(&m, "fork");
     /* In the leaf already, and not even room to start: that is the program's limit. */
-    s->starved = m.error == ENOMEM && w->request->head.memory_bytes > 0 && (leaf_precision(w->leaf) & PRECISE_MEMORY);
-    if (m.stage && !s->starved) {
-        errno = m.error;
-        fail_errno(&m, m.stage);
+    s->starved = s->error == ENOMEM && w->request->head.memory_bytes > 0 && (leaf_precision(w->leaf) & PRECISE_MEMORY);
+    if (s->stage && !s->starved) {
+        errno = s->error;
+        fail_errno(&m, s->stage);
     }
-    if (m.error) {
-        errno = m.error;
+    if (s->error) {
+        errno = s->error;
         (void)note_errno(&s->note, "exec %.100s", w->request->argv[0]);
     }
     for (int i = 0; i < 3; i++)

@@ -3,7 +3,7 @@
  * box's program tree is accounted and limited.  The boxkeeper makes them and passes descriptors of
  * their files; the warden sees no cgroup file system and needs no right to one.
  *
- * Only the program joins (init.c), not the box's init: so what setting up a box costs is charged to
+ * Only the program joins, or is born in it (init.c), not the box's init: so what setting up a box costs is charged to
  * nobody's program, and the OOM killer cannot choose the init.
  *
  * A version 1 leaf is used over and over.  CPU time, OOM kills and memory in use only ever rise or
@@ -152,7 +152,7 @@ int leaf_receive(struct leaf *l, int control, struct note *why)
     leaf_init(&fresh);
     size_t used = 0;
     bool good = (size_t)n == sizeof m && !(h.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) && m.type == ASSAY_WARDEN_LEAF &&
-                (m.version == 1 || m.version == 2) && !(m.present & ~ASSAY_LEAF_ALL_V1) &&
+                (m.version == 1 || m.version == 2) && !(m.present >> ASSAY_LEAF_FD_COUNT) &&
                 (size_t)__builtin_popcount(m.present) == n_fd && !(m.flags & ~ASSAY_LEAF_REUSABLE);
     for (size_t i = 0; good && i < ASSAY_LEAF_FD_COUNT; i++)
         if (m.present & ASSAY_LEAF_BIT(i))

@@ -217,6 +217,8 @@ struct slot {
     _Atomic int64_t started_ns, ended_ns;
     _Atomic int64_t seen_cpu_ns, seen_memory, seen_tasks; /* by the watching loop, without a leaf */
     _Atomic uint32_t failed; /* note says why the box could not be made */
+    const char *stage;       /* of the program's child, when it failed before execve; NULL: in execve, or not at all */
+    int error;               /* its errno */
     bool starved;            /* the memory limit left no room to execute the program */
     int32_t status;          /* of the program, as wait4 gives it */
     struct rusage usage;     /* of the program and what it waited for */

@@ -469,30 +469,35 @@ static void binds_links_and_hides(void **state)
 static bool give_v2_leaf(int control, const char *dir, uint64_t id)
 {
     char path[512];
-    int fd[2];
+    int fd[3];
     (void)snprintf(path, sizeof path, "%s/cgroup.procs", dir);
     fd[0] = open(path, O_RDWR | O_CLOEXEC);
     (void)snprintf(path, sizeof path, "%s/cpu.stat", dir);
     fd[1] = open(path, O_RDONLY | O_CLOEXEC);
     struct assay_warden_leaf m = {.type = ASSAY_WARDEN_LEAF, .version = 2, .id = id,
                                   .present = ASSAY_LEAF_BIT(ASSAY_LEAF_MEMORY_PROCS) | ASSAY_LEAF_BIT(ASSAY_LEAF_CPU_USAGE)};
+    /* every other one with its directory: joined by birth, and by a write */
+    size_t n = id % 2 == 0 ? 3 : 2;
+    fd[2] = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (n == 3)
+        m.present |= ASSAY_LEAF_BIT(ASSAY_LEAF_DIR);
     union {
         char bytes[CMSG_SPACE(sizeof fd)];
         struct cmsghdr align;
     } anc;
     memset(&anc, 0, sizeof anc);
     struct iovec iov = {&m, sizeof m};
-    struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = anc.bytes, .msg_controllen = sizeof anc.bytes};
+    struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = anc.bytes, .msg_controllen = CMSG_SPACE(n * sizeof *fd)};
     struct cmsghdr *c = CMSG_FIRSTHDR(&h);
-    if (!c || fd[0] < 0 || fd[1] < 0)
+    if (!c || fd[0] < 0 || fd[1] < 0 || fd[2] < 0)
         return false;
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof fd);
-    memcpy(CMSG_DATA(c), fd, sizeof fd);
+    c->cmsg_len = CMSG_LEN(n * sizeof *fd);
+    memcpy(CMSG_DATA(c), fd, n * sizeof *fd);
     bool ok = sendmsg(control, &h, 0) == (ssize_t)sizeof m;
-    (void)close(fd[0]);
-    (void)close(fd[1]);
+    for (size_t i = 0; i < 3; i++)
+        (void)close(fd[i]);
     return ok;
 }
 

@@ -48,7 +48,8 @@
  * A version 2 leaf: one directory; MEMORY_PROCS is its cgroup.procs (O_RDWR), MEMORY_MAX memory.max,
  * MEMORY_SWAP memory.swap.max, MEMORY_PEAK memory.peak (5.19 and later), MEMORY_USAGE memory.current,
  * MEMORY_EVENTS memory.events, CPU_USAGE cpu.stat (O_RDONLY; user and system are in it), PIDS_MAX
- * pids.max; CPU_PROCS, CPU_STAT and PIDS_PROCS are not sent.  What a machine does not have is left
+ * pids.max, DIR the directory itself (O_RDONLY | O_DIRECTORY: the program is then born in the leaf,
+ * which spares the kernel a lock with a grace period); CPU_PROCS, CPU_STAT and PIDS_PROCS are not sent.  What a machine does not have is left
  * out of `present`, and the warden reports the lost precision.
  *
  * COMMAND LINE.  assay-warden OPTION...
@@ -176,10 +177,11 @@ enum assay_leaf_fd {
     ASSAY_LEAF_CPU_STAT = 8,
     ASSAY_LEAF_PIDS_PROCS = 9,
     ASSAY_LEAF_PIDS_MAX = 10,
-    ASSAY_LEAF_FD_COUNT = 11,
+    ASSAY_LEAF_DIR = 11,          /* v2 only: the directory */
+    ASSAY_LEAF_FD_COUNT = 12,
 };
 #define ASSAY_LEAF_BIT(x) (1u << (x))
-#define ASSAY_LEAF_ALL_V1 ((1u << ASSAY_LEAF_FD_COUNT) - 1u)
+#define ASSAY_LEAF_ALL_V1 ((1u << ASSAY_LEAF_DIR) - 1u)
 
 #define ASSAY_LEAF_REUSABLE 1u
 
