@@ -2,7 +2,8 @@
  * The leaderboard service: what its files share.
  *
  * It keeps, for each benchmark, the best score of each agent.  State comes in by the durable group
- * "leaderboard" only; requests only read, on worker threads.  Nothing is kept in memory.
+ * "leaderboard" only; requests only read, on worker threads.  Nothing is kept in memory: how a rank is
+ * found among a million is told in repo.c.
  */
 #ifndef LEADERBOARD_LOCAL_H
 #define LEADERBOARD_LOCAL_H
@@ -67,7 +68,7 @@ int lb_updated_encode(struct assay_str agent_id, struct assay_str submission_id,
 
 /* ---- repo.c --------------------------------------------------------------------------------------- */
 
-#define LEADERBOARD_STATEMENTS 17
+#define LEADERBOARD_STATEMENTS 27
 extern const struct assay_stmt *const leaderboard_statements[LEADERBOARD_STATEMENTS];
 
 /* ASSAY_E_NOT_FOUND */
@@ -88,6 +89,8 @@ int lb_boards_of_agent(const struct assay_store *st, const struct lb_viewer *v, 
                        struct assay_arena *arena, struct lb_entry **out, size_t *n, struct assay_err *err)
     ASSAY_MUST_CHECK;
 
+/* None of these adds more statements. */
+#define LB_OPS_PER_EVENT 10
 int lb_score(struct assay_tx *tx, const struct assay_ev_score *score, struct assay_err *err) ASSAY_MUST_CHECK;
 int lb_remove_submission(struct assay_tx *tx, struct assay_str submission_id, struct assay_str benchmark_id,
                          struct assay_err *err) ASSAY_MUST_CHECK;

@@ -38,8 +38,11 @@ static int on_event(void *self, const struct assay_event_row *ev, struct assay_t
     return rc == 0 ? lb_score(tx, &score, err) : rc;
 }
 
+/* so that the statements of so many scores fit into one transaction */
+#define BATCH (ASSAY_TX_OPS / LB_OPS_PER_EVENT)
+
 static const struct assay_subscription subscriptions[] = {
-    {.group = "leaderboard", .topics = topics, .kind = ASSAY_SUB_DURABLE, .batch = 32, .deliver = on_event},
+    {.group = "leaderboard", .topics = topics, .kind = ASSAY_SUB_DURABLE, .batch = BATCH, .deliver = on_event},
 };
 
 static int init(const struct assay_host *host, void **self, struct assay_err *err)
