@@ -15,3 +15,16 @@ tests_unit_leaderboard_test_SOURCES = tests/unit/leaderboard_test.c services/lea
 tests_unit_leaderboard_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/leaderboard
 tests_unit_leaderboard_test_LDADD = $(SVC_TEST_LIBS) -lm
 endif
+
+# the same statements with small buckets
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/leaderboard_buckets_test
+TESTS += tests/unit/leaderboard_buckets_test
+tests_unit_leaderboard_buckets_test_SOURCES = \
+	tests/unit/leaderboard_buckets_test.c tests/unit/store_host.h \
+	services/leaderboard/codec.c services/leaderboard/domain.c services/leaderboard/repo.c services/leaderboard/schema.c
+tests_unit_leaderboard_buckets_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)/tests/unit -I$(top_srcdir)/services/leaderboard \
+	-DBUCKET_MAX='"8"' -DBUCKET_HALF='"4"'
+tests_unit_leaderboard_buckets_test_LDADD = \
+	plugins/store_sqlite/libstore_sqlite.la $(SDK_LIBS) $(SQLITE_LIBS) $(CMOCKA_LIBS) -lm -lpthread
+endif
