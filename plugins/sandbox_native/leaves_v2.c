@@ -3,11 +3,12 @@
  *
  * The group needs a parent that hands memory and pids down.  Tried in this order:
  *   native_cgroup_parent, when set
- *   our own cgroup, when it was delegated to us (systemd's Delegate=yes, a container, a user's scope).  It
- *     holds the supervisor, the server and us, so they move to a child called "keeper" first.  Only a
- *     cgroup is emptied whose every process is of our own family: nobody else's shell is moved.
- *   the parent of our own cgroup when that is such a "keeper": a restarted boxkeeper is born in it
+ *   the parent of our own cgroup when ours is called "keeper": a restarted boxkeeper is born in it
+ *   our own cgroup, when systemd marked it as delegated (Delegate=yes).  It holds the supervisor, the
+ *     server and us, so they move to a child called "keeper" first
  *   the top, when it is the machine's real root (which may hold processes) and may be written
+ *   our own cgroup, when it may be written all the same (a container's top, a cgroup that was given
+ *     by hand), and every process in it is of our own family: nobody else's shell is moved
  */
 #include "local.h"
 
@@ -184,7 +185,7 @@ static bool is_delegated(const char *dir)
 static bool open_somewhere(struct sn_leaves *l, const struct sn_mount *m, const char *parent)
 {
     char own[SN_PATH], dir[SN_PATH], type[32];
-    bool top;
+    bool top, delegated;
     char *slash;
 
     if (parent[0] != '\0')
@@ -205,9 +206,12 @@ static bool open_somewhere(struct sn_leaves *l, const struct sn_mount *m, const 
     }
     /* only the real root has no cgroup.type: it may hold processes, a container's top may not */
     top = !read_file(m->point, "cgroup.type", type, sizeof(type));
-    if ((own[0] != '\0' || !top) && access(dir, W_OK) == 0 && try_parent(l, dir, true, is_delegated(dir)))
+    delegated = is_delegated(dir);
+    if (delegated && try_parent(l, dir, true, true))
         return true;
-    return top && access(m->point, W_OK) == 0 && try_parent(l, m->point, false, false);
+    if (top && access(m->point, W_OK) == 0 && try_parent(l, m->point, false, false))
+        return true;
+    return !delegated && (own[0] != '\0' || !top) && access(dir, W_OK) == 0 && try_parent(l, dir, true, false);
 }
 
 void sn_v2_open(struct sn_leaves *l, const char *parent)
