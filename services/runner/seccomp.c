@@ -82,28 +82,35 @@ static int rule(scmp_filter_ctx ctx, uint32_t action, const char *name)
     return nr == __NR_SCMP_ERROR ? 0 : seccomp_rule_add(ctx, action, nr, 0);
 }
 
+/* Allows a call when one of its arguments, under the mask, is the value. */
+static int allow_when(scmp_filter_ctx ctx, int nr, unsigned arg, uint64_t mask, uint64_t value)
+{
+    struct scmp_arg_cmp cmp = {.arg = arg, .op = SCMP_CMP_MASKED_EQ, .datum_a = mask, .datum_b = value};
+    return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, nr, 1, &cmp);
+}
+#define INT_MASK UINT64_C(0xffffffff) /* the kernel looks at no more of an int */
+
 static int conditional(scmp_filter_ctx ctx)
 {
     int rc = 0;
     /* threads and children, but no namespaces */
-    rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, NEW_NAMESPACES, 0));
+    rc |= allow_when(ctx, SCMP_SYS(clone), 0, NEW_NAMESPACES, 0);
     /* local sockets only: no internet, no netlink, no packets, no vsock */
-    rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+    rc |= allow_when(ctx, SCMP_SYS(socket), 0, INT_MASK, AF_UNIX);
     /* terminals: asked after by every libc; and closing on exec, non-blocking, bytes waiting. TIOCSTI is not here */
     static const unsigned long requests[] = {TCGETS, TIOCGWINSZ, TIOCGPGRP, FIONREAD, FIONBIO, FIOCLEX, FIONCLEX, FIOASYNC};
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++)
-        rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, requests[i]));
+        rc |= allow_when(ctx, SCMP_SYS(ioctl), 1, INT_MASK, requests[i]);
     /* names of threads, death signals, dumpability; PR_SET_MM, PR_SET_SECCOMP and the like are not here */
     static const int options[] = {PR_SET_NAME, PR_GET_NAME, PR_SET_PDEATHSIG, PR_GET_PDEATHSIG, PR_GET_DUMPABLE,
                                   PR_SET_DUMPABLE, PR_GET_NO_NEW_PRIVS, PR_SET_NO_NEW_PRIVS, PR_CAPBSET_READ,
                                   PR_SET_VMA, PR_GET_TIMERSLACK, PR_SET_TIMERSLACK, PR_SET_THP_DISABLE, PR_GET_SECCOMP};
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
-        rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
-                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)options[i]));
+        rc |= allow_when(ctx, SCMP_SYS(prctl), 0, INT_MASK, (uint64_t)options[i]);
     /* asking which personality it has, and gcc's and the JVM's wish for a fixed layout */
     static const unsigned long personalities[] = {0, ADDR_NO_RANDOMIZE, 0xffffffffUL};
     for (size_t i = 0; i < sizeof personalities / sizeof personalities[0]; i++)
-        rc |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(personality), 1, SCMP_A0(SCMP_CMP_EQ, personalities[i]));
+        rc |= allow_when(ctx, SCMP_SYS(personality), 0, INT_MASK, personalities[i]);
     return rc;
 }
 

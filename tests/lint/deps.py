@@ -67,6 +67,9 @@ GATEWAY_LIBRARY = {
     "libjwt": r"gate\.c", "inih": r"config\.c", "sodium": r"(gate|server|setup|http[a-z_]*|router)\.c",
 }
 
+# A service sees the SDK and nothing else. The runner compiles the boxes' system call filter, in one file.
+SERVICE_LIBRARY = {"runner": {"seccomp": r"seccomp\.c"}}
+
 
 class Room:
     def __init__(self, name, rooms=(), libraries=(), top_include=False, assay_headers=None):
@@ -86,7 +89,7 @@ def room_of(path):
     if top == "queue":
         return Room("queue", {"sdk"})
     if top == "services" and len(parts) > 2:
-        return Room(f"services/{parts[1]}", {"sdk"})
+        return Room(f"services/{parts[1]}", {"sdk"}, SERVICE_LIBRARY.get(parts[1], {}))
     if top == "boxkeeper":
         return Room("boxkeeper", {"sdk"})
     if top == "cli":  # speaks the HTTP API; the SDK's strings and JSON spare it a second set
@@ -182,6 +185,8 @@ def check_includes(root, found, edges):
                 found.append((room.name, f"{where}: {room.name} may not include {library}"))
             elif room.name == "gateway" and not re.fullmatch(GATEWAY_LIBRARY[library], path.name):
                 found.append((room.name, f"{where}: within the gateway only {GATEWAY_LIBRARY[library]} may include {library}"))
+            elif room.name == "services/runner" and not re.fullmatch(SERVICE_LIBRARY["runner"][library], path.name):
+                found.append((room.name, f"{where}: {room.name} may include {library} in seccomp.c only"))
 
 
 # ---- room.mk ---------------------------------------------------------------------------------------
@@ -361,6 +366,8 @@ PLANTS = [
     ("queue/planted.c", '#include "gateway/log.h"\n', "queue may not include gateway"),
     ("queue/ring.h", '#include "gateway/pool.h"\n', "a cycle: gateway -> queue -> gateway"),
     ("plugins/sdk/planted.c", '#include "queue/ring.h"\n', "sdk may not include queue"),
+    ("services/runner/planted.c", '#include <seccomp.h>\n', "services/runner may include seccomp in seccomp.c only"),
+    ("services/auth/planted.c", '#include <seccomp.h>\n', "services/auth may not include seccomp"),
     ("plugins/blob_fs/planted.c", '#include <sqlite3.h>\n', "plugins/blob_fs may not include sqlite"),
     ("plugins/store_sqlite/planted.c", '#include <jwt.h>\n', "plugins/store_sqlite may not include libjwt"),
     ("plugins/warden/planted.c", '#include <assay/str.h>\n', "may include only assay/warden_wire.h"),
