@@ -77,7 +77,7 @@ int http_results_get(void *self, struct assay_request *rq, struct assay_response
     if (rc < 0)
         return rc;
     if (n == 0)
-        return assay_err_set(err, ASSAY_E_NOT_FOUND, "there is no such result of yours, or the submission has not ended");
+        return assay_err_set(err, ASSAY_E_NOT_FOUND, "there is no result yet, or no such submission of yours");
     rc = repo_tests(r, res, rq->arena, &test, &n_tests, err);
     if (rc < 0)
         return rc;

@@ -96,6 +96,7 @@ struct loop {
     size_t n_ready;
     struct mail lease_mail, drain_mail;
     bool leasing, draining;
+    int failures; /* of ours, one after another: the next lease waits a little longer for each */
     int64_t tick_ms, poll_ms, lease_after_ms, drain_until_ms;
     struct {
         struct job *job;
@@ -776,6 +777,7 @@ static void ended_well(struct loop *l, struct job *j)
         atomic_store(&l->work, true);
         return;
     }
+    l->failures = 0;
     const char *labels[] = {j->language != NULL ? j->language->name.p : "", j->cancel ? "cancelled" : verdict_name(j->verdict)};
     host->metric_add(host->ctx, &runner_metrics[METRIC_VERDICTS], labels, 1);
     assay_log(host, ASSAY_LOG_INFO, "submission_judged", ASSAY_KS("submission_id", j->lease.submission_id),
@@ -887,6 +889,10 @@ static void job_failed(struct loop *l, struct job *j, const char *why, bool char
     put(j->fault, sizeof j->fault, "%s", why);
     j->give_back = true;
     j->charge = charge;
+    if (charge && j->kind == JOB_SUBMISSION) { /* three attempts within a millisecond would prove nothing */
+        l->failures += l->failures < 10;
+        l->lease_after_ms = mono_ms(l) + 100 * l->failures;
+    }
     finish_job(l, j);
 }
 

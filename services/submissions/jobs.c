@@ -26,6 +26,7 @@ static struct held held_of(const struct assay_job *job)
                          .state = ASSAY_STR("running"),
                          .fence = job->fence,
                          .attempts = job->attempt - 1,
+                         .interruptions = job->interruptions,
                          .created_ms = job->created_ms};
 }
 
@@ -103,7 +104,7 @@ static int give_back(void *self, const struct assay_job *job, bool charge, struc
     struct held h = held_of(job);
     h.cancel_requested = live_cancelled(s->live, job->submission_id);
     live_ending(s->live, job->submission_id, job->fence);
-    return take_back(s, tx, &h, charge, false, reason, err);
+    return take_back(s, tx, &h, charge, !charge, reason, err);
 }
 
 static int progress(void *self, const struct assay_job *job, const char *topic, struct assay_str payload,

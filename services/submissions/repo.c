@@ -171,11 +171,11 @@ static const struct assay_stmt lease_stmt = {
            " WHERE state = 'queued' AND id IN (SELECT q.id FROM submissions q WHERE q.state = 'queued'"
            " ORDER BY q.priority, q.created_ms, q.id LIMIT $5 /*+skip_locked*/)"
            " RETURNING id, kind, benchmark_id, problem_id, agent_id, owner_id, language, source_kind, source_ref,"
-           " payload_ref, manifest_ref, traceparent, request_id, fence, attempts, created_ms,"
+           " payload_ref, manifest_ref, traceparent, request_id, fence, attempts, created_ms, interruptions,"
            " (SELECT x.source FROM submissions_sources x WHERE x.submission_id = submissions.id),"
            " (SELECT y.payload FROM submissions_sources y WHERE y.submission_id = submissions.id)",
     .params = "ttiii",
-    .columns = "tittttti" "tttttiiibb",
+    .columns = "tittttti" "tttttiiiibb",
     .write = true};
 
 #define HELD_COLUMNS                                                                                                   \
@@ -573,8 +573,9 @@ int repo_lease(struct submissions *s, struct assay_str worker, size_t max, int64
                                     .fence = c[13].i,
                                     .attempt = c[14].i + 1,
                                     .created_ms = c[15].i,
-                                    .source = c[16].s,
-                                    .payload = c[17].s};
+                                    .interruptions = c[16].i,
+                                    .source = c[17].s,
+                                    .payload = c[18].s};
     }
     qsort(job, rows->n, sizeof *job, job_by_age); /* RETURNING has no order of its own */
     *out = job;

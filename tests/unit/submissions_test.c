@@ -349,7 +349,8 @@ static void test_only_the_holder_of_the_fence_ends_it(void **state)
     expect_status(h, id, "queued");
     assert_int_equal(lease(h, 1, &now), 1);
     assert_int_equal(now->fence, 2);
-    assert_int_equal(now->attempt, 1); /* not charged */
+    assert_int_equal(now->attempt, 1); /* not charged, */
+    assert_int_equal(now->interruptions, 1); /* but counted */
     assert_int_equal(finish(h, old, "OK", 100), ASSAY_E_GUARD);
     assert_int_equal(give_back(h, old, true), ASSAY_E_GUARD);
     expect_status(h, id, "running");

@@ -42,6 +42,7 @@ struct assay_job {
     struct assay_str traceparent, request_id;
     int64_t fence;
     int64_t attempt; /* 1 for the first */
+    int64_t interruptions; /* leases that ended for no fault of the job's, so far */
     int64_t created_ms;
 };
 
@@ -73,7 +74,8 @@ struct assay_jobs_ops {
     int (*finish)(void *self, const struct assay_job *job, const struct assay_job_end *end, struct assay_tx *tx,
                   struct assay_err *err);
     /* Adds to tx the return of an unfinished job to the queue: counted as an attempt that failed for
-     * `reason` when charge is true (at the attempt limit it ends as IE), uncounted otherwise. */
+     * `reason` when charge is true (at the attempt limit it ends as IE), as an interruption otherwise (which
+     * has a limit too, so that what stops servers does not go round for ever). */
     int (*give_back)(void *self, const struct assay_job *job, bool charge, struct assay_str reason, struct assay_tx *tx,
                      struct assay_err *err);
     /* Adds to tx an event about progress, guarded by the fence: "submission.running", "submission.test". */
