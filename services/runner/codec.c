@@ -47,6 +47,12 @@ static const struct assay_json_field heap_fields[] = {
     SUB("reserve_mb", ASSAY_JSON_INT, heap, reserve_mb, .min = 0, .max = 4096),
     END,
 };
+static const struct assay_json_field factor_fields[] = {
+    SUB("time", ASSAY_JSON_REAL, factors, time, .min = 0.1, .max = 100),
+    SUB("memory", ASSAY_JSON_REAL, factors, memory, .min = 0.1, .max = 100),
+    SUB("memory_extra_mb", ASSAY_JSON_INT, factors, memory_extra_mb, .min = 0, .max = 65536),
+    END,
+};
 static const struct assay_json_field sample_fields[] = {
     SUB("source", ASSAY_JSON_STRING, sample, source, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 65536),
     SUB("input", ASSAY_JSON_STRING, sample, input, .min = 0, .max = 65536),
@@ -71,6 +77,7 @@ const struct assay_json_field language_fields[] = {
     {.name = "memory_error", .type = ASSAY_JSON_OBJECT, .offset = IN(memory_error), .has_offset = -1, .fields = memory_error_fields},
     {.name = "load_error", .type = ASSAY_JSON_OBJECT, .offset = IN(load_error), .has_offset = -1, .fields = load_error_fields},
     {.name = "heap", .type = ASSAY_JSON_OBJECT, .offset = IN(heap), .has_offset = -1, .fields = heap_fields},
+    {.name = "factors", .type = ASSAY_JSON_OBJECT, .offset = IN(factors), .has_offset = -1, .fields = factor_fields},
     {.name = "sample",
      .type = ASSAY_JSON_OBJECT,
      .flags = ASSAY_JSON_REQUIRED,

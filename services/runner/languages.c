@@ -3,14 +3,16 @@
  *
  * At load each tool that a file names is looked for in the places that a box can reach, and resolved
  * to the real ELF file: a version manager's shim is a shell script that starts a shell that starts the
- * program (six times the cost), and lies where a box sees nothing.  Then each language is tried in a
- * box with its own sample; only after that it is offered (loop.c).
+ * program (six times the cost), and lies where a box sees nothing.  A tool named by an absolute path is
+ * pinned: that file or none.  Then each language is tried in a box with its own sample; only after that
+ * it is offered (loop.c).
  */
 #include "local.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -34,22 +36,49 @@ static bool is_elf(const char *path)
     return yes;
 }
 
-/* The ELF file behind the first of the space-separated names that a box can run; "" without one. */
-static struct assay_str find_tool(struct assay_str names, struct assay_arena *arena)
+enum found { FOUND, MISSING, NOT_ELF, UNREACHABLE };
+
+/* Where a box shows a file of this real path. What an operator pins may be shown by native_binds: the self-test tells. */
+static bool reachable(const char *real, bool pinned)
 {
+    if (pinned)
+        return true;
+    for (size_t k = 0; hidden[k] != NULL; k++) {
+        if (strncmp(real, hidden[k], strlen(hidden[k])) == 0)
+            return false;
+    }
+    return strncmp(real, "/usr/", 5) == 0;
+}
+
+static enum found look_at(const char *path, bool pinned, char real[static PATH_MAX])
+{
+    if (realpath(path, real) == NULL || access(real, X_OK) != 0)
+        return MISSING;
+    if (!is_elf(real))
+        return NOT_ELF;
+    return reachable(real, pinned) ? FOUND : UNREACHABLE;
+}
+
+/* The ELF file behind the first of the space-separated names that a box can run; "" without one, and why. */
+static struct assay_str find_tool(struct assay_str names, struct assay_arena *arena, char *why, size_t room)
+{
+    char path[PATH_MAX], real[PATH_MAX];
+    snprintf(why, room, "none of these is installed where a box can run it: %.*s", ASSAY_FMT(names));
     while (names.n != 0) {
         const char *sp = memchr(names.p, ' ', names.n);
         size_t n = sp != NULL ? (size_t)(sp - names.p) : names.n;
-        for (size_t i = 0; n != 0 && places[i] != NULL; i++) {
-            char path[512], real[4096];
-            snprintf(path, sizeof path, "%s/%.*s", places[i], (int)n, names.p);
-            if (realpath(path, real) == NULL || strncmp(real, "/usr/", 5) != 0 || access(real, X_OK) != 0 || !is_elf(real))
-                continue;
-            bool seen = true;
-            for (size_t k = 0; hidden[k] != NULL; k++)
-                seen = seen && strncmp(real, hidden[k], strlen(hidden[k])) != 0;
-            if (seen)
+        bool pinned = n != 0 && names.p[0] == '/';
+        for (size_t i = 0; n != 0 && places[i] != NULL && !(pinned && i != 0); i++) {
+            snprintf(path, sizeof path, "%s%s%.*s", pinned ? "" : places[i], pinned ? "" : "/", (int)n, names.p);
+            enum found what = look_at(path, pinned, real);
+            if (what == FOUND)
                 return assay_arena_str(arena, assay_str(real));
+            if (what == NOT_ELF)
+                snprintf(why, room, "%.100s is no ELF file: boxes run programs, not the scripts that stand for them", path);
+            else if (what == UNREACHABLE)
+                snprintf(why, room, "%.80s leads to %.100s, which boxes do not see", path, real);
+            else if (pinned)
+                snprintf(why, room, "%.150s is not there, or the server may not run it", path);
         }
         size_t skip = n + (sp != NULL ? 1 : 0);
         names.p += skip;
@@ -102,18 +131,19 @@ static void language_from(struct language *l, const struct language_file *f, str
                                         .load_last = f->load_error.last_line};
     l->heap_percent = f->heap.percent != 0 ? f->heap.percent : 100;
     l->heap_reserve_mb = f->heap.reserve_mb;
+    l->time_factor = f->factors.time > 0 ? f->factors.time : 1;
+    l->memory_factor = f->factors.memory > 0 ? f->factors.memory : 1;
+    l->memory_extra = f->factors.memory_extra_mb * MIB;
     l->sample_source = f->sample.source;
     l->sample_input = f->sample.input;
     l->sample_output = f->sample.output;
     l->tools = f->tools;
     for (size_t i = 0; i < l->tools.n; i++) {
         struct assay_json_pair *tool = &l->tools.items[i];
-        struct assay_str found = find_tool(tool->value, arena);
-        if (found.n == 0) {
-            char why[200];
-            snprintf(why, sizeof why, "none of these is installed where a box can run it: %.*s", ASSAY_FMT(tool->value));
+        char why[240];
+        struct assay_str found = find_tool(tool->value, arena, why, sizeof why);
+        if (found.n == 0)
             language_settle(l, LANGUAGE_UNAVAILABLE, NULL, why);
-        }
         tool->value = found;
     }
 }

@@ -87,6 +87,8 @@ struct language {
     struct stage check; /* says whether a program that looks as if it could not be loaded really cannot */
     struct signatures signatures;
     int64_t heap_percent, heap_reserve_mb;
+    double time_factor, memory_factor; /* of a problem's limits */
+    int64_t memory_extra;              /* bytes, on top */
     struct assay_str sample_source, sample_input, sample_output;
     atomic_int state;          /* enum language_state */
     pthread_mutex_t lock;      /* guards the two below */
@@ -230,6 +232,10 @@ struct language_file { /* as decoded */
     struct {
         int64_t percent, reserve_mb;
     } heap;
+    struct {
+        double time, memory; /* 0: 1 */
+        int64_t memory_extra_mb;
+    } factors;
     struct {
         struct assay_str source, input, output;
     } sample;

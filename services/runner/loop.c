@@ -579,7 +579,9 @@ static void check_done(struct job *j, const struct assay_box_outcome *o)
     }
     j->verdict = VERDICT_BF; /* that is so for every test */
     j->build_output = kept(j, &j->out);
-    j->n_tests = 0;
+    t->outcome = (struct assay_box_outcome){.end = ASSAY_BOX_EXITED};
+    t->verdict = VERDICT_NONE; /* not run, as with a compiler */
+    t->out = t->err = ASSAY_STR("");
 }
 static void box_done(struct loop *l, struct slot *s)
 {
@@ -748,6 +750,7 @@ static void write_end(struct loop *l, struct job *j)
     }
     if (j->n_tests - j->rows_to > 2 * FLUSH_ROWS && !j->give_back && !j->cancel) {
         j->retry_mono_ms = mono_ms(l);
+        j->at_test = j->n_tests; /* what was never run has a row as well */
         flush(l, j);
         return;
     }

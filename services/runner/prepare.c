@@ -109,13 +109,23 @@ static int64_t or_default(int64_t v, int64_t dflt)
     return v > 0 ? v : dflt;
 }
 
+/* A limit times a language's factor; factor 1 leaves it exactly as it is. */
+static int64_t scaled(int64_t limit, double factor)
+{
+    double v = (double)limit * factor;
+    return v < 1 ? 1 : v > 9e15 ? (int64_t)9e15 : (int64_t)v;
+}
+
 static void limits_of(struct runner *r, struct job *j, const struct assay_manifest *m)
 {
     const struct language *l = j->language;
     struct assay_box_limits *b = &j->limits;
-    b->cpu_ms = or_default(m->time_limit_ms, r->time_limit_ms);
-    b->wall_ms = or_default(m->wall_limit_ms, b->cpu_ms * 2 + 1000);
+    double time = l != NULL ? l->time_factor : 1;
+    b->cpu_ms = scaled(or_default(m->time_limit_ms, r->time_limit_ms), time);
+    b->wall_ms = m->wall_limit_ms > 0 ? scaled(m->wall_limit_ms, time) : b->cpu_ms * 2 + 1000;
     b->memory_bytes = or_default(m->memory_limit_bytes, r->memory_limit);
+    if (l != NULL)
+        b->memory_bytes = scaled(b->memory_bytes, l->memory_factor) + l->memory_extra;
     b->stdout_bytes = or_default(m->output_limit_bytes, r->output_limit);
     b->stderr_bytes = STORED_MAX;
     b->processes = or_default(m->process_limit, 64);
