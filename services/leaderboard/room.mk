@@ -28,3 +28,13 @@ tests_unit_leaderboard_buckets_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)/
 tests_unit_leaderboard_buckets_test_LDADD = \
 	plugins/store_sqlite/libstore_sqlite.la $(SDK_LIBS) $(SQLITE_LIBS) $(CMOCKA_LIBS) -lm -lpthread
 endif
+
+# a measurement, not a test: make bench/leaderboard_bench && bench/leaderboard_bench
+EXTRA_PROGRAMS += bench/leaderboard_bench
+CLEANFILES += bench/leaderboard_bench$(EXEEXT)
+bench_leaderboard_bench_SOURCES = \
+	bench/leaderboard_bench.c tests/unit/store_host.h \
+	services/leaderboard/codec.c services/leaderboard/domain.c services/leaderboard/http.c \
+	services/leaderboard/local.h services/leaderboard/repo.c services/leaderboard/schema.c
+bench_leaderboard_bench_CPPFLAGS = $(SDK_CPPFLAGS) $(SQLITE_CFLAGS)
+bench_leaderboard_bench_LDADD = plugins/store_sqlite/libstore_sqlite.la $(SDK_LIBS) $(SQLITE_LIBS) -lm -lpthread

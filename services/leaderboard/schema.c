@@ -13,8 +13,7 @@ const struct assay_migration leaderboard_migrations[LEADERBOARD_MIGRATIONS] = {
      " score DOUBLE PRECISION NOT NULL,"
      " created_ms BIGINT NOT NULL);"
      "CREATE INDEX leaderboard_scores_best ON leaderboard_scores"
-     " (benchmark_id, agent_id, score DESC, created_ms, submission_id);"
-     "CREATE INDEX leaderboard_scores_by_agent ON leaderboard_scores (agent_id);"
+     " (agent_id, benchmark_id, score DESC, created_ms, submission_id);"
      /* the best of each agent: at all times what a GROUP BY over the scores would give */
      "CREATE TABLE leaderboard_entries ("
      " benchmark_id TEXT NOT NULL,"
@@ -24,11 +23,10 @@ const struct assay_migration leaderboard_migrations[LEADERBOARD_MIGRATIONS] = {
      " owner_id TEXT NOT NULL,"
      " down DOUBLE PRECISION NOT NULL," /* the score negated: repo.c */
      " created_ms BIGINT NOT NULL,"
-     " PRIMARY KEY (benchmark_id, agent_id));"
+     " PRIMARY KEY (agent_id, benchmark_id));" /* in this order: it serves an agent's boards too */
      "CREATE INDEX leaderboard_order ON leaderboard_entries (benchmark_id, down, created_ms, submission_id);"
      "CREATE INDEX leaderboard_order_of_all ON leaderboard_entries (down, created_ms, submission_id);"
-     "CREATE INDEX leaderboard_by_agent ON leaderboard_entries (agent_id, benchmark_id);"
-     "CREATE INDEX leaderboard_by_owner ON leaderboard_entries (benchmark_id, owner_id);"
+     "CREATE INDEX leaderboard_by_owner ON leaderboard_entries (owner_id, benchmark_id);"
      "CREATE UNIQUE INDEX leaderboard_by_submission ON leaderboard_entries (submission_id);"
      /* how many entries lie between this key and the next bucket's */
      "CREATE TABLE leaderboard_buckets ("
