@@ -3,3 +3,4 @@ languagesdir = $(pkgdatadir)/languages
 dist_languages_DATA = languages/bash.json languages/c-clang.json languages/c.json languages/cpp-clang.json \
 	languages/cpp.json languages/go.json languages/java.json languages/javascript.json languages/perl.json \
 	languages/python.json
+EXTRA_DIST += languages/README.md

@@ -12,7 +12,7 @@ services_submissions_assay_submissions_la_LIBADD = $(SDK_LIBS)
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/submissions_test
 TESTS += tests/unit/submissions_test
-tests_unit_submissions_test_SOURCES = tests/unit/submissions_test.c
+tests_unit_submissions_test_SOURCES = tests/unit/submissions_test.c services/submissions/domain.c
 tests_unit_submissions_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/submissions
 tests_unit_submissions_test_LDADD = $(SVC_TEST_LIBS)
 endif

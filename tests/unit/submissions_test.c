@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "local.h"
 #include "svc_harness.h"
 #include <assay/events.h>
 #include <assay/jobs.h>
@@ -644,6 +645,61 @@ static void test_the_short_form(void **state)
     svc_free(h);
 }
 
+/* ---- domain ------------------------------------------------------------------------------------------ */
+
+static void test_file_names(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"main.c", "src/a.py", "a-b_c+d.1.x"};
+    static const char *const bad[] = {"",     "/etc/x", "../x", "a/../b", "a//b", "a/",   ".hidden",
+                                      "a/.b", "-o",     "a b",  "a;b",    "$x",   "a\nb", "\xc3\xa4.c"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_null(draft_path_fault(assay_str(good[i])));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_non_null(draft_path_fault(assay_str(bad[i])));
+    assert_non_null(draft_path_fault((struct assay_str){"a\0b", 3}));
+}
+
+static void test_what_becomes_of_a_returned_job(void **state)
+{
+    (void)state;
+    /* charge, interrupted, cancelled, attempts, interruptions, of 3, of 2 */
+    assert_int_equal(job_returns(true, false, false, 0, 0, 3, 2), RETURN_QUEUED);
+    assert_int_equal(job_returns(true, false, false, 1, 9, 3, 2), RETURN_QUEUED);
+    assert_int_equal(job_returns(true, false, false, 2, 0, 3, 2), RETURN_ERROR);
+    assert_int_equal(job_returns(false, true, false, 9, 1, 3, 2), RETURN_QUEUED);
+    assert_int_equal(job_returns(false, true, false, 0, 2, 3, 2), RETURN_ERROR);
+    assert_int_equal(job_returns(true, true, true, 9, 9, 3, 2), RETURN_CANCELLED);
+    assert_true(list_has(ASSAY_STR(" a1 b2 "), ASSAY_STR("a1")));
+    assert_true(list_has(ASSAY_STR(" a1 b2 "), ASSAY_STR("b2")));
+    assert_false(list_has(ASSAY_STR(" xa1 a1x "), ASSAY_STR("a1")));
+    assert_false(list_has(ASSAY_STR(""), ASSAY_STR("a1")));
+}
+
+/* ---- news on its way ------------------------------------------------------------------------------------ */
+
+static void *pumps_soon(void *arg)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 150000000}, NULL);
+    svc_pump(arg);
+    return NULL;
+}
+
+static void test_what_has_just_been_made_can_be_used_at_once(void **state)
+{
+    (void)state;
+    struct svc *h = world();
+    /* published, but not yet delivered to this service */
+    benchmark(h, "fresh", "");
+    problem(h, "fresh-1", "fresh", "program");
+    pthread_t t;
+    assert_int_equal(pthread_create(&t, NULL, pumps_soon, h), 0);
+    struct svc_reply r = svc_call(h, SVC_USER, "POST", "/submissions", PROGRAM("fresh"));
+    pthread_join(t, NULL);
+    assert_int_equal(r.status, 202);
+    svc_free(h);
+}
+
 /* ---- ?wait --------------------------------------------------------------------------------------------- */
 
 static void *ends_it_soon(void *arg)
@@ -770,6 +826,9 @@ int main(void)
         cmocka_unit_test(test_the_feedback_policy_holds),
         cmocka_unit_test(test_lists_are_paged_and_filtered),
         cmocka_unit_test(test_the_short_form),
+        cmocka_unit_test(test_file_names),
+        cmocka_unit_test(test_what_becomes_of_a_returned_job),
+        cmocka_unit_test(test_what_has_just_been_made_can_be_used_at_once),
         cmocka_unit_test(test_wait_answers_when_it_is_done_or_time_is_up),
         cmocka_unit_test(test_each_of_many_ends_exactly_once),
     };
