@@ -352,7 +352,8 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
         if (feedback >= ASSAY_FEEDBACK_SAMPLES) {
             assay_jw_key(w, "tests");
             assay_jw_array(w);
-            for (size_t i = 0; i < n; i++)
+            /* after a failed build there was nothing to run */
+            for (size_t i = 0; i < n && !assay_str_is(r->verdict, "BF"); i++)
                 test_write(w, r, &test[i]);
             assay_jw_end(w);
         }

@@ -213,8 +213,17 @@ int tr_reason(struct assay_str payload, struct assay_arena *arena, struct assay_
 void tr_submission_write(struct assay_jw *w, const struct tr_submission *s)
 {
     assay_jw_kstr(w, "submission_id", s->id);
-    assay_jw_kstr(w, "benchmark_id", s->benchmark_id);
-    assay_jw_kstr(w, "agent_id", s->agent_id);
+    /* a task has neither */
+    assay_jw_key(w, "benchmark_id");
+    if (s->benchmark_id.n)
+        assay_jw_str(w, s->benchmark_id);
+    else
+        assay_jw_null(w);
+    assay_jw_key(w, "agent_id");
+    if (s->agent_id.n)
+        assay_jw_str(w, s->agent_id);
+    else
+        assay_jw_null(w);
     assay_jw_kstr(w, "status", s->state);
     if (s->verdict.n && tr_verdict_visible(s))
         assay_jw_kstr(w, "verdict", s->verdict);
