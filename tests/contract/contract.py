@@ -1,0 +1,232 @@
+"""The contract (docs/openapi.json) as the tests use it: its operations, and a validator of its schemas.
+
+The validator knows the keywords of JSON Schema 2020-12 that the contract uses and refuses any other,
+so a schema cannot say something that nobody checks.  `strict` also reports members of an object that its
+schema does not name: what a server answers must stand in its contract, although clients must bear more.
+"""
+
+import json
+import math
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+METHODS = ("get", "put", "post", "delete", "patch")
+
+DATE_TIME = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-]\d\d:\d\d)")
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+FORMATS = {
+    "date-time": lambda s: DATE_TIME.fullmatch(s) is not None,
+    "uuid": lambda s: UUID.fullmatch(s) is not None,
+    "email": lambda s: re.fullmatch(r"[^@\s]+@[^@\s]+", s) is not None,
+    "password": lambda s: True,  # a hint to those who draw forms
+    "byte": lambda s: re.fullmatch(r"[A-Za-z0-9+/]*={0,2}", s) is not None and len(s) % 4 == 0,
+}
+ANNOTATIONS = {"title", "description", "default", "examples", "deprecated"}
+
+
+def is_number(v):
+    return isinstance(v, (int, float)) and not isinstance(v, bool)
+
+
+TYPES = {
+    "null": lambda v: v is None,
+    "boolean": lambda v: isinstance(v, bool),
+    "integer": lambda v: is_number(v) and (isinstance(v, int) or (math.isfinite(v) and v == int(v))),
+    "number": is_number,
+    "string": lambda v: isinstance(v, str),
+    "array": lambda v: isinstance(v, list),
+    "object": lambda v: isinstance(v, dict),
+}
+
+
+def same(a, b):
+    """Equality of JSON values: 1 is 1.0, but true is not 1."""
+    return isinstance(a, bool) == isinstance(b, bool) and a == b
+
+
+class Contract:
+    def __init__(self, document=None):
+        self.document = document or json.loads((ROOT / "docs" / "openapi.json").read_text())
+
+    def resolve(self, node):
+        """Follows references; a reference has nothing beside it but annotations."""
+        seen = set()
+        while isinstance(node, dict) and "$ref" in node:
+            ref = node["$ref"]
+            if ref in seen:
+                raise ValueError(f"{ref} refers to itself")
+            seen.add(ref)
+            if not ref.startswith("#/"):
+                raise ValueError(f"{ref} is not in this document")
+            node = self.document
+            for part in ref[2:].split("/"):
+                node = node[part.replace("~1", "/").replace("~0", "~")]
+        return node
+
+    def operations(self):
+        """(method, path, operation) of each, with the parameters of the path item taken along."""
+        for path, item in self.document["paths"].items():
+            for method in METHODS:
+                if method in item:
+                    yield method.upper(), path, item[method]
+
+    def find(self, method, target):
+        """The (path, operation) that answers a request; literal segments go before parameters."""
+        wanted = target.split("?")[0].strip("/").split("/")
+        best = None
+        for m, path, op in self.operations():
+            parts = path.strip("/").split("/")
+            if m != method or len(parts) != len(wanted):
+                continue
+            literal = [not p.startswith("{") for p in parts]
+            if all(p == w or not lit for p, w, lit in zip(parts, wanted, literal)):
+                if best is None or literal > best[0]:
+                    best = (literal, path, op)
+        return best[1:] if best else (None, None)
+
+    def answer_schema(self, op, status, content_type):
+        """(is this status documented, the schema of its body or None)."""
+        responses = op["responses"]
+        # "default" stands for faults of the server's own; what a client can bring about is listed
+        response = responses.get(str(status)) or (responses.get("default") if status >= 500 else None)
+        if response is None:
+            return False, None
+        content = self.resolve(response).get("content", {})
+        return True, content.get(content_type.split(";")[0].strip(), {}).get("schema")
+
+    # ---- the validator ---------------------------------------------------------------------------------
+
+    def faults(self, value, schema, strict=False, at=""):
+        """What is wrong with a value, as "pointer: reason" strings; an empty list when nothing is."""
+        out = []
+        self._check(value, schema, strict, at, out)
+        return out
+
+    def _check(self, v, schema, strict, at, out):
+        schema = self.resolve(schema)
+        if schema is True:
+            return
+        if not isinstance(schema, dict):
+            raise ValueError(f"{at}: {schema!r} is not a schema")
+        for keyword, arg in schema.items():
+            if keyword in ANNOTATIONS:
+                continue
+            check = getattr(self, "_" + keyword, None)
+            if check is None:
+                raise ValueError(f"{at}: the validator does not know the keyword {keyword!r}")
+            check(v, arg, schema, strict, at, out)
+
+    @staticmethod
+    def _type(v, arg, schema, strict, at, out):
+        names = arg if isinstance(arg, list) else [arg]
+        if not any(TYPES[n](v) for n in names):
+            out.append(f"{at}: {json.dumps(v)[:80]} is not of type {' or '.join(names)}")
+
+    @staticmethod
+    def _enum(v, arg, schema, strict, at, out):
+        if not any(same(v, e) for e in arg):
+            out.append(f"{at}: {json.dumps(v)[:80]} is none of {arg}")
+
+    @staticmethod
+    def _const(v, arg, schema, strict, at, out):
+        if not same(v, arg):
+            out.append(f"{at}: {json.dumps(v)[:80]} is not {arg!r}")
+
+    def _anyOf(self, v, arg, schema, strict, at, out):
+        tries = [self.faults(v, s, strict, at) for s in arg]
+        if all(tries):
+            out.append(f"{at}: fits none of {len(arg)} forms; the nearest: {'; '.join(min(tries, key=len))}")
+
+    def _oneOf(self, v, arg, schema, strict, at, out):
+        tries = [self.faults(v, s, strict, at) for s in arg]
+        fits = sum(not t for t in tries)
+        if fits != 1:
+            out.append(f"{at}: fits {fits} of {len(arg)} forms, not one: {'; '.join(min(tries, key=len))}")
+
+    def _not(self, v, arg, schema, strict, at, out):
+        if not self.faults(v, arg, False, at):
+            out.append(f"{at}: has a form that is excluded")
+
+    @staticmethod
+    def _required(v, arg, schema, strict, at, out):
+        if isinstance(v, dict):
+            out.extend(f"{at}: has no {name!r}" for name in arg if name not in v)
+
+    def _properties(self, v, arg, schema, strict, at, out):
+        if not isinstance(v, dict):
+            return
+        for name, value in v.items():
+            if name in arg:
+                self._check(value, arg[name], strict, f"{at}/{name}", out)
+            elif strict and "additionalProperties" not in schema:
+                out.append(f"{at}/{name}: is not in the contract")
+
+    def _additionalProperties(self, v, arg, schema, strict, at, out):
+        if not isinstance(v, dict):
+            return
+        for name in v.keys() - schema.get("properties", {}).keys():
+            if arg is False:
+                out.append(f"{at}/{name}: is not allowed")
+            else:
+                self._check(v[name], arg, strict, f"{at}/{name}", out)
+
+    @staticmethod
+    def _minProperties(v, arg, schema, strict, at, out):
+        if isinstance(v, dict) and len(v) < arg:
+            out.append(f"{at}: has {len(v)} members, fewer than {arg}")
+
+    @staticmethod
+    def _maxProperties(v, arg, schema, strict, at, out):
+        if isinstance(v, dict) and len(v) > arg:
+            out.append(f"{at}: has {len(v)} members, more than {arg}")
+
+    def _items(self, v, arg, schema, strict, at, out):
+        if isinstance(v, list):
+            for i, item in enumerate(v):
+                self._check(item, arg, strict, f"{at}/{i}", out)
+
+    @staticmethod
+    def _minItems(v, arg, schema, strict, at, out):
+        if isinstance(v, list) and len(v) < arg:
+            out.append(f"{at}: has {len(v)} items, fewer than {arg}")
+
+    @staticmethod
+    def _maxItems(v, arg, schema, strict, at, out):
+        if isinstance(v, list) and len(v) > arg:
+            out.append(f"{at}: has {len(v)} items, more than {arg}")
+
+    @staticmethod
+    def _minLength(v, arg, schema, strict, at, out):
+        if isinstance(v, str) and len(v) < arg:
+            out.append(f"{at}: has {len(v)} characters, fewer than {arg}")
+
+    @staticmethod
+    def _maxLength(v, arg, schema, strict, at, out):
+        if isinstance(v, str) and len(v) > arg:
+            out.append(f"{at}: has {len(v)} characters, more than {arg}")
+
+    @staticmethod
+    def _pattern(v, arg, schema, strict, at, out):
+        if isinstance(v, str) and not re.search(arg.replace("$", r"\Z"), v):
+            out.append(f"{at}: {v[:80]!r} does not match {arg}")
+
+    @staticmethod
+    def _format(v, arg, schema, strict, at, out):
+        if isinstance(v, str) and not FORMATS[arg](v):
+            out.append(f"{at}: {v[:80]!r} is not a {arg}")
+
+    @staticmethod
+    def _minimum(v, arg, schema, strict, at, out):
+        if is_number(v) and not v >= arg:
+            out.append(f"{at}: {v} is less than {arg}")
+
+    @staticmethod
+    def _maximum(v, arg, schema, strict, at, out):
+        if is_number(v) and not v <= arg:
+            out.append(f"{at}: {v} is more than {arg}")
+
+    @staticmethod
+    def _exclusiveMinimum(v, arg, schema, strict, at, out):
+        if is_number(v) and not v > arg:
+            out.append(f"{at}: {v} is not more than {arg}")
