@@ -314,7 +314,7 @@ struct runner {
     struct assay_str seccomp;
     struct cache *cache;
     struct loop *loop;
-    int64_t max_parallel, time_limit_ms, memory_limit, output_limit, lease_ms, build_time_ms, build_memory, drain_ms;
+    int64_t max_parallel, time_limit_ms, memory_limit, output_limit, lease_ms, build_time_ms, build_memory, drain_ms, max_attempts;
 };
 
 int http_results_list(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);

@@ -707,8 +707,18 @@ static void flush(struct loop *l, struct job *j)
 static int add_end(struct loop *l, struct job *j, struct assay_tx *tx, struct mail *m, struct assay_err *err)
 {
     struct runner *r = l->r;
-    if (j->give_back && !j->cancel)
-        return r->jobs->give_back(r->jobs_self, &j->lease, j->charge, assay_arena_str(tx->arena, assay_str(j->fault)), tx, err);
+    if (j->give_back && !j->cancel) {
+        int rc = r->jobs->give_back(r->jobs_self, &j->lease, j->charge, assay_arena_str(tx->arena, assay_str(j->fault)), tx,
+                                    err);
+        /* the last attempt: the result says what went wrong, to those who can mend it */
+        if (rc >= 0 && j->charge && j->lease.attempt >= r->max_attempts) {
+            j->verdict = VERDICT_IE;
+            rc = repo_add_tests(tx, j, j->rows_to, j->n_tests, err);
+            if (rc >= 0)
+                rc = repo_add_result(tx, j, now_ms(l), err);
+        }
+        return rc;
+    }
     struct assay_job_end end = {.cancelled = j->cancel, .verdict = assay_str(verdict_name(j->verdict)), .score = j->score};
     if (j->cancel)
         return r->jobs->finish(r->jobs_self, &j->lease, &end, tx, err);

@@ -128,6 +128,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     r->build_time_ms = host->option_int(host->ctx, "build_time_limit");
     r->build_memory = host->option_int(host->ctx, "build_memory_limit");
     r->lease_ms = host->option_int(host->ctx, "runner_lease");
+    r->max_attempts = host->option_int(host->ctx, "max_attempts"); /* of submissions, which it needs anyway */
     r->drain_ms = host->option_int(host->ctx, "runner_drain");
     r->jobs = host->need(host->ctx, ASSAY_JOBS_INTERFACE, &r->jobs_self);
     if (r->jobs == NULL)

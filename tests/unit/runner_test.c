@@ -536,6 +536,38 @@ static void test_killed_wardens_cost_no_submission(void **state)
     end(h);
 }
 
+/* A fault of ours is retried, ends as IE, and says why to staff only. */
+static void test_what_cannot_be_judged_ends_as_IE(void **state)
+{
+    (void)state;
+    struct svc *h = world();
+    struct assay_ev_problem p = {.benchmark_id = ASSAY_STR("sum"),
+                                 .name = ASSAY_STR("p"),
+                                 .manifest_ref = ASSAY_STR("00000000000000000000000000000000000000000000000000000000deadbeef"),
+                                 .position = 1,
+                                 .mode = ASSAY_JUDGE_PROGRAM,
+                                 .version = 2};
+    struct assay_buf buf = ASSAY_BUF_INIT;
+    struct assay_err err;
+    assert_int_equal(assay_ev_problem_encode(&p, &buf, &err), 0);
+    svc_publish(h, "problem.changed", "sum-1", OWNER, buf.p);
+    assay_buf_free(&buf);
+    svc_pump(h);
+    const char *id = submit(h, "sum", "python", PY_SUM);
+    assert_string_equal(ended(h, id), "error");
+    struct svc_reply r = see(h, SVC_ADMIN, "/results/", id);
+    assert_int_equal(r.status, 200);
+    assert_string_equal(svc_str(&r, "/verdict"), "IE");
+    assert_non_null(strstr(svc_str(&r, "/fault"), "manifest"));
+    r = see(h, SVC_USER, "/results/", id);
+    assert_string_equal(svc_str(&r, "/verdict"), "IE");
+    assert_false(svc_has(&r, "/fault"));
+    r = see(h, SVC_USER, "/submissions/", id);
+    assert_int_equal(svc_int(&r, "/attempts"), 3);
+    assert_int_equal(svc_count_events(h, "submission.done"), 1);
+    end(h);
+}
+
 static void test_a_stop_hands_work_back(void **state)
 {
     (void)state;
@@ -615,6 +647,7 @@ int main(void)
         cmocka_unit_test(test_a_program_of_several_files),
         cmocka_unit_test(test_a_cancel_ends_a_running_program),
         cmocka_unit_test(test_killed_wardens_cost_no_submission),
+        cmocka_unit_test(test_what_cannot_be_judged_ends_as_IE),
         cmocka_unit_test(test_a_stop_hands_work_back),
         cmocka_unit_test(test_languages_are_tried_before_they_are_offered),
     };
