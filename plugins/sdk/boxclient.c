@@ -1,7 +1,7 @@
 /*
  * The client's side of a warden's stream (assay/warden_wire.h).
  *
- * States: waiting for the hello -> idle -> busy (a RUN is out, its DONE is not in) -> idle.
+ * States: waiting for the hello -> idle -> busy (a RUN, PUT or GET is out, its end is not in) -> idle.
  * What is to be sent waits in `out`; what came waits in `in` until a whole frame is there.  Both are
  * bounded: out by one request and a few small frames, in by the largest frame that a warden may send.
  *
@@ -28,6 +28,7 @@ struct assay_box_client {
     struct assay_box_events ev;
     void *arg;
     bool greeted, busy, cancelled, dead;
+    uint16_t doing; /* the frame type that made it busy */
     uint64_t serial;
     struct assay_box_hello hello;
     struct assay_buf out;
@@ -58,6 +59,13 @@ struct assay_box_client *assay_box_client_new(int fd, const struct assay_box_eve
     /* one request, and room for the small frames beside it */
     assay_buf_init(&c->out, (size_t)ASSAY_WARDEN_RUN_MAX + 65536);
     return c;
+}
+
+void assay_box_client_events(struct assay_box_client *c, const struct assay_box_events *ev, void *arg)
+{
+    (void)check(c);
+    c->ev = *ev;
+    c->arg = arg;
 }
 
 void assay_box_client_free(struct assay_box_client *c)
@@ -291,6 +299,7 @@ int assay_box_client_run(struct assay_box_client *c, const struct assay_box_spec
     memcpy(c->out.p + mark, &length, sizeof length);
     c->serial++;
     c->busy = true;
+    c->doing = ASSAY_WARDEN_RUN;
     c->cancelled = false;
     return flush(c, err);
 }
@@ -300,7 +309,7 @@ int assay_box_client_cancel(struct assay_box_client *c, struct assay_err *err)
     (void)check(c);
     if (c->dead)
         return assay_err_set(err, ASSAY_E_IO, "warden stream is dead");
-    if (!c->busy || c->cancelled)
+    if (!c->busy || c->cancelled || c->doing != ASSAY_WARDEN_RUN)
         return 0;
     size_t mark = c->out.n;
     put_frame(&c->out, ASSAY_WARDEN_CANCEL, &c->serial, sizeof c->serial);
@@ -308,6 +317,37 @@ int assay_box_client_cancel(struct assay_box_client *c, struct assay_err *err)
         return undo(c, mark, err);
     c->cancelled = true;
     return flush(c, err);
+}
+
+static int send_store(struct assay_box_client *c, uint16_t type, struct assay_str bytes, struct assay_err *err)
+{
+    if (c->dead)
+        return assay_err_set(err, ASSAY_E_IO, "warden stream is dead");
+    if (c->busy)
+        return assay_err_set(err, ASSAY_E_BUSY, "the warden is busy");
+    size_t mark = c->out.n;
+    put_frame(&c->out, type, bytes.p, bytes.n);
+    if (c->out.failed)
+        return undo(c, mark, err);
+    c->busy = true;
+    c->doing = type;
+    return flush(c, err);
+}
+
+int assay_box_client_put(struct assay_box_client *c, struct assay_str encoding, struct assay_err *err)
+{
+    (void)check(c);
+    if (encoding.n < sizeof ASSAY_ARTEFACT_MAGIC - 1 || encoding.n > ASSAY_WARDEN_RUN_MAX)
+        return assay_err_set(err, ASSAY_E_INVALID, "box: an artefact of %zu bytes", encoding.n);
+    return send_store(c, ASSAY_WARDEN_PUT, encoding, err);
+}
+
+int assay_box_client_get(struct assay_box_client *c, struct assay_str artefact, struct assay_err *err)
+{
+    (void)check(c);
+    if (!hex_ok(artefact))
+        return assay_err_set(err, ASSAY_E_INVALID, "box: get of something that is no artefact");
+    return send_store(c, ASSAY_WARDEN_GET, artefact, err);
 }
 
 int assay_box_client_drop(struct assay_box_client *c, struct assay_str artefact, struct assay_err *err)
@@ -357,7 +397,7 @@ static int take_hello(struct assay_box_client *c, const uint8_t *p, size_t n, st
 static int take_output(struct assay_box_client *c, const uint8_t *p, size_t n, struct assay_err *err)
 {
     uint32_t stream;
-    if (!c->busy || n <= sizeof stream)
+    if (!c->busy || c->doing != ASSAY_WARDEN_RUN || n <= sizeof stream)
         return corrupt(c, err, "misplaced or empty output");
     memcpy(&stream, p, sizeof stream);
     if (stream != 1 && stream != 2)
@@ -370,7 +410,7 @@ static int take_output(struct assay_box_client *c, const uint8_t *p, size_t n, s
 static int take_done(struct assay_box_client *c, const uint8_t *p, size_t n, struct assay_err *err)
 {
     struct assay_warden_done d;
-    if (!c->busy || n != sizeof d)
+    if (!c->busy || c->doing != ASSAY_WARDEN_RUN || n != sizeof d)
         return corrupt(c, err, "a misplaced or malformed result");
     memcpy(&d, p, sizeof d);
     if (d.serial != c->serial || d.end < ASSAY_BOX_EXITED || d.end > ASSAY_BOX_FAILED ||
@@ -404,6 +444,32 @@ static int take_done(struct assay_box_client *c, const uint8_t *p, size_t n, str
     return 0;
 }
 
+static int take_content(struct assay_box_client *c, const uint8_t *p, size_t n, struct assay_err *err)
+{
+    if (!c->busy || c->doing != ASSAY_WARDEN_GET || n == 0)
+        return corrupt(c, err, "misplaced or empty content");
+    if (c->ev.content)
+        c->ev.content(c->arg, (struct assay_str){(const char *)p, n});
+    return 0;
+}
+
+static int take_stored(struct assay_box_client *c, const uint8_t *p, size_t n, struct assay_err *err)
+{
+    struct assay_warden_stored s;
+    if (!c->busy || c->doing == ASSAY_WARDEN_RUN || n != sizeof s)
+        return corrupt(c, err, "a misplaced or malformed end of a transfer");
+    memcpy(&s, p, sizeof s);
+    if (!text_ok(s.artefact, sizeof s.artefact) || !text_ok(s.message, sizeof s.message))
+        return corrupt(c, err, "a malformed end of a transfer");
+    struct assay_str artefact = assay_str(s.artefact);
+    if (artefact.n > 0 && !hex_ok(artefact))
+        return corrupt(c, err, "a malformed artefact");
+    c->busy = false;
+    if (c->ev.stored)
+        c->ev.stored(c->arg, artefact, assay_str(s.message));
+    return 0;
+}
+
 /* Length bounds come first: a frame is only waited for when its whole can ever fit. */
 static int take_frames(struct assay_box_client *c, struct assay_err *err)
 {
@@ -429,6 +495,12 @@ static int take_frames(struct assay_box_client *c, struct assay_err *err)
             break;
         case ASSAY_WARDEN_DONE:
             rc = take_done(c, p, h.length, err);
+            break;
+        case ASSAY_WARDEN_CONTENT:
+            rc = take_content(c, p, h.length, err);
+            break;
+        case ASSAY_WARDEN_STORED:
+            rc = take_stored(c, p, h.length, err);
             break;
         default:
             rc = corrupt(c, err, "a frame of unknown type");

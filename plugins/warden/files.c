@@ -10,8 +10,8 @@
  * collection, and nothing is kept.  Sizes are taken from the open descriptor and read exactly: a
  * sparse file costs what it claims, and that is bounded first.
  *
- * An artefact's id is the SHA-256 of "assay-artefact-1\n" and then, for each file in the order of its
- * path's bytes: path, NUL, "755" or "644", NUL, size in decimal, NUL, the bytes.
+ * An artefact's id is the SHA-256 of its encoding (assay/warden_wire.h), which is also what PUT and GET
+ * carry: what comes in by PUT is checked, unpacked, and named by what it is, never by what it is said to be.
  */
 #include "warden.h"
 
@@ -217,6 +217,14 @@ static int copy_in(struct collection *c, const struct found *f, int fresh, struc
     return 0;
 }
 
+/* The same bytes may be there already: then the older directory stays, boxes may have it mounted. */
+static int name_fresh(int store, const char *hex, struct note *why)
+{
+    if (renameat(store, STORE_FRESH, store, hex) < 0 && errno != ENOTEMPTY && errno != EEXIST)
+        return note_errno(why, "the store");
+    return 0;
+}
+
 static int keep(struct collection *c, char hex[65])
 {
     struct sha256 hash;
@@ -227,15 +235,19 @@ static int keep(struct collection *c, char hex[65])
     if (fresh < 0)
         return note_errno(c->why, "collect: the store");
     sha256_init(&hash);
-    sha256_add(&hash, "assay-artefact-1\n", 17);
+    sha256_add(&hash, ASSAY_ARTEFACT_MAGIC, sizeof ASSAY_ARTEFACT_MAGIC - 1);
     for (size_t i = 0; i < c->n; i++)
         if (copy_in(c, &c->file[i], fresh, &hash) < 0)
             return -1;
     sha256_hex(&hash, hex);
-    /* The same bytes may be there already: then the older directory stays, boxes may have it mounted. */
-    if (renameat(store, STORE_FRESH, store, hex) < 0 && errno != ENOTEMPTY && errno != EEXIST)
-        return note_errno(c->why, "collect: the store");
-    return 0;
+    return name_fresh(store, hex, c->why);
+}
+
+static void collection_free(struct collection *c)
+{
+    for (size_t i = 0; i < c->n; i++)
+        free(c->file[i].path);
+    free(c->file);
 }
 
 int files_collect(int box, const struct request *q, char hex[65], int64_t *bytes, struct note *why)
@@ -257,8 +269,147 @@ int files_collect(int box, const struct request *q, char hex[65], int64_t *bytes
     if (rc == 0)
         rc = keep(&c, hex);
     *bytes = c.bytes + (int64_t)c.n * 4096; /* the store's tmpfs counts whole pages */
-    for (size_t i = 0; i < c.n; i++)
-        free(c.file[i].path);
-    free(c.file);
+    collection_free(&c);
+    return rc;
+}
+
+/* ---- encodings from and for the runner ---- */
+
+struct entry {
+    const char *path;
+    bool executable;
+    uint64_t size;
+    const uint8_t *data;
+};
+
+/* One NUL-terminated piece of at most max bytes, or NULL. */
+static const char *piece(const uint8_t **p, size_t *n, size_t max)
+{
+    const uint8_t *start = *p, *nul = memchr(start, 0, *n < max + 1 ? *n : max + 1);
+    if (!nul)
+        return NULL;
+    *n -= (size_t)(nul - start) + 1;
+    *p = nul + 1;
+    return (const char *)start;
+}
+
+static int entry_next(const uint8_t **p, size_t *n, struct entry *ret)
+{
+    const char *path = piece(p, n, ASSAY_WARDEN_PATH_MAX), *mode = path ? piece(p, n, 3) : NULL;
+    const char *size = mode ? piece(p, n, 19) : NULL;
+    if (!size || !path_ok(path) || (strcmp(mode, "755") != 0 && strcmp(mode, "644") != 0) ||
+        !parse_u64(size, *n, &ret->size) || (size[0] == '0' && size[1]))
+        return -1;
+    ret->path = path;
+    ret->executable = mode[0] == '7';
+    ret->data = *p;
+    *p += ret->size;
+    *n -= (size_t)ret->size;
+    return 0;
+}
+
+int files_measure(const uint8_t *p, size_t n, int64_t *bytes, size_t *count, struct note *why)
+{
+    size_t magic = sizeof ASSAY_ARTEFACT_MAGIC - 1;
+    const char *last = NULL;
+    *bytes = 0;
+    *count = 0;
+    if (n < magic || memcmp(p, ASSAY_ARTEFACT_MAGIC, magic) != 0)
+        return note_set(why, "an artefact of another kind");
+    p += magic;
+    n -= magic;
+    while (n > 0) {
+        struct entry e;
+        if (entry_next(&p, &n, &e) < 0)
+            return note_set(why, "file %zu of the artefact is malformed", *count);
+        if (last && strcmp(last, e.path) >= 0)
+            return note_set(why, "file %zu of the artefact is out of order", *count);
+        if (++*count > ASSAY_WARDEN_FILES_MAX)
+            return note_set(why, "an artefact of more than %u files", ASSAY_WARDEN_FILES_MAX);
+        last = e.path;
+        *bytes += (int64_t)e.size;
+    }
+    return 0;
+}
+
+int files_unpack(const uint8_t *p, size_t n, char hex[65], struct note *why)
+{
+    struct sha256 hash;
+    CLEANUP_FD int store = open(ROOT_STORE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (store < 0 || mkdirat(store, STORE_FRESH, 0755) < 0)
+        return note_errno(why, "the store");
+    CLEANUP_FD int fresh = openat(store, STORE_FRESH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fresh < 0)
+        return note_errno(why, "the store");
+    sha256_init(&hash);
+    sha256_add(&hash, p, n);
+    sha256_hex(&hash, hex);
+    p += sizeof ASSAY_ARTEFACT_MAGIC - 1;
+    n -= sizeof ASSAY_ARTEFACT_MAGIC - 1;
+    while (n > 0) {
+        struct entry e;
+        const char *name;
+        if (entry_next(&p, &n, &e) < 0)
+            return note_set(why, "a malformed artefact");
+        CLEANUP_FD int dir = make_parents(fresh, e.path, &name);
+        CLEANUP_FD int to = dir < 0 ? -1
+                                    : openat(dir, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC,
+                                             e.executable ? 0755 : 0644);
+        if (to < 0)
+            return note_errno(why, "cannot keep a file of the artefact");
+        for (uint64_t done = 0; done < e.size;) {
+            ssize_t k = write(to, e.data + done, (size_t)(e.size - done));
+            if (k <= 0)
+                return note_errno(why, "cannot keep a file of the artefact");
+            done += (uint64_t)k;
+        }
+    }
+    return name_fresh(store, hex, why);
+}
+
+static int pack_file(struct collection *c, const struct found *f, int (*give)(void *, const void *, size_t), void *arg)
+{
+    static uint8_t block[65536];
+    char head[ASSAY_WARDEN_PATH_MAX + 64];
+    CLEANUP_FD int from = open_hostile(c->box, f->path, O_RDONLY);
+    if (from < 0)
+        return note_errno(c->why, "the store");
+    /* %c with 0: the pieces end in NUL */
+    int n = snprintf(head, sizeof head, "%s%c%s%c%lld%c", f->path, 0, f->executable ? "755" : "644", 0, (long long)f->size, 0);
+    if (give(arg, head, (size_t)n) < 0)
+        return -1;
+    for (int64_t left = f->size; left > 0;) {
+        ssize_t k = read(from, block, left < (int64_t)sizeof block ? (size_t)left : sizeof block);
+        if (k <= 0)
+            return note_set(c->why, "the store cannot be read");
+        if (give(arg, block, (size_t)k) < 0)
+            return -1;
+        left -= k;
+    }
+    return 0;
+}
+
+int files_pack(const char *hex, int (*give)(void *arg, const void *p, size_t n), void *arg, struct note *why)
+{
+    struct collection c = {.cap = INT64_MAX, .why = why};
+    CLEANUP_FD int store = open(ROOT_STORE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP_FD int box = store < 0 ? -1 : openat(store, hex, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *d = box < 0 ? NULL : fdopendir(fcntl(box, F_DUPFD_CLOEXEC, 0));
+    if (!d)
+        return note_errno(why, "the store");
+    c.box = box;
+    const struct dirent *e;
+    int rc = 0;
+    while (rc == 0 && (e = readdir(d)))
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            rc = gather(&c, e->d_name, 0);
+    (void)closedir(d);
+    if (rc == 0 && c.n > 1)
+        qsort(c.file, c.n, sizeof *c.file, by_path);
+    if (rc == 0)
+        rc = give(arg, ASSAY_ARTEFACT_MAGIC, sizeof ASSAY_ARTEFACT_MAGIC - 1);
+    for (size_t i = 0; rc == 0 && i < c.n; i++)
+        rc = pack_file(&c, &c.file[i], give, arg);
+    collection_free(&c);
     return rc;
 }

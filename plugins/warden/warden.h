@@ -95,13 +95,14 @@ bool path_ok(const char *path); /* relative, no empty, "." or ".." part, lengths
 bool hex_ok(const char *hex);   /* 64 lower-case hex digits */
 
 /*
- * Splits the incoming stream.  A RUN's payload is assembled in `big` (shared memory: an init that was
+ * Splits the incoming stream.  A RUN's or PUT's payload is assembled in `big` (shared memory: an init that was
  * forked before it came reads it there), all else in `small`.
  */
 struct reader {
     uint8_t *big;
     size_t big_cap;
-    size_t big_want, big_have; /* big_want > 0: in the midst of a RUN */
+    size_t big_want, big_have; /* big_want > 0: in the midst of a RUN or PUT */
+    uint16_t big_type;
     size_t n;                  /* bytes in small */
     uint8_t small[16384];
 };
@@ -121,6 +122,9 @@ struct writer {
 };
 size_t writer_room(const struct writer *w);
 bool writer_frame(struct writer *w, uint16_t type, const void *p, size_t n); /* false: no room */
+/* The same for a CONTENT frame's bytes. */
+uint8_t *writer_content_space(struct writer *w, size_t *n);
+void writer_content_commit(struct writer *w, size_t n);
 /* Where the bytes of an OUTPUT frame may be read to, and how many; then writer_output_commit. NULL: no room. */
 uint8_t *writer_output_space(struct writer *w, size_t *n);
 void writer_output_commit(struct writer *w, uint32_t stream, size_t n);
@@ -202,6 +206,12 @@ int files_write(int box, const struct request *q, struct note *why);
 int files_mount(int box, const struct request *q, struct note *why);
 /* Copies what the request collects into ROOT_STORE and names it. -1: nothing was kept, and why. */
 int files_collect(int box, const struct request *q, char hex[65], int64_t *bytes, struct note *why);
+/* How many bytes and files an encoding holds, after a check of every rule that it must keep. */
+int files_measure(const uint8_t *p, size_t n, int64_t *bytes, size_t *count, struct note *why);
+/* Unpacks a measured encoding into ROOT_STORE and names it. */
+int files_unpack(const uint8_t *p, size_t n, char hex[65], struct note *why);
+/* Gives an artefact's encoding piece by piece; `give` returns -1 to stop. */
+int files_pack(const char *hex, int (*give)(void *arg, const void *p, size_t n), void *arg, struct note *why);
 
 /* ---- init.c ---- */
 enum phase {

@@ -173,12 +173,12 @@ static void feed(struct run *r)
 
 /* ---- the stream ---- */
 
-/* Frames that may come at any time. 1: a RUN is in *ret; 0: no more for now; -1: the stream is broken. */
+/* Frames that may come at any time. 1: one that may not is in *ret; 0: no more for now; -1: the stream is broken. */
 static int next_frame(struct warden *w, struct run *r, struct frame *ret, struct note *why)
 {
     int rc;
     while ((rc = reader_next(&w->reader, ret, why)) == 1) {
-        if (ret->type == ASSAY_WARDEN_RUN)
+        if (ret->type != ASSAY_WARDEN_CANCEL && ret->type != ASSAY_WARDEN_DROP)
             return 1;
         if (ret->type == ASSAY_WARDEN_CANCEL) {
             uint64_t serial;
@@ -343,7 +343,7 @@ static bool pump(struct run *r, struct note *why)
             if (rc > 0) {
                 rc = next_frame(w, r, &f, why);
                 if (rc == 1)
-                    rc = note_set(why, "a RUN while a box is running");
+                    rc = note_set(why, "a frame of type %u while a box is running", f.type);
             }
             if (rc < 0)
                 return false;
@@ -462,23 +462,107 @@ static bool run_box(struct warden *w, struct box *b, struct note *why)
 
 /* ---- between runs ---- */
 
-/* Waits for a whole RUN. 1: it is parsed; 0: the stream ended; -1: it broke. */
+/* ---- artefacts to and fro ---- */
+
+static bool stored(struct warden *w, const char *hex, const struct note *why)
+{
+    struct assay_warden_stored s = {.artefact = ""};
+    (void)snprintf(s.artefact, sizeof s.artefact, "%s", hex);
+    if (!hex[0])
+        memcpy(s.message, why->text, sizeof s.message);
+    return writer_frame(&w->writer, ASSAY_WARDEN_STORED, &s, sizeof s);
+}
+
+static bool take_artefact(struct warden *w, const struct frame *f)
+{
+    static const struct request nothing_mounted;
+    struct note why = {""};
+    char hex[65] = "";
+    int64_t bytes;
+    size_t count;
+    if (files_measure(f->p, f->n, &bytes, &count, &why) < 0)
+        return stored(w, "", &why);
+    bytes += (int64_t)count * 4096; /* the store's tmpfs counts whole pages */
+    if (store_reserve(&w->store, bytes, &nothing_mounted, &why) < 0 || files_unpack(f->p, f->n, hex, &why) < 0)
+        hex[0] = 0;
+    else
+        store_keep(&w->store, hex, bytes);
+    store_clean(&w->store);
+    return stored(w, hex, &why);
+}
+
+/* Nothing runs, so this may wait for a slow runner. -1: the stream is dead. */
+static int give_piece(void *arg, const void *p, size_t n)
+{
+    struct warden *w = arg;
+    const uint8_t *from = p;
+    while (n > 0) {
+        size_t room;
+        uint8_t *to = writer_content_space(&w->writer, &room);
+        if (!to) {
+            struct pollfd ready = {.fd = w->stream, .events = POLLOUT};
+            if ((poll(&ready, 1, -1) < 0 && errno != EINTR) || writer_flush(&w->writer, w->stream) < 0)
+                return -1;
+            continue;
+        }
+        size_t k = n < room ? n : room;
+        memcpy(to, from, k);
+        writer_content_commit(&w->writer, k);
+        from += k;
+        n -= k;
+    }
+    return 0;
+}
+
+static bool give_artefact(struct warden *w, const struct frame *f)
+{
+    struct note why = {""};
+    char hex[ASSAY_WARDEN_ARTEFACT_HEX + 1] = {0};
+    memcpy(hex, f->p, ASSAY_WARDEN_ARTEFACT_HEX);
+    if (!hex_ok(hex) || !store_touch(&w->store, hex)) {
+        (void)note_set(&why, "the artefact is not here (any more)");
+        hex[0] = 0;
+    } else if (files_pack(hex, give_piece, w, &why) < 0) {
+        if (!why.text[0])
+            return false;
+        hex[0] = 0;
+    }
+    return stored(w, hex, &why);
+}
+
+/* A large request's pages are given back; a small one's stay for the next. */
+static void release(struct warden *w, size_t used)
+{
+    if (used > KEPT_BYTES)
+        (void)madvise(w->reader.big + KEPT_BYTES, used - KEPT_BYTES, MADV_REMOVE);
+}
+
+/*
+ * Waits for a whole RUN. 1: it is parsed; 0: the stream ended; -1: it broke.
+ * Nothing is taken before all that was said has gone out, so that every answer finds an empty writer.
+ */
 static int await_run(struct warden *w, struct note *why)
 {
     for (;;) {
         struct frame f;
-        int rc = next_frame(w, NULL, &f, why);
+        int flushed = writer_flush(&w->writer, w->stream);
+        if (flushed < 0)
+            return 0;
+        int rc = flushed == 0 ? next_frame(w, NULL, &f, why) : 0;
         if (rc < 0)
             return -1;
+        if (rc == 1 && f.type != ASSAY_WARDEN_RUN) {
+            if (!(f.type == ASSAY_WARDEN_PUT ? take_artefact(w, &f) : give_artefact(w, &f)))
+                return 0;
+            if (f.type == ASSAY_WARDEN_PUT)
+                release(w, f.n);
+            continue;
+        }
         if (rc == 1) {
             w->request_bytes = f.n;
             return request_parse(f.p, f.n, w->pointers, w->request, why) < 0 ? -1 : 1;
         }
-        int flushed = writer_flush(&w->writer, w->stream);
-        if (flushed < 0)
-            return 0;
-        struct pollfd p[2] = {{.fd = w->stream, .events = (short)(POLLIN | (flushed ? POLLOUT : 0))},
-                              {.fd = w->control, .events = 0}};
+        struct pollfd p[2] = {{.fd = w->stream, .events = flushed ? POLLOUT : POLLIN}, {.fd = w->control, .events = 0}};
         if (poll(p, 2, -1) < 0 && errno != EINTR)
             return note_errno(why, "poll");
         if (p[1].revents & (POLLHUP | POLLERR))
@@ -537,9 +621,7 @@ int warden_serve(struct warden *w, struct note *why)
             break;
         if (!run_box(w, &now, why) || writer_flush(&w->writer, w->stream) < 0)
             rc = why->text[0] ? -1 : 0;
-        /* A large request's pages are given back; a small one's stay for the next. */
-        if (w->request_bytes > KEPT_BYTES)
-            (void)madvise(w->reader.big + KEPT_BYTES, w->request_bytes - KEPT_BYTES, MADV_REMOVE);
+        release(w, w->request_bytes);
         if (now.slot && atomic_load(&now.slot->go)) {
             before = now;
             now = none;

@@ -44,7 +44,7 @@ int reader_next(struct reader *r, struct frame *ret, struct note *why)
     if (r->big_want > 0) {
         if (r->big_have < r->big_want)
             return 0;
-        *ret = (struct frame){ASSAY_WARDEN_RUN, r->big, r->big_want};
+        *ret = (struct frame){r->big_type, r->big, r->big_want};
         r->big_want = r->big_have = 0;
         return 1;
     }
@@ -57,21 +57,26 @@ int reader_next(struct reader *r, struct frame *ret, struct note *why)
     size_t have = r->n - sizeof h;
     switch (h.type) {
     case ASSAY_WARDEN_RUN:
-        if (h.length < sizeof(struct assay_warden_run) || h.length > r->big_cap)
-            return note_set(why, "a RUN of %u bytes (at most %zu)", h.length, r->big_cap);
+    case ASSAY_WARDEN_PUT: {
+        size_t least = h.type == ASSAY_WARDEN_RUN ? sizeof(struct assay_warden_run) : sizeof ASSAY_ARTEFACT_MAGIC - 1;
+        if (h.length < least || h.length > r->big_cap)
+            return note_set(why, "a frame of type %u with %u bytes (at most %zu)", h.type, h.length, r->big_cap);
         if (have >= h.length) {
             memcpy(r->big, r->small + sizeof h, h.length);
             small_drop(r, sizeof h + h.length);
-            *ret = (struct frame){ASSAY_WARDEN_RUN, r->big, h.length};
+            *ret = (struct frame){h.type, r->big, h.length};
             return 1;
         }
         memcpy(r->big, r->small + sizeof h, have);
         r->big_have = have;
         r->big_want = h.length;
+        r->big_type = h.type;
         r->n = 0;
         return 0;
+    }
     case ASSAY_WARDEN_CANCEL:
-    case ASSAY_WARDEN_DROP: {
+    case ASSAY_WARDEN_DROP:
+    case ASSAY_WARDEN_GET: {
         size_t want = h.type == ASSAY_WARDEN_CANCEL ? sizeof(uint64_t) : ASSAY_WARDEN_ARTEFACT_HEX;
         if (h.length != want)
             return note_set(why, "a frame of type %u with %u bytes", h.type, h.length);
@@ -278,6 +283,23 @@ bool writer_frame(struct writer *w, uint16_t type, const void *p, size_t n)
     memcpy(w->bytes + w->end + sizeof h, p, n);
     w->end += sizeof h + n;
     return true;
+}
+
+uint8_t *writer_content_space(struct writer *w, size_t *n)
+{
+    size_t head = sizeof(struct assay_warden_frame), room = writer_room(w);
+    if (room < head + sizeof(struct assay_warden_frame) + sizeof(struct assay_warden_stored) + 4096)
+        return NULL;
+    room -= 2 * head + sizeof(struct assay_warden_stored);
+    *n = room < ASSAY_WARDEN_OUTPUT_MAX ? room : ASSAY_WARDEN_OUTPUT_MAX;
+    return w->bytes + w->end + head;
+}
+
+void writer_content_commit(struct writer *w, size_t n)
+{
+    struct assay_warden_frame h = {.length = (uint32_t)n, .type = ASSAY_WARDEN_CONTENT};
+    memcpy(w->bytes + w->end, &h, sizeof h);
+    w->end += sizeof h + n;
 }
 
 /* A DONE must always find room, whatever the program has printed. */

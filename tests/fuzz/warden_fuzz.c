@@ -1,9 +1,10 @@
 /*
  * Both ends of a warden's stream against arbitrary bytes.
  *
- * The first byte of an input chooses: an even one feeds the rest to the warden's reader and request
- * parser in pieces whose size the next byte gives, and walks whatever is accepted; an odd one is
- * what a client of ours gets from a warden gone mad, with a run under way when bit 1 is set.
+ * The lowest bits of an input's first byte choose.  00: the rest goes to the warden's reader and request
+ * parser in pieces whose size the next byte gives, and whatever is accepted is walked.  10: it is an
+ * artefact's encoding.  1: it is what a client of ours gets from a warden gone mad, with a run (1) or a
+ * get (2) under way as the next two bits say.
  */
 #include "fuzz.h"
 #include "plugins/warden/warden.h"
@@ -109,9 +110,31 @@ static void on_done(void *arg, const struct assay_box_outcome *o)
     FUZZ_CHECK(o->end >= ASSAY_BOX_EXITED && o->end <= ASSAY_BOX_FAILED);
 }
 
-static void to_client(const uint8_t *p, size_t n, bool busy)
+static void on_content(void *arg, struct assay_str bytes)
 {
-    static const struct assay_box_events ev = {on_output, on_done};
+    on_output(arg, 1, bytes);
+}
+
+static void on_stored(void *arg, struct assay_str artefact, struct assay_str message)
+{
+    FUZZ_CHECK(artefact.n == 0 || artefact.n == ASSAY_WARDEN_ARTEFACT_HEX);
+    on_output(arg, 1, message);
+}
+
+static void to_store(const uint8_t *p, size_t n)
+{
+    struct note why;
+    int64_t bytes;
+    size_t count;
+    if (files_measure(p, n, &bytes, &count, &why) == 0)
+        FUZZ_CHECK(bytes >= 0 && (uint64_t)bytes <= n && count <= ASSAY_WARDEN_FILES_MAX);
+    else
+        FUZZ_CHECK(memchr(why.text, 0, sizeof why.text));
+}
+
+static void to_client(const uint8_t *p, size_t n, unsigned doing)
+{
+    static const struct assay_box_events ev = {on_output, on_done, on_content, on_stored};
     size_t sum = 0;
     int fd[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd) < 0)
@@ -119,11 +142,12 @@ static void to_client(const uint8_t *p, size_t n, bool busy)
     struct assay_box_client *c = assay_box_client_new(fd[0], &ev, &sum);
     struct assay_err err;
     int rc = c ? 0 : -1;
-    if (rc == 0 && busy) {
-        struct assay_str argv = ASSAY_STR("/bin/true");
-        struct assay_box_spec spec = {.argv = &argv, .n_argv = 1};
+    struct assay_str argv = ASSAY_STR("/bin/true");
+    struct assay_box_spec spec = {.argv = &argv, .n_argv = 1};
+    if (rc == 0 && doing == 1)
         rc = assay_box_client_run(c, &spec, &err);
-    }
+    else if (rc == 0 && doing == 2)
+        rc = assay_box_client_get(c, ASSAY_STR("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"), &err);
     while (rc == 0 && n > 0) {
         ssize_t k = send(fd[1], p, n < 32768 ? n : 32768, MSG_NOSIGNAL);
         if (k <= 0)
@@ -140,9 +164,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 1)
         return 0;
-    if (data[0] % 2 == 0)
-        to_warden(data + 1, size - 1);
+    if (data[0] & 1)
+        to_client(data + 1, size - 1, data[0] >> 1 & 3);
+    else if (data[0] & 2)
+        to_store(data + 1, size - 1);
     else
-        to_client(data + 1, size - 1, (data[0] & 2) != 0);
+        to_warden(data + 1, size - 1);
     return 0;
 }

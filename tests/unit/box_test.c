@@ -794,6 +794,106 @@ static void artefact_name_is_canonical(void **state)
     assert_string_equal(oc.artefact, want);
 }
 
+/* ---- artefacts that leave the warden and come back ---- */
+
+struct transfer {
+    struct assay_buf content;
+    char artefact[65], message[256];
+    bool ended;
+};
+
+static void transfer_content(void *arg, struct assay_str bytes)
+{
+    struct transfer *t = arg;
+    assay_buf_str(&t->content, bytes);
+}
+
+static void transfer_stored(void *arg, struct assay_str artefact, struct assay_str message)
+{
+    struct transfer *t = arg;
+    (void)snprintf(t->artefact, sizeof t->artefact, "%.*s", ASSAY_FMT(artefact));
+    (void)snprintf(t->message, sizeof t->message, "%.*s", ASSAY_FMT(message));
+    t->ended = true;
+}
+
+static void transfer(struct transfer *t, const struct assay_str *put, const char *get)
+{
+    static const struct assay_box_events ev = {.content = transfer_content, .stored = transfer_stored};
+    struct assay_err err;
+    *t = (struct transfer){.content = ASSAY_BUF_INIT};
+    assay_box_client_events(fx.client, &ev, t);
+    int rc = put ? assay_box_client_put(fx.client, *put, &err) : assay_box_client_get(fx.client, assay_str(get), &err);
+    while (rc == 0 && !t->ended) {
+        struct pollfd p = {.fd = assay_box_client_fd(fx.client), .events = POLLIN};
+        if (assay_box_client_wants_write(fx.client))
+            p.events |= POLLOUT;
+        assert_int_equal(poll(&p, 1, 5000), 1);
+        rc = assay_box_client_on_ready(fx.client, &err);
+    }
+    if (rc < 0)
+        fail_msg("transfer: %s", err.msg);
+}
+
+static void artefacts_travel(void **state)
+{
+    (void)state;
+    struct ask a;
+    struct transfer t, u;
+    struct assay_str prog = ASSAY_STR("prog");
+    struct assay_err err;
+    collect_words(&a, "exit 0", &prog, 1);
+    char name[65];
+    memcpy(name, oc.artefact, sizeof name);
+    transfer(&t, NULL, name);
+    assert_string_equal(t.artefact, name);
+    assert_true(t.content.n > program.n);
+    assert_int_equal(assay_box_client_drop(fx.client, assay_str(name), &err), 0);
+    transfer(&u, NULL, name);
+    assert_string_equal(u.artefact, "");
+    assert_non_null(strstr(u.message, "not here"));
+    struct assay_str encoding = assay_buf_view(&t.content);
+    transfer(&u, &encoding, NULL);
+    assert_string_equal(u.artefact, name);
+    struct assay_box_mount m = {.artefact = assay_str(name), .path = ASSAY_STR("app")};
+    ask_words(&a, "echo back");
+    a.argv[0] = ASSAY_STR("app/prog");
+    a.spec.n_files = 0;
+    a.spec.mounts = &m;
+    a.spec.n_mounts = 1;
+    run(&a);
+    assert_end(ASSAY_BOX_EXITED);
+    assert_string_equal(out.p, "back\n");
+    assay_buf_free(&t.content);
+}
+
+static void bad_artefacts_are_refused(void **state)
+{
+    (void)state;
+#define ENCODED(text) {"assay-artefact-1\n" text, sizeof("assay-artefact-1\n" text) - 1}
+    static const struct assay_str bad[] = {
+        {"assay-artefact-2\na\000644\0000\0", 25},
+        ENCODED("../a\000644\0000\0"),
+        ENCODED("/a\000644\0000\0"),
+        ENCODED("a\0004755\0000\0"),
+        ENCODED("a\000644\0001\0"),
+        ENCODED("a\000644\00018446744073709551615\0"),
+        ENCODED("a\000644\00001\0x"),
+        ENCODED("a\000644\000-1\0"),
+        ENCODED("b\000644\0000\0a\000644\0000\0"),
+        ENCODED("a\000644\0000\0a\000644\0000\0"),
+        ENCODED("a\000644\0000\0a/b\000644\0000\0"),
+        ENCODED("a"),
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct transfer t;
+        transfer(&t, &bad[i], NULL);
+        if (t.artefact[0])
+            fail_msg("artefact %zu was taken", i);
+        assert_true(t.message[0]);
+    }
+    assert_honest_next();
+}
+
 static void collect_refuses(void **state)
 {
     (void)state;
@@ -1016,7 +1116,7 @@ static int open_this(void **state)
         cmocka_unit_test(chroot_refuses_user_namespaces_without_a_filter), cmocka_unit_test(the_request_filter_holds), \
         cmocka_unit_test(kill_everything), cmocka_unit_test(scratch_is_bounded), cmocka_unit_test(boxes_do_not_meet), \
         cmocka_unit_test(artefact_goes_round), cmocka_unit_test(artefact_name_is_canonical),                          \
-        cmocka_unit_test(collect_refuses), cmocka_unit_test(store_forgets_the_oldest),                                \
+        cmocka_unit_test(artefacts_travel), cmocka_unit_test(bad_artefacts_are_refused), cmocka_unit_test(collect_refuses), cmocka_unit_test(store_forgets_the_oldest),                                \
         cmocka_unit_test(bad_specs_are_refused_here), cmocka_unit_test(many_boxes_leave_nothing)
 
 int main(void)

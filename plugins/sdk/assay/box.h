@@ -102,10 +102,16 @@ struct assay_box_client;
 struct assay_box_events {
     void (*output)(void *arg, int stream /* 1, 2 */, struct assay_str bytes);
     void (*done)(void *arg, const struct assay_box_outcome *o);
+    /* of assay_box_client_get: pieces of the encoding, in order */
+    void (*content)(void *arg, struct assay_str bytes);
+    /* the end of a put or a get; artefact is "" when it failed, and message says why */
+    void (*stored)(void *arg, struct assay_str artefact, struct assay_str message);
 };
 
 /* Takes fd (made non-blocking, closed by _free). */
 struct assay_box_client *assay_box_client_new(int fd, const struct assay_box_events *ev, void *arg);
+/* Other calls from now on; not from within one. */
+void assay_box_client_events(struct assay_box_client *c, const struct assay_box_events *ev, void *arg);
 void assay_box_client_free(struct assay_box_client *c);
 int assay_box_client_fd(const struct assay_box_client *c);
 bool assay_box_client_wants_write(const struct assay_box_client *c);
@@ -118,6 +124,11 @@ int assay_box_client_run(struct assay_box_client *c, const struct assay_box_spec
 int assay_box_client_cancel(struct assay_box_client *c, struct assay_err *err) ASSAY_MUST_CHECK;
 /* Drops an artefact that no run will mount any more (the warden also bounds them itself, oldest first). */
 int assay_box_client_drop(struct assay_box_client *c, struct assay_str artefact, struct assay_err *err) ASSAY_MUST_CHECK;
+/* Brings an artefact's encoding (warden_wire.h) into the warden's store; its id comes by `stored`. The
+ * bytes are copied. ASSAY_E_BUSY while something is under way. */
+int assay_box_client_put(struct assay_box_client *c, struct assay_str encoding, struct assay_err *err) ASSAY_MUST_CHECK;
+/* Asks for an artefact's encoding: `content` as often as needed, then `stored`. For a cache of builds. */
+int assay_box_client_get(struct assay_box_client *c, struct assay_str artefact, struct assay_err *err) ASSAY_MUST_CHECK;
 /* Reads and writes what the descriptor allows and makes the calls. An error means the stream is dead. */
 int assay_box_client_on_ready(struct assay_box_client *c, struct assay_err *err) ASSAY_MUST_CHECK;
 /* For tests and tools: run one box and wait, output into the builders. Blocks. */

@@ -9,7 +9,8 @@
  * STREAM (SOCK_STREAM, runner <-> warden).  Frames: struct assay_warden_frame, then `length` bytes.
  * The warden sends HELLO once.  Then, one box at a time: RUN (client), OUTPUT* (warden), DONE
  * (warden).  CANCEL may come while a box runs; its serial says which one is meant, so that a cancel
- * that crosses a DONE is harmless.  DROP forgets an artefact.  End of file ends the warden and with
+ * that crosses a DONE is harmless.  DROP forgets an artefact.  PUT brings an artefact and is answered
+ * STORED; GET asks for one and is answered CONTENT* STORED; neither may come while a box runs.  End of file ends the warden and with
  * it the box.
  *
  * CONTROL (SOCK_SEQPACKET, boxkeeper <-> warden; may be absent).  The boxkeeper gives a leaf, the
@@ -94,9 +95,13 @@ enum assay_warden_frame_type {
     ASSAY_WARDEN_HELLO = 1,   /* warden: struct assay_warden_hello */
     ASSAY_WARDEN_OUTPUT = 2,  /* warden: u32 stream (1 or 2), then 1 to ASSAY_WARDEN_OUTPUT_MAX bytes */
     ASSAY_WARDEN_DONE = 3,    /* warden: struct assay_warden_done */
+    ASSAY_WARDEN_CONTENT = 4, /* warden: 1 to ASSAY_WARDEN_OUTPUT_MAX bytes of an artefact's encoding */
+    ASSAY_WARDEN_STORED = 5,  /* warden: struct assay_warden_stored */
     ASSAY_WARDEN_RUN = 16,    /* client: struct assay_warden_run and what follows it */
     ASSAY_WARDEN_CANCEL = 17, /* client: u64 serial */
     ASSAY_WARDEN_DROP = 18,   /* client: 64 hex digits */
+    ASSAY_WARDEN_PUT = 19,    /* client: an artefact's encoding */
+    ASSAY_WARDEN_GET = 20,    /* client: 64 hex digits */
 };
 
 struct assay_warden_frame {
@@ -157,6 +162,17 @@ struct assay_warden_done {
     char message[256];
 };
 
+struct assay_warden_stored {
+    char artefact[72]; /* 64 hex digits; "" when it was refused, or is not there */
+    char message[256]; /* why */
+};
+
+/*
+ * An artefact's encoding: ASSAY_ARTEFACT_MAGIC and then, for each file in the order of its path's
+ * bytes: path, NUL, "755" or "644", NUL, size in decimal, NUL, the bytes.  Its SHA-256 is the artefact's id.
+ */
+#define ASSAY_ARTEFACT_MAGIC "assay-artefact-1\n"
+
 /* ---- control ---- */
 
 enum assay_warden_control_type {
@@ -204,6 +220,7 @@ _Static_assert(sizeof(struct assay_warden_frame) == 8, "no holes");
 _Static_assert(sizeof(struct assay_warden_hello) == 72, "no holes");
 _Static_assert(sizeof(struct assay_warden_run) == 14 * 8 + 8 * 4, "no holes");
 _Static_assert(sizeof(struct assay_warden_done) == 8 + 16 + 88 + 72 + 256, "no holes");
+_Static_assert(sizeof(struct assay_warden_stored) == 72 + 256, "no holes");
 _Static_assert(sizeof(struct assay_warden_leaf) == 24, "no holes");
 _Static_assert(sizeof(struct assay_warden_spent) == 16, "no holes");
 
