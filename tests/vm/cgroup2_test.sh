@@ -66,6 +66,7 @@ $B chmod 1777 /tmp
 $B mount -t cgroup2 cgroup /sys/fs/cgroup
 cd /t
 export CMOCKA_MESSAGE_OUTPUT=TAP
+echo # the firmware leaves the cursor behind escape sequences
 echo "=== root"
 ./tests/unit/keeper_test
 echo "=== delegated"
@@ -92,8 +93,11 @@ check() { # check DESCRIPTION COMMAND...: one line of TAP
   n=$((n + 1))
   if "$@"; then echo "ok $n - $what"; else echo "not ok $n - $what"; bad=1; fi
 }
-no_failure() { ! part "$1" "$2" | grep '^not ok' | grep -qv '# SKIP'; }
-passed() { part "$1" "$2" | grep -q "^ok [0-9]* - $3\$"; }
+no_failure() { # the plan was carried out, and what is not ok was skipped
+  part "$1" "$2" | awk '/^1\.\.[0-9]/ { split($0, p, "[.][.]"); want = p[2] } /^(not )?ok / { n++ }
+    /^not ok/ && !/# SKIP/ { bad = 1 } END { exit bad || !want || n != want }'
+}
+passed() { part "$1" "$2" | grep "^ok [0-9]* - $3\$" >/dev/null; } # not -q: under pipefail the early end would count
 only_keeper_left() { grep -q '^left: /sys/fs/cgroup/unit/keeper $' "$work/out"; }
 bad=0
 echo 1..7
