@@ -11,6 +11,7 @@
  * are what counts.
  *
  *   store_bench [--dir DIR] [--rounds N] [--tenths N]     N tenths of a second for each
+ *               [--kind raw|store|event] [--threads N]   only that; the last word of the output is rows/s
  */
 #include <pthread.h>
 #include <sqlite3.h>
@@ -184,12 +185,22 @@ static double run(enum kind kind, int threads, double seconds, struct raw *raw, 
 
 int main(int argc, char **argv)
 {
-    int64_t rounds = 5, tenths = 5;
+    int64_t rounds = 5, tenths = 5, only_threads = 0;
     const char *base = NULL;
+    int only_kind = -1;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--dir") == 0)
             base = argv[i + 1];
-        else if (strcmp(argv[i], "--rounds") != 0 && strcmp(argv[i], "--tenths") != 0)
+        else if (strcmp(argv[i], "--kind") == 0) {
+            for (int k = 0; k < KINDS; k++)
+                if (strcmp(argv[i + 1], kind_names[k]) == 0)
+                    only_kind = k;
+            if (only_kind < 0)
+                die(argv[i + 1], "is not raw, store or event");
+        } else if (strcmp(argv[i], "--threads") == 0) {
+            if (assay_parse_i64(assay_str(argv[i + 1]), 1, THREADS_MAX, &only_threads, NULL) != 0)
+                die("--threads", "takes a number from 1 to 32");
+        } else if (strcmp(argv[i], "--rounds") != 0 && strcmp(argv[i], "--tenths") != 0)
             die(argv[i], "is not an option");
         else if (assay_parse_i64(assay_str(argv[i + 1]), 1, 1000, argv[i][2] == 'r' ? &rounds : &tenths, NULL) != 0)
             die(argv[i], "takes a number from 1 to 1000");
@@ -211,6 +222,13 @@ int main(int argc, char **argv)
         die("store", err.msg);
     raw_open(&raw, dir);
 
+    if (only_kind >= 0 && only_threads > 0) {
+        double total = 0;
+        for (int64_t r = 0; r < rounds; r++)
+            total += run((enum kind)only_kind, (int)only_threads, (double)tenths / 10, &raw, &st);
+        printf("%s, %lld threads, rows/s: %.0f\n", kind_names[only_kind], (long long)only_threads, total / (double)rounds);
+        goto out;
+    }
     static const int threads[] = {1, 8, 32};
     double sum[3][KINDS] = {{0}};
     for (int64_t r = 0; r < rounds; r++)
@@ -228,6 +246,7 @@ int main(int argc, char **argv)
             printf(" %11.0f", sum[t][k] / (double)rounds);
         printf(" %10.2f %10.2f\n", sum[t][STORE] / sum[t][RAW], sum[t][EVENT] / sum[t][RAW]);
     }
+out:
     st.ops->stop(self);
     assay_plugin.fini(self);
     (void)sqlite3_finalize(raw.begin);

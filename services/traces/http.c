@@ -53,7 +53,7 @@ static int tree(const struct tr_submission *sub, const struct tr_event *ev, size
     struct tr_span *all = rc == 0 ? assay_arena_array(arena, total + n_runner, sizeof *all) : NULL;
     if (rc == 0 && !all)
         rc = assay_err_set(err, ASSAY_E_NOMEM, "no memory for spans");
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     all[0] = (struct tr_span){.name = ASSAY_STR("submission"),
                               .start_ms = sub->created_ms,
