@@ -38,6 +38,7 @@
 #define FLUSH_MS 100
 #define FLUSH_ROWS 64
 #define LIMBO_MS 300
+#define AHEAD_MAX 64
 #define POLL_MS 5000 /* looks for work without a bell, in case one was lost */
 #define OPEN_TIMEOUT_MS 10000
 #define BACKOFF_MAX_MS 5000
@@ -94,6 +95,8 @@ struct loop {
     size_t n_jobs;
     struct job *ready_first, *ready_last;
     size_t n_ready;
+    size_t asked, ahead; /* of the lease under way; kept ahead beyond one for each slot */
+    uint64_t given, given_before; /* to slots: so far, and when the lease began */
     struct mail lease_mail, drain_mail;
     bool leasing, draining;
     int failures; /* of ours, one after another: the next lease waits a little longer for each */
@@ -1059,6 +1062,17 @@ static void on_loaded(struct loop *l, struct mail *m)
     }
 }
 
+/* A lease takes two commits' time, in which the slots may end many short programs: as many as they took from
+ * us meanwhile, and as many again since leases differ, are kept ahead. Programs that run longer than a
+ * lease takes bring it to nothing, so that no job waits here that another runner could have. */
+static void leased(struct loop *l)
+{
+    size_t want = 2 * (size_t)(l->given - l->given_before);
+    if (want > AHEAD_MAX)
+        want = AHEAD_MAX;
+    l->ahead = want > l->ahead ? want : l->ahead - (l->ahead - want + 3) / 4;
+}
+
 static void on_mail(struct loop *l, struct mail *m)
 {
     switch (m->kind) {
@@ -1074,9 +1088,10 @@ static void on_mail(struct loop *l, struct mail *m)
             l->lease_after_ms = mono_ms(l) + 200;
             atomic_store(&l->work, true);
             assay_log(l->r->host, ASSAY_LOG_ERROR, "lease_failed", ASSAY_KZ("error", m->err.msg));
-        } else if (m->want != 0) {
+        } else if (m->want == l->asked) {
             atomic_store(&l->work, true); /* there may be more */
         }
+        leased(l);
         break;
     case MAIL_LOADED:
         on_loaded(l, m);
@@ -1106,6 +1121,7 @@ static void give_job(struct loop *l, struct slot *s, struct job *j)
     s->job = j;
     j->slot = s;
     j->started_ms = now_ms(l);
+    l->given++;
     next_step(l, j);
 }
 
@@ -1173,10 +1189,12 @@ static void schedule(struct loop *l)
         l->poll_ms = now + POLL_MS;
         atomic_store(&l->work, true);
     }
-    size_t capacity = idle + open; /* one ahead for each */
+    size_t capacity = idle + open + l->ahead; /* one ahead for each, at least */
     if (l->n_ready >= capacity || !atomic_exchange(&l->work, false))
         return;
-    l->lease_mail = (struct mail){.loop = l, .kind = MAIL_LEASED, .want = capacity - l->n_ready};
+    l->asked = capacity - l->n_ready;
+    l->given_before = l->given;
+    l->lease_mail = (struct mail){.loop = l, .kind = MAIL_LEASED, .want = l->asked};
     l->leasing = true;
     if (host->offload(host->ctx, lease_work, &l->lease_mail) < 0) {
         l->leasing = false;

@@ -50,11 +50,11 @@ static int tree(const struct tr_submission *sub, const struct tr_event *ev, size
         rc = tr_spans_decode(note[i].spans, arena, &posted[i], &n_posted[i], err);
         total += n_posted[i];
     }
-    struct tr_span *all = rc == 0 ? assay_arena_array(arena, total + n_runner, sizeof *all) : NULL;
-    if (rc == 0 && !all)
-        rc = assay_err_set(err, ASSAY_E_NOMEM, "no memory for spans");
-    if (rc != 0)
+    if (rc < 0)
         return rc;
+    struct tr_span *all = assay_arena_array(arena, total + n_runner, sizeof *all);
+    if (!all)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory for spans");
     all[0] = (struct tr_span){.name = ASSAY_STR("submission"),
                               .start_ms = sub->created_ms,
                               .end_ms = sub->finished_ms,
