@@ -305,6 +305,28 @@ static void enter_userns(const struct options *o)
     write_proc("/proc/self/gid_map", text);
 }
 
+/*
+ * Makes all mounts private, so that nothing that is mounted from here on shows up on the host.
+ *
+ * In a plain chroot (a build root, a rescue system) "/" is no mount and can be neither made private nor
+ * pivoted away from. Joining one's own mount namespace puts the process at that namespace's root
+ * (setns(2)), and there both can be done; the chroot was no wall to root anyway.
+ */
+static void make_private(void)
+{
+    struct mount_attr private = {.propagation = 1 << 18 /* MS_PRIVATE */};
+    if (sys_mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &private) == 0)
+        return;
+    int why = errno;
+    CLEANUP_FD int self = sys_pidfd_open(getpid());
+    if (why != EINVAL || self < 0 || sys_setns(self, CLONE_NEWNS) < 0) {
+        errno = why;
+        die("cannot make the mounts private (Linux 5.12 or later is needed)");
+    }
+    if (sys_mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &private) < 0)
+        die("cannot make the mounts private outside the chroot");
+}
+
 void root_make(const struct options *o, struct root_facts *ret)
 {
     struct root_facts f = {.userns = o->mode != MODE_NATIVE, .netns = true};
@@ -317,20 +339,22 @@ void root_make(const struct options *o, struct root_facts *ret)
     if (sethostname("box", 3) < 0)
         die("sethostname");
     f.ipc_closed = close_ipc();
-    struct mount_attr private = {.propagation = 1 << 18 /* MS_PRIVATE */};
-    if (sys_mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &private) < 0)
-        die("cannot make the mounts private (Linux 5.12 or later is needed)");
 
-    /* Taken before the new root covers mount_at: base and what is to be bound may lie below it. */
+    /* Taken before anything moves: base and what is to be bound may lie below mount_at, and all these
+     * paths are meant as this process was started. Copies that are attached nowhere yet. */
     CLEANUP_FD int base = open(o->base, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (base < 0)
         die("base directory %s", o->base);
+    CLEANUP_FD int mount_at = open(o->mount_at, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (mount_at < 0)
+        die("%s", o->mount_at);
     struct tree bound_tree[OPTION_LIST_MAX];
     for (size_t i = 0; i < o->n_binds; i++)
         bound_tree[i] = take_tree(AT_FDCWD, o->binds[i].src, o->binds[i].optional, false);
+    make_private();
 
     CLEANUP_FD int top = tmpfs_make(MOUNT_ATTR_NOSUID, "0755", 8u << 20, 16384);
-    if (sys_move_mount(top, o->mount_at) < 0)
+    if (sys_move_mount_fd(top, mount_at) < 0)
         die("cannot mount on %s", o->mount_at);
     make_dir(top, "root", 0755);
     make_dir(top, "store", 0700);

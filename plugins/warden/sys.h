@@ -70,6 +70,14 @@ static inline int sys_close_range(unsigned first, unsigned last)
 {
     return (int)syscall(SYS_close_range, first, last, 0);
 }
+static inline int sys_pidfd_open(pid_t pid)
+{
+    return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+static inline int sys_setns(int fd, int kind)
+{
+    return (int)syscall(SYS_setns, fd, kind);
+}
 static inline int sys_pidfd_kill(int pidfd)
 {
     return (int)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
