@@ -68,7 +68,7 @@ int lb_updated_encode(struct assay_str agent_id, struct assay_str submission_id,
 
 /* ---- repo.c --------------------------------------------------------------------------------------- */
 
-#define LEADERBOARD_STATEMENTS 27
+#define LEADERBOARD_STATEMENTS 28
 extern const struct assay_stmt *const leaderboard_statements[LEADERBOARD_STATEMENTS];
 
 /* ASSAY_E_NOT_FOUND */

@@ -53,10 +53,9 @@
 #define KEY_DESC(t) " ORDER BY " t ".down DESC, " t ".created_ms DESC, " t ".submission_id DESC"
 
 #define ENTRY_COLUMNS                                                                                                  \
-    "e.benchmark_id, e.agent_id, COALESCE(a.name, ''), e.owner_id, e.submission_id, e.problem_id, 0 - e.down,"          \
-    " e.created_ms"
+    "e.benchmark_id, e.agent_id, e.agent_name, e.owner_id, e.submission_id, e.problem_id, 0 - e.down, e.created_ms"
 #define ENTRY_LETTERS "ttttttri"
-#define ENTRY_FROM " FROM leaderboard_entries e LEFT JOIN leaderboard_agents a ON a.id = e.agent_id"
+#define ENTRY_FROM " FROM leaderboard_entries e"
 /* joins the bucket k that entry e is in */
 #define JOIN_BUCKET                                                                                                    \
     " JOIN leaderboard_buckets k ON k.benchmark_id = e.benchmark_id AND " KEY("k") " = (SELECT q.down, q.created_ms,"   \
@@ -130,8 +129,9 @@ static const struct assay_stmt bucket_open = {
 /* Best first among scores t. */
 #define SCORE_ORDER " ORDER BY t.score DESC, t.created_ms, t.submission_id"
 #define ENTER                                                                                                          \
-    "INSERT INTO leaderboard_entries (benchmark_id, agent_id, submission_id, problem_id, owner_id, down, created_ms)"   \
-    " SELECT s.benchmark_id, s.agent_id, s.submission_id, s.problem_id, s.owner_id, 0 - s.score, s.created_ms"         \
+    "INSERT INTO leaderboard_entries (benchmark_id, agent_id, agent_name, submission_id, problem_id, owner_id, down,"   \
+    " created_ms) SELECT s.benchmark_id, s.agent_id, COALESCE((SELECT g.name FROM leaderboard_agents g"                \
+    " WHERE g.id = s.agent_id), ''), s.submission_id, s.problem_id, s.owner_id, 0 - s.score, s.created_ms"             \
     " FROM leaderboard_scores s WHERE "
 #define NOT_LEFT " AND NOT EXISTS (SELECT 1 FROM leaderboard_agents a WHERE a.id = s.agent_id AND a.deleted = 1)"
 #define REPLACE                                                                                                        \
@@ -181,6 +181,13 @@ static const struct assay_stmt agent_leave = {.name = "leaderboard.agent_leave",
                                               .params = "t",
                                               .columns = "",
                                               .write = true};
+/* the name stands in the entries: a page of a board then reads half as many pages of the file */
+static const struct assay_stmt agent_rename = {
+    .name = "leaderboard.agent_rename",
+    .sql = "UPDATE leaderboard_entries SET agent_name = $2 WHERE agent_id = $1 AND agent_name <> $2",
+    .params = "tt",
+    .columns = "",
+    .write = true};
 static const struct assay_stmt agent_return = {
     .name = "leaderboard.agent_return",
     .sql = ENTER "s.agent_id = $1 AND s.submission_id = (SELECT t.submission_id FROM leaderboard_scores t"
@@ -257,7 +264,7 @@ static const struct assay_stmt project_agent = {
 
 const struct assay_stmt *const leaderboard_statements[LEADERBOARD_STATEMENTS] = {
     &top,        &top_of_all, &of_agent,    &boards_of_agent, &benchmark_get,     &enters,       &score_put, &bucket_open,
-    &promote,    &settle,     &succeed,     &entry_drop,      &score_drop,        &agent_leave,  &agent_return,
+    &promote,    &settle,     &succeed,     &entry_drop,      &score_drop,        &agent_leave,  &agent_rename, &agent_return,
     &uncount[0], &uncount[1], &count[0],    &count[1],        &fold[0],           &fold[1],      &sweep[0],  &sweep[1],
     &split[0],   &split[1],   &project_benchmark, &project_agent};
 
@@ -437,6 +444,7 @@ void lb_project_agent(struct assay_tx *tx, struct assay_str id, const struct ass
 {
     ASSAY_TX(tx, &project_agent, ASSAY_EXPECT_ONE, ASSAY_VT(id), ASSAY_VT(or_empty(a->owner_id)),
              ASSAY_VT(or_empty(a->name)), ASSAY_VI(a->deleted));
+    ASSAY_TX(tx, &agent_rename, ASSAY_EXPECT_ANY, ASSAY_VT(id), ASSAY_VT(or_empty(a->name)));
     ASSAY_TX(tx, &uncount[BY_AGENT], ASSAY_EXPECT_ANY, ASSAY_VT(id));
     ASSAY_TX(tx, a->deleted ? &agent_leave : &agent_return, ASSAY_EXPECT_ANY, ASSAY_VT(id));
     counted(tx, BY_AGENT, id);

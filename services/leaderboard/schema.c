@@ -18,6 +18,7 @@ const struct assay_migration leaderboard_migrations[LEADERBOARD_MIGRATIONS] = {
      "CREATE TABLE leaderboard_entries ("
      " benchmark_id TEXT NOT NULL,"
      " agent_id TEXT NOT NULL,"
+     " agent_name TEXT NOT NULL,"
      " submission_id TEXT NOT NULL,"
      " problem_id TEXT NOT NULL,"
      " owner_id TEXT NOT NULL,"

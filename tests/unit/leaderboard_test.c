@@ -231,6 +231,12 @@ static void judged_again_removed_and_gone(void **state)
     agent(h, "bob", "Robert", false);
     svc_pump(h);
     assert_string_equal(board(h, SVC_VIEWER, "/leaderboard?benchmark_id=open"), "1:bob:99");
+    struct svc_reply r = svc_call(h, SVC_VIEWER, "GET", "/leaderboard?benchmark_id=open", NULL);
+    assert_string_equal(svc_str(&r, "/items/0/agent_name"), "Robert");
+    agent(h, "bob", "Rob", false);
+    svc_pump(h);
+    r = svc_call(h, SVC_VIEWER, "GET", "/leaderboard?benchmark_id=open&agent_id=bob", NULL);
+    assert_string_equal(svc_str(&r, "/items/0/agent_name"), "Rob");
 }
 
 static void pages_carry_their_ranks(void **state)
