@@ -16,6 +16,7 @@
 
 struct core {
     const struct assay_host *host;
+    bool metrics_public;
     struct assay_buf openapi; /* read once: the contract belongs to the program that started */
 };
 
@@ -59,7 +60,7 @@ static bool local_caller(struct assay_str remote)
 static int metrics_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     const struct core *c = self;
-    if (c->host->option_int(c->host->ctx, "metrics_public") == 0 && !local_caller(rq->remote))
+    if (!c->metrics_public && !local_caller(rq->remote))
         return assay_err_set(err, ASSAY_E_NOT_FOUND, "there is nothing here");
     rs->content_type = ASSAY_METRICS_CONTENT_TYPE;
     assay_reply_header(rs, ASSAY_STR("cache-control"), ASSAY_STR("no-store"));
@@ -137,6 +138,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     if (c == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
     c->host = host;
+    c->metrics_public = host->option_int(host->ctx, "metrics_public") != 0;
     assay_buf_init(&c->openapi, (size_t)OPENAPI_MAX);
     *self = c;
     read_openapi(c);

@@ -184,6 +184,18 @@ static void port(struct doctor *d, const struct assay_setup *s)
     freeaddrinfo(ai);
 }
 
+static void descriptors(struct doctor *d, const struct assay_setup *s)
+{
+    int64_t wanted = assay_config_int(s->config, "http_connections_max");
+    int64_t can = assay_setup_descriptors(s->config, false);
+    if (geteuid() == 0 || can >= wanted + ASSAY_SETUP_OTHER_DESCRIPTORS)
+        say(d, OK, "descriptors", NULL, "enough for %lld connections", (long long)wanted);
+    else
+        say(d, NOTE, "descriptors", "raise the hard limit (ulimit -Hn, LimitNOFILE=) or lower http_connections_max",
+            "at most %lld: %lld of the %lld connections of http_connections_max", (long long)can,
+            (long long)(can > ASSAY_SETUP_OTHER_DESCRIPTORS ? can - ASSAY_SETUP_OTHER_DESCRIPTORS : 1), (long long)wanted);
+}
+
 static void plugins(struct doctor *d, const struct assay_setup *s)
 {
     ASSAY_CLEANUP_BUF struct assay_buf names = ASSAY_BUF_INIT;
@@ -418,6 +430,7 @@ int assay_doctor_main(char *const *flags, char *const *env, bool json)
         privilege(&d, &s);
         data_dir(&d, &s);
         port(&d, &s);
+        descriptors(&d, &s);
         plugins(&d, &s);
     }
     compilers(&d);

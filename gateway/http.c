@@ -107,6 +107,16 @@ void assay_loop_ticket_back(struct loop *l, struct exchange *x)
     x->ticket = 0;
 }
 
+struct exchange *assay_loop_ticket_holder(struct assay_front *f, assay_ticket t)
+{
+    unsigned number = (unsigned)(t >> TICKET_LOOP_SHIFT);
+    struct loop *l = number < f->n_loops ? f->loop[number] : NULL;
+    struct slot *s = l && (t & 1) ? slot_at(l, (uint32_t)(t >> TICKET_SLOT_SHIFT) & TICKET_SLOT_MASK, memory_order_acquire) : NULL;
+    if (!s || atomic_load_explicit(&s->generation, memory_order_acquire) != (uint32_t)t)
+        return NULL;
+    return exchange_check(s->x);
+}
+
 void assay_front_resume(struct assay_front *f, assay_ticket t, int status, struct assay_response *rs, const struct assay_err *err)
 {
     unsigned number = (unsigned)(t >> TICKET_LOOP_SHIFT);
@@ -225,7 +235,7 @@ static void on_drain(struct assay_mail *m)
     loop_own(l);
     l->draining = true;
     listeners_enable(l, false);
-    assay_conn_close_idle(l);
+    assay_conn_drain(l);
 }
 
 static void on_stop(struct assay_mail *m)
@@ -377,6 +387,10 @@ static void fill_defaults(struct assay_front_config *c)
         c->pipelined_max = 32;
     if (c->body_memory_max == 0)
         c->body_memory_max = (size_t)256 << 20;
+    if (c->spool_over == 0)
+        c->spool_over = (size_t)1 << 20;
+    if (c->spool_max == 0)
+        c->spool_max = UINT64_C(1) << 30;
     DEFAULT(header_deadline_ms, 10 * 1000);
     DEFAULT(body_grace_ms, 20 * 1000);
     DEFAULT(body_min_rate, 1000);
@@ -472,6 +486,7 @@ void assay_front_free(struct assay_front *f)
 {
     if (!f)
         return;
+    atomic_store(&f->freeing, true);
     for (unsigned i = 0; i < f->n_loops; i++)
         if (f->loop[i]->running) {
             int rc = assay_mailbox_post(f->loop[i]->box, &f->loop[i]->stop_mail);

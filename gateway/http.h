@@ -24,6 +24,7 @@
 
 struct assay_front;
 struct assay_gate;
+struct assay_proxies;
 
 /* One finished request: a line of the access log, an observation of the metrics.  Views live for the call.
  * The target's query is left out on purpose: it may hold one-time tokens. */
@@ -57,8 +58,16 @@ struct assay_front_config {
     int64_t answer_deadline_ms;    /* [120 s] a deferred answer that does not come: 504 */
     int64_t idle_ms;               /* [75 s] between requests of a connection */
 
+    const char *spool_dir; /* where long bodies go, as files without names; NULL: all bodies stay in memory */
+    size_t spool_over;     /* [1 MiB] longer ones */
+    uint64_t spool_max;    /* [1 GiB] of all such files: 503 */
+
+    const struct assay_proxies *proxies; /* borrowed; whose word about a client's address is taken; NULL: nobody's */
+    bool proxy_forwarded;                /* they say it in Forwarded, not in X-Forwarded-For */
+
     const char *environment;       /* "development": problem details name internal errors too */
-    const char *const *cors_origins; /* NULL-terminated, "*" for any (never with credentials); NULL: none */
+    const char *const *cors_origins; /* NULL-terminated, "*" for any (never with credentials),
+                                     * "localhost" for any port of this machine's own names; NULL: none */
 
     /* lent by the host; all may be called on any loop thread, and must not block */
     void *ctx;
@@ -89,6 +98,12 @@ void assay_front_free(struct assay_front *f);
 assay_ticket assay_front_defer(struct assay_request *rq);
 void assay_front_resume(struct assay_front *f, assay_ticket t, int status, struct assay_response *rs,
                         const struct assay_err *err);
+
+/* assay_host.stream_begin, .stream_write and .stream_end; see there. */
+int assay_front_stream_begin(struct assay_front *f, assay_ticket t, struct assay_response *rs, void (*writable)(void *arg), void *arg,
+                             struct assay_err *err) ASSAY_MUST_CHECK;
+int assay_front_stream_write(struct assay_front *f, assay_ticket t, const void *p, size_t n, int64_t wait_ms) ASSAY_MUST_CHECK;
+void assay_front_stream_end(struct assay_front *f, assay_ticket t, int status);
 
 void assay_front_stats(const struct assay_front *f, struct assay_front_stats *out);
 

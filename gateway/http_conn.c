@@ -101,6 +101,7 @@ void assay_conn_new(struct loop *l, int fd, const char *remote)
     c->magic = CONN_MAGIC;
     c->loop = l;
     (void)snprintf(c->remote, sizeof c->remote, "%s", remote);
+    c->trusted = assay_proxies_trusts(l->front->cfg.proxies, assay_str(c->remote));
     if (!conn_start(c, fd)) {
         if (c->bev)
             bufferevent_free(c->bev);
@@ -275,11 +276,11 @@ void assay_conn_refuse(struct conn *c, int status, struct assay_str detail)
     assay_reply_early(c->x, &(struct early){status, detail});
 }
 
-static void body_deadline(struct conn *c)
+void assay_conn_body_deadline(struct conn *c)
 {
     const struct assay_front_config *cfg = &c->loop->front->cfg;
     const struct exchange *x = c->x;
-    int64_t by_rate = x->body_started_ns + cfg->body_grace_ms * MS_NS + (int64_t)(x->body.n / (uint64_t)cfg->body_min_rate) * S_NS;
+    int64_t by_rate = x->body_started_ns + cfg->body_grace_ms * MS_NS + (int64_t)(x->body_total / (uint64_t)cfg->body_min_rate) * S_NS;
     int64_t last = x->body_started_ns + cfg->body_deadline_ms * MS_NS;
     c->deadline_ns = by_rate < last ? by_rate : last;
 }
@@ -291,7 +292,9 @@ static void more_is_needed(struct conn *c)
         c->phase = PHASE_HEAD;
         c->deadline_ns = c->x->rq.started_mono_ns + cfg->header_deadline_ms * MS_NS;
     } else if (c->phase == PHASE_BODY) {
-        body_deadline(c);
+        assay_conn_body_deadline(c);
+        if (c->x->spools && c->x->body.n >= SPOOL_PIECE)
+            assay_spool_out(c->x, false);
     }
 }
 
@@ -336,7 +339,10 @@ void assay_conn_consume(struct conn *c)
             assay_exchange_head(c->x);
             break;
         case PARSED_MESSAGE:
-            assay_exchange_dispatch(c->x);
+            if (c->x->spools)
+                assay_spool_out(c->x, true);
+            else
+                assay_exchange_dispatch(c->x);
             if (++served >= c->loop->front->cfg.pipelined_max && evbuffer_get_length(in)) {
                 queue_again(c);
                 return;
@@ -402,6 +408,8 @@ static void on_write(struct bufferevent *bev, void *arg)
     assay_conn_begin(c);
     if (evbuffer_get_length(output(c)) == 0 && c->phase == PHASE_IDLE && !c->queued_again)
         assay_conn_consume(c);
+    else if (c->phase == PHASE_STREAM)
+        assay_stream_pump(c->x);
     assay_conn_end(c);
 }
 
@@ -416,6 +424,9 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
         /* half closed: what was asked before is still answered */
         c->eof = true;
         if (c->phase == PHASE_LINGER)
+            c->dead = true;
+        /* who waits for events and closes has left; who waits for a file may have shut only its own side */
+        if (c->phase == PHASE_STREAM && (c->x->bound->route->flags & ASSAY_ROUTE_STREAM))
             c->dead = true;
     }
     assay_conn_end(c);
@@ -453,10 +464,12 @@ static void expire(struct conn *c)
             assay_conn_refuse(c, 408, ASSAY_STR("the request took too long to arrive"));
             break;
         case PHASE_GATE:
+        case PHASE_SPOOL:
         case PHASE_WAIT:
             count(&l->timeouts, 1);
             assay_exchange_give_up(c->x);
             break;
+        case PHASE_STREAM: /* only its write deadline can come */
         case PHASE_IDLE:
         case PHASE_CLOSING:
         case PHASE_LINGER:
@@ -521,8 +534,11 @@ static bool always(const struct conn *c)
     return true;
 }
 
-void assay_conn_close_idle(struct loop *l)
+void assay_conn_drain(struct loop *l)
 {
+    for (size_t i = 0; i < WHEEL_SLOTS; i++)
+        for (struct conn *c = l->wheel[i]; c; c = c->next)
+            assay_stream_drain(c);
     each(l, is_idle);
 }
 

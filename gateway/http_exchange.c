@@ -61,6 +61,7 @@ struct exchange *assay_exchange_new(struct conn *c)
     x->rq.who = &x->who;
     x->rq.remote = assay_str(c->remote);
     x->rq.started_mono_ns = l->now_ns;
+    x->rq.body_fd = -1;
     return x;
 }
 
@@ -71,6 +72,8 @@ void assay_exchange_free(struct exchange *x)
     if (x->ticket)
         assay_loop_ticket_back(l, x);
     l->body_bytes -= x->body_counted;
+    assay_spool_free(x);
+    assay_stream_free(x->stream);
     assay_buf_free(&x->body);
     assay_response_clear(&x->rs);
     assay_arena_free(x->arena);
@@ -89,6 +92,8 @@ void assay_exchange_detach(struct exchange *x, int status)
     assay_reply_record(x, status, 0);
     x->conn->x = NULL;
     x->conn = NULL;
+    if (x->streams)
+        assay_stream_gone(x);
     if (!x->away)
         assay_exchange_free(x);
 }
@@ -173,6 +178,8 @@ static void admit(struct exchange *x)
         return;
     }
     assay_buf_init(&x->body, route->body_max);
+    const struct assay_front_config *cfg = &x->loop->front->cfg;
+    x->spools = cfg->spool_dir && ((route->flags & ASSAY_ROUTE_SPOOL) || x->content_length > cfg->spool_over);
     if (x->content_length && !assay_buf_reserve(&x->body, x->content_length < INPUT_MAX ? (size_t)x->content_length : INPUT_MAX)) {
         refuse(x, 503, ASSAY_STR("no memory for this request now"));
         return;
@@ -305,6 +312,10 @@ static void resumed(struct assay_mail *m)
     struct loop *l = x->loop;
     loop_own(l);
     come_back(x);
+    if (x->stream) {
+        assay_stream_finish(x);
+        return;
+    }
     struct conn *c = x->conn;
     if (!c) {
         count(&l->late, 1);
@@ -386,7 +397,8 @@ void assay_exchange_dispatch(struct exchange *x)
         assay_reply_early(x, &x->early);
         return;
     }
-    x->rq.body = assay_buf_view(&x->body);
+    if (!x->spools)
+        x->rq.body = assay_buf_view(&x->body);
     x->mail.run = resumed;
     if (x->bound->route->flags & ASSAY_ROUTE_INLINE) {
         dispatch_inline(x);

@@ -15,6 +15,7 @@
  */
 #include "http_impl.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define FAULT(status_, text) ((struct early){(status_), ASSAY_STR(text)})
@@ -177,12 +178,15 @@ static int on_body(llhttp_t *p, const char *at, size_t n)
     struct exchange *x = c->x;
     struct loop *l = c->loop;
     /* The length was checked when it was announced; chunks announce nothing. */
-    if (n > x->bound->route->body_max - x->body.n)
+    if (n > x->bound->route->body_max - x->body_total)
         return stop(c, FAULT(413, "the body is longer than this route takes"));
     if (l->body_bytes + n > l->front->cfg.body_memory_max / l->front->n_loops)
         return stop(c, FAULT(503, "too many bodies are under way"));
     l->body_bytes += n;
     x->body_counted += n;
+    x->body_total += n;
+    if (l->front->cfg.spool_dir && x->body_total > l->front->cfg.spool_over)
+        x->spools = true; /* chunks do not say beforehand how much they will be */
     assay_buf_add(&x->body, at, n);
     return x->body.failed ? out_of_memory(c) : 0;
 }
@@ -294,7 +298,7 @@ static enum parsed body_fed(struct conn *c, size_t used, llhttp_errno_t e)
     if (e != HPE_OK && e != HPE_PAUSED)
         return bad(c, parser_fault(c, e));
     /* chunks of one byte are five times as long on the wire; more than that is no body any more */
-    if (x->chunked && x->body_wire > x->body.n * 8 + c->loop->front->cfg.header_bytes_max)
+    if (x->chunked && x->body_wire > x->body_total * 8 + c->loop->front->cfg.header_bytes_max)
         return bad(c, FAULT(400, "the chunks hold more framing than data"));
     return e == HPE_PAUSED ? PARSED_MESSAGE : PARSED_MORE;
 }
@@ -541,6 +545,24 @@ static enum assay_method method_of(uint8_t m, const char **name)
     }
 }
 
+/* The peer is a proxy of ours: the address that it vouches for. The lines of one field are one list, the last line
+ * its end (RFC 9110, 5.3). */
+static void client_behind(struct exchange *x)
+{
+    const struct assay_front_config *cfg = &x->loop->front->cfg;
+    const char *name = cfg->proxy_forwarded ? "forwarded" : "x-forwarded-for";
+    char address[ASSAY_ADDRESS_SIZE];
+    (void)snprintf(address, sizeof address, "%s", x->conn->remote);
+    for (uint32_t i = x->n_fields; i-- > 0;) {
+        struct assay_str at = {x->head + x->field[i].name, x->field[i].name_n};
+        if (assay_str_is(at, name) && !assay_proxies_walk(cfg->proxies, cfg->proxy_forwarded, field_value(x, &x->field[i]), address))
+            break;
+    }
+    struct assay_str said = assay_arena_str(x->arena, assay_str(address));
+    if (said.p)
+        x->rq.remote = said;
+}
+
 bool assay_head_finish(struct exchange *x)
 {
     const llhttp_t *p = &x->conn->parser;
@@ -570,6 +592,8 @@ bool assay_head_finish(struct exchange *x)
     x->rq.traceparent = traceparent_valid(got[S_TRACEPARENT]) ? got[S_TRACEPARENT] : ASSAY_STR("");
     x->authorization = got[S_AUTHORIZATION];
     x->origin = got[S_ORIGIN];
+    if (x->conn->trusted)
+        client_behind(x);
     return true;
 }
 

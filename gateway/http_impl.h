@@ -6,6 +6,8 @@
  *   http_head.c      from bytes to a request: llhttp, and the rules that llhttp does not hold
  *   http_exchange.c  a request's way: route, gate, limits, handler, ticket, answer
  *   http_reply.c     from an answer to bytes
+ *   http_stream.c    answers in pieces
+ *   http_spool.c     bodies that are too long for memory
  *
  * Everything here belongs to one loop's thread except what a ticket lends out: from the moment an
  * exchange is `away` (on a worker, or deferred) until its mail comes back, the loop touches no more of it
@@ -27,6 +29,7 @@
 #include "gate.h"
 #include "http.h"
 #include "problem.h"
+#include "proxies.h"
 #include "queue/mailbox.h"
 
 #define MS_NS INT64_C(1000000)
@@ -42,6 +45,8 @@
 #define OUTPUT_MAX ((size_t)256 << 10)
 /* Bodies from here on are handed to the kernel from where they are, smaller ones are copied behind their head. */
 #define BODY_COPY_MAX ((size_t)16 << 10)
+/* What a spooled body collects before a worker writes it to its file. */
+#define SPOOL_PIECE ((size_t)256 << 10)
 #define LINGER_NS (2 * S_NS)
 #define LINGER_BYTES ((size_t)1 << 20)
 
@@ -55,6 +60,7 @@
 
 struct loop;
 struct conn;
+struct stream;
 
 struct field {
     uint32_t name, name_n, value, value_n; /* in exchange.head */
@@ -76,6 +82,9 @@ struct exchange {
     bool http10;
     bool chunked;
     bool wants_continue;
+    bool spools;      /* the body goes to a file */
+    bool spool_last;  /* the piece under way is its last */
+    bool streams;     /* the loop's: the head of a stream has gone out */
     uint32_t slot;    /* with ticket */
     assay_ticket ticket; /* 0: none taken */
     struct assay_mail mail;
@@ -100,6 +109,9 @@ struct exchange {
 
     struct assay_buf body;
     size_t body_counted; /* against the loop's budget */
+    uint64_t body_total; /* bytes that came, wherever they are now */
+    uint64_t spooled, spool_counted; /* bytes in the file; counted against spool_max */
+    void *map;           /* of the file */
     size_t body_wire;    /* with what chunking adds */
     int64_t body_started_ns;
 
@@ -111,6 +123,7 @@ struct exchange {
     int rc;
     struct assay_response rs;
     struct assay_str message; /* of the error, in the arena */
+    struct stream *stream;    /* NULL: the answer comes at once */
 
     char request_id[65];
     char inline_head[1024];
@@ -122,7 +135,9 @@ enum phase {
     PHASE_HEAD,
     PHASE_GATE,    /* who asks is being looked up on a worker */
     PHASE_BODY,
+    PHASE_SPOOL,   /* a worker writes a piece of the body to its file */
     PHASE_WAIT,    /* a worker or a ticket's holder makes the answer */
+    PHASE_STREAM,  /* an answer in pieces is under way */
     PHASE_CLOSING, /* close when the output has gone out */
     PHASE_LINGER,  /* our side is shut; what still comes is thrown away, so that no reset eats the answer */
 };
@@ -135,6 +150,7 @@ struct conn {
     bool linger;   /* the client may still be sending: do not close at once */
     bool parser_owes; /* resumed after a pause: it may have news without another byte */
     bool queued_again;
+    bool trusted; /* the peer is a proxy whose word about its client counts */
     struct loop *loop;
     struct bufferevent *bev;
     struct exchange *x; /* the one request under way */
@@ -203,7 +219,8 @@ struct assay_front {
     atomic_size_t conns;
     pthread_mutex_t drain_lock; /* guards nothing but the sleep on drained */
     pthread_cond_t drained;
-    atomic_bool draining;
+    atomic_bool draining, freeing;
+    _Atomic uint64_t spooled; /* bytes of bodies in files, over all loops */
 };
 
 static inline void count(_Atomic uint64_t *n, int64_t by)
@@ -235,6 +252,8 @@ void assay_loop_log(struct loop *l, enum assay_log_level level, const char *even
 /* A ticket for x; 0 when there are none left. */
 assay_ticket assay_loop_ticket(struct loop *l, struct exchange *x);
 void assay_loop_ticket_back(struct loop *l, struct exchange *x);
+/* The exchange of a ticket that is out, for its holder, or NULL. */
+struct exchange *assay_loop_ticket_holder(struct assay_front *f, assay_ticket t);
 
 /* ---- http_conn.c */
 /* Takes the socket over; closes it when that fails. */
@@ -248,9 +267,12 @@ void assay_conn_consume(struct conn *c);
 void assay_conn_answered(struct conn *c, bool keep);
 /* Sends the loop's out, and then *body, whose memory it takes; body may be NULL. */
 void assay_conn_flush(struct conn *c, struct assay_buf *body);
+/* Until when the body that is under way must have come. */
+void assay_conn_body_deadline(struct conn *c);
 void assay_conn_tick(struct loop *l);
 void assay_conn_again(struct loop *l);
-void assay_conn_close_idle(struct loop *l);
+/* Closes what idles and ends streams that would not end. */
+void assay_conn_drain(struct loop *l);
 void assay_conn_close_all(struct loop *l);
 
 /* ---- http_head.c */
@@ -279,8 +301,22 @@ void assay_conn_refuse(struct conn *c, int status, struct assay_str detail);
 /* ---- http_reply.c */
 /* Renders the handler's answer (rc, *rs, message) and ends the exchange. Consumes *rs. */
 void assay_reply(struct exchange *x, int rc, struct assay_response *rs, struct assay_str message);
+/* A stream's answer: may its head go out?  And the head itself; what *rs holds stays the caller's. */
+int assay_reply_check_stream(const struct assay_response *rs, struct assay_err *err) ASSAY_MUST_CHECK;
+void assay_reply_stream_head(struct exchange *x, const struct assay_response *rs);
 /* A problem without a handler. */
 void assay_reply_early(struct exchange *x, const struct early *e);
 void assay_reply_record(struct exchange *x, int status, size_t bytes_out);
+
+/* ---- http_stream.c; all but free on the loop */
+void assay_stream_pump(struct exchange *x);   /* there may be room for more */
+void assay_stream_gone(struct exchange *x);   /* nobody reads any more */
+void assay_stream_finish(struct exchange *x); /* the holder has said that it was all */
+void assay_stream_drain(struct conn *c);
+void assay_stream_free(struct stream *st);
+
+/* ---- http_spool.c */
+void assay_spool_out(struct exchange *x, bool last); /* lends x to a worker, or refuses */
+void assay_spool_free(struct exchange *x);
 
 #endif

@@ -19,7 +19,7 @@ struct answer {
     struct assay_buf *body; /* NULL: none */
     const struct assay_json_pair *header;
     size_t n_headers;
-    bool retry; /* say when to come again */
+    bool stream; /* the body comes later, in pieces */
 };
 
 /* ---- small pieces --------------------------------------------------------------------------------- */
@@ -90,6 +90,21 @@ static struct assay_str answer_header(const struct answer *a, const char *name)
 
 /* ---- CORS ----------------------------------------------------------------------------------------- */
 
+/* "http://localhost:8081", with or without a port. */
+static bool of_this_machine(struct assay_str origin)
+{
+    static const char *const hosts[] = {"http://localhost", "http://127.0.0.1", "http://[::1]",
+                                        "https://localhost", "https://127.0.0.1", "https://[::1]"};
+    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
+        size_t n = strlen(hosts[i]);
+        int64_t port;
+        if (assay_str_starts(origin, hosts[i]) &&
+            (origin.n == n || (origin.p[n] == ':' && assay_parse_i64((struct assay_str){origin.p + n + 1, origin.n - n - 1}, 1, 65535, &port, NULL) == 0)))
+            return true;
+    }
+    return false;
+}
+
 /* Tokens travel in a header that scripts must set themselves, so credentials (cookies) are never allowed. */
 static void put_cors(struct exchange *x, struct assay_buf *out, bool preflight)
 {
@@ -99,13 +114,18 @@ static void put_cors(struct exchange *x, struct assay_buf *out, bool preflight)
     PUT(out, "Vary: Origin\r\n");
     if (!x->origin.n)
         return;
-    bool allowed = false;
-    for (; *origin && !allowed; origin++)
-        allowed = assay_str_is(ASSAY_STR("*"), *origin) || assay_str_is(x->origin, *origin);
+    bool any = false, allowed = false;
+    for (; *origin && !allowed; origin++) {
+        any = assay_str_is(ASSAY_STR("*"), *origin);
+        allowed = any || assay_str_is(x->origin, *origin) || (assay_str_is(ASSAY_STR("localhost"), *origin) && of_this_machine(x->origin));
+    }
     if (!allowed)
         return;
     PUT(out, "Access-Control-Allow-Origin: ");
-    assay_buf_str(out, x->origin);
+    if (any)
+        PUT(out, "*");
+    else
+        assay_buf_str(out, x->origin);
     PUT(out, "\r\nAccess-Control-Expose-Headers: X-Request-Id, Location, Retry-After, ETag\r\n");
     if (!preflight)
         return;
@@ -134,19 +154,15 @@ void assay_reply_record(struct exchange *x, int status, size_t bytes_out)
                                    .user_id = x->who.user_id,
                                    .status = status,
                                    .duration_ns = assay_mono_ns() - x->rq.started_mono_ns,
-                                   .bytes_in = x->body_counted,
+                                   .bytes_in = (size_t)x->body_total,
                                    .bytes_out = bytes_out};
     cfg->done(cfg->ctx, &r);
 }
 
-static void emit(struct exchange *x, const struct answer *a)
+static void put_head(struct exchange *x, const struct answer *a, size_t length, bool bodiless, bool keep)
 {
     struct loop *l = x->loop;
-    struct conn *c = x->conn;
     struct assay_buf *out = &l->out;
-    size_t length = a->body ? a->body->n : 0;
-    bool keep = x->keep_alive && !l->draining;
-    bool bodiless = a->status == 204 || a->status == 304;
 
     put_status(out, a->status);
     put_date(l);
@@ -155,7 +171,10 @@ static void emit(struct exchange *x, const struct answer *a)
         assay_buf_puts(out, a->type);
         PUT(out, "\r\n");
     }
-    if (!bodiless) {
+    if (a->stream) {
+        if (!x->http10)
+            PUT(out, "Transfer-Encoding: chunked\r\n");
+    } else if (!bodiless) {
         PUT(out, "Content-Length: ");
         put_number(out, length);
         PUT(out, "\r\n");
@@ -172,7 +191,7 @@ static void emit(struct exchange *x, const struct answer *a)
         PUT(out, "Connection: keep-alive\r\n");
     if (a->status == 401)
         PUT(out, "WWW-Authenticate: Bearer realm=\"assay\"\r\n");
-    if (a->retry)
+    if ((a->status == 503 || a->status == 429) && !answer_header(a, "retry-after").p)
         PUT(out, "Retry-After: 1\r\n");
     bool options = a->status == 204 && x->rq_method == 0;
     if (a->status == 405 || options) {
@@ -190,7 +209,17 @@ static void emit(struct exchange *x, const struct answer *a)
         PUT(out, "\r\n");
     }
     PUT(out, "\r\n");
+}
 
+static void emit(struct exchange *x, const struct answer *a)
+{
+    struct loop *l = x->loop;
+    struct conn *c = x->conn;
+    struct assay_buf *out = &l->out;
+    size_t length = a->body ? a->body->n : 0;
+    bool keep = x->keep_alive && !l->draining;
+    bool bodiless = a->status == 204 || a->status == 304;
+    put_head(x, a, length, bodiless, keep);
     size_t sent = bodiless || x->head_only ? 0 : length;
     assay_reply_record(x, a->status, sent);
     if (sent && sent <= BODY_COPY_MAX)
@@ -227,7 +256,6 @@ static void emit_problem(struct exchange *x, const struct assay_problem *p, cons
                        .body = written ? &body : NULL,
                        .header = header,
                        .n_headers = n};
-    a.retry = (p->status == 503 || p->status == 429) && !answer_header(&a, "retry-after").p;
     emit(x, &a);
 }
 
@@ -264,6 +292,26 @@ static bool not_modified(struct exchange *x, const struct answer *a)
         etag = (struct assay_str){etag.p + 2, etag.n - 2};
     const char *at = memmem(list.p, list.n, etag.p, etag.n);
     return etag.n > 2 && at != NULL;
+}
+
+int assay_reply_check_stream(const struct assay_response *rs, struct assay_err *err)
+{
+    if (rs->status != 0 && (rs->status < 200 || rs->status > 299 || rs->status == 204 || rs->status == 205))
+        return assay_err_set(err, ASSAY_E_INTERNAL, "an answer with status %d has no stream", rs->status);
+    for (size_t i = 0; i < rs->n_headers; i++)
+        if (!header_ok(&rs->header[i]))
+            return assay_err_set(err, ASSAY_E_INTERNAL, "the handler made a malformed header");
+    return rs->body.failed ? assay_err_set(err, ASSAY_E_NOMEM, "no memory for the answer") : 0;
+}
+
+void assay_reply_stream_head(struct exchange *x, const struct assay_response *rs)
+{
+    struct answer a = {.status = rs->status ? rs->status : 200,
+                       .type = rs->content_type ? rs->content_type : "application/json",
+                       .header = rs->header,
+                       .n_headers = rs->n_headers,
+                       .stream = true};
+    put_head(x, &a, 0, false, x->keep_alive && !x->loop->draining && (!x->http10 || x->head_only));
 }
 
 void assay_reply(struct exchange *x, int rc, struct assay_response *rs, struct assay_str message)

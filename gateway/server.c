@@ -27,6 +27,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -49,6 +50,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "pool.h"
+#include "proxies.h"
 #include "queue/topics.h"
 #include "setup.h"
 
@@ -76,7 +78,11 @@ struct assay_server {
     int *listen_fds;
     char *origins;       /* the text that cors points into */
     const char **cors;   /* NULL-terminated; NULL: none */
+    struct assay_proxies *proxies;
+    char *spool_dir;
     struct assay_front *front;
+    bool access_log, wants_boxes; /* options that every request asks for */
+    int64_t descriptors;          /* what this process may open; less than it needs: said at start */
     int listeners;
     int wake; /* eventfd: the supervisor has gone */
     uid_t uid;
@@ -165,7 +171,7 @@ static void request_done(void *ctx, const struct assay_front_record *r)
     assay_metrics_add(s->metrics, &metric[M_REQUESTS], labels, 1);
     const char *timed[] = {route};
     assay_metrics_observe(s->metrics, &metric[M_REQUEST_SECONDS], timed, (double)r->duration_ns / 1e9);
-    if (assay_config_int(s->setup.config, "access_log") == 0 || !assay_log_wants(s->log, ASSAY_LOG_INFO))
+    if (!s->access_log || !assay_log_wants(s->log, ASSAY_LOG_INFO))
         return;
     ASSAY_LOG(s->log, r->status >= 500 ? ASSAY_LOG_WARN : ASSAY_LOG_INFO, "http", "request", ASSAY_KS("method", r->method),
               ASSAY_KS("path", r->path), ASSAY_KI("status", r->status), ASSAY_KR("ms", (double)r->duration_ns / 1e6),
@@ -227,6 +233,19 @@ static void lent_resume(void *ctx, assay_ticket t, int status, struct assay_resp
 {
     assay_front_resume(((struct lent *)ctx)->server->front, t, status, rs, err);
 }
+static int lent_stream_begin(void *ctx, assay_ticket t, struct assay_response *rs, void (*writable)(void *arg), void *arg,
+                             struct assay_err *err)
+{
+    return assay_front_stream_begin(((struct lent *)ctx)->server->front, t, rs, writable, arg, err);
+}
+static int lent_stream_write(void *ctx, assay_ticket t, const void *p, size_t n, int64_t wait_ms)
+{
+    return assay_front_stream_write(((struct lent *)ctx)->server->front, t, p, n, wait_ms);
+}
+static void lent_stream_end(void *ctx, assay_ticket t, int status)
+{
+    assay_front_stream_end(((struct lent *)ctx)->server->front, t, status);
+}
 static const void *lent_need(void *ctx, const char *name, void **provider_self)
 {
     struct lent *l = ctx;
@@ -285,6 +304,9 @@ static int lend(struct assay_server *s, struct assay_plugin_entry *e, struct ass
         .sandbox_info = lent_sandbox_info,
         .version = PACKAGE_VERSION,
         .instance_id = s->instance_id,
+        .stream_begin = lent_stream_begin,
+        .stream_write = lent_stream_write,
+        .stream_end = lent_stream_end,
     };
     return 0;
 }
@@ -307,6 +329,23 @@ static bool check(struct assay_jw *w, const char *name, int rc, const struct ass
     return rc == 0;
 }
 
+/* What the services themselves say; a plugin built before the hook existed has none. */
+static bool services_ready(struct assay_server *s, struct assay_jw *checks)
+{
+    const struct assay_plugins *ps = &s->setup.plugins;
+    const size_t with_hook = offsetof(struct assay_plugin, ready) + sizeof ps->entry[0]->p->ready;
+    bool ok = true;
+    for (size_t i = 0; i < ps->n_order; i++) {
+        const struct assay_plugin_entry *e = ps->entry[ps->order[i]];
+        struct assay_err why = {0, ""};
+        if (!e->started || e->p->kind != ASSAY_PLUGIN_SERVICE || e->p->size < with_hook || e->p->ready == NULL)
+            continue;
+        int rc = e->p->ready(e->self, &why);
+        ok = check(checks, e->p->name, rc, &why) && ok;
+    }
+    return ok;
+}
+
 bool assay_server_readiness(struct assay_server *s, struct assay_jw *w)
 {
     bool ok = true, stopping = atomic_load(&s->stopping);
@@ -324,10 +363,12 @@ bool assay_server_readiness(struct assay_server *s, struct assay_jw *w)
         ok = check(checks, "store", rc, &err) && ok;
         rc = s->blobs.ops->health != NULL ? s->blobs.ops->health(s->blobs.self, &err) : 0;
         ok = check(checks, "blobs", rc, &err) && ok;
-        if (assay_config_int(s->setup.config, "boxkeeper") != 0) {
+        if (s->wants_boxes) {
             rc = assay_boxes_connected(s->boxes) ? 0 : assay_err_set(&err, ASSAY_E_BUSY, "the boxkeeper is not connected");
             ok = check(checks, "boxkeeper", rc, &err) && ok;
         }
+        if (serving)
+            ok = services_ready(s, checks) && ok;
         assay_jw_end(checks);
         if (assay_jw_finish(checks, &text, NULL) != 0)
             ok = false;
@@ -581,6 +622,32 @@ static void front_log(void *ctx, enum assay_log_level level, const char *event, 
     assay_log_write(((struct assay_server *)ctx)->log, level, "http", event, kv, n);
 }
 
+/* As many as there are descriptors for: one more would not be refused with an answer but stay unaccepted. */
+static size_t connections_max(struct assay_server *s)
+{
+    int64_t wanted = assay_config_int(s->setup.config, "http_connections_max");
+    int64_t most = s->descriptors - ASSAY_SETUP_OTHER_DESCRIPTORS;
+    if (wanted <= most)
+        return (size_t)wanted;
+    ASSAY_LOG(s->log, ASSAY_LOG_WARN, "server", "too_few_descriptors", ASSAY_KI("http_connections_max", wanted),
+              ASSAY_KI("connections", most < 1 ? 1 : most), ASSAY_KI("descriptors", s->descriptors),
+              ASSAY_KZ("remedy", "raise the hard limit (ulimit -Hn, LimitNOFILE=) or lower http_connections_max"));
+    return most < 1 ? 1 : (size_t)most;
+}
+
+/* Long bodies lie beside the data, so that the same quota and the same disk hold them. */
+static int make_spool(struct assay_server *s, struct assay_err *err)
+{
+    char *run = NULL;
+    int rc = 0;
+    if (asprintf(&run, "%s/run", assay_config_str(s->setup.config, "data_dir")) < 0 || asprintf(&s->spool_dir, "%s/spool", run) < 0)
+        rc = assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
+    else if ((mkdir(run, 0755) != 0 && errno != EEXIST) || (mkdir(s->spool_dir, 0700) != 0 && errno != EEXIST))
+        rc = assay_err_errno(err, ASSAY_E_IO, errno, "cannot make %s", s->spool_dir);
+    free(run);
+    return rc;
+}
+
 static int make_front(struct assay_server *s, struct assay_err *err)
 {
     const struct assay_plugins *ps = &s->setup.plugins;
@@ -590,7 +657,17 @@ static int make_front(struct assay_server *s, struct assay_err *err)
         n += ps->entry[ps->order[i]]->p->routes.count;
     s->routes = calloc(n + 1, sizeof *s->routes);
     s->listen_fds = calloc((size_t)s->listeners, sizeof *s->listen_fds);
-    s->origins = strdup(assay_config_str(c, "cors_origins"));
+    const char *origins = assay_config_str(c, "cors_origins");
+    /* a Swagger UI or a web page under development comes from another port of the same machine */
+    if (origins[0] == '\0' && strcmp(assay_config_str(c, "app_env"), "development") == 0)
+        origins = "localhost";
+    s->origins = strdup(origins);
+    s->access_log = assay_config_int(c, "access_log") != 0;
+    int rc = assay_proxies_new(assay_config_str(c, "trusted_proxies"), &s->proxies, err);
+    if (rc == 0)
+        rc = make_spool(s, err);
+    if (rc != 0)
+        return rc;
     if (s->origins != NULL && s->origins[0] != '\0' && (s->cors = split_list(s->origins)) == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
     if (s->routes == NULL || s->listen_fds == NULL || s->origins == NULL)
@@ -612,9 +689,17 @@ static int make_front(struct assay_server *s, struct assay_err *err)
         .gate = s->gate,
         .header_bytes_max = (size_t)assay_config_int(c, "http_header_max"),
         .header_count_max = (size_t)assay_config_int(c, "http_header_count_max"),
-        .connections_max = (size_t)assay_config_int(c, "http_connections_max"),
+        .connections_max = connections_max(s),
+        .pipelined_max = (unsigned)assay_config_int(c, "http_pipelined_max"),
+        .spool_dir = s->spool_dir,
+        .spool_over = (size_t)assay_config_int(c, "http_body_spool_over"),
+        .spool_max = (uint64_t)assay_config_int(c, "http_spool_max"),
+        .proxies = s->proxies,
+        .proxy_forwarded = strcmp(assay_config_str(c, "trusted_proxy_header"), "forwarded") == 0,
         .body_memory_max = (size_t)assay_config_int(c, "http_body_memory_max"),
         .header_deadline_ms = assay_config_int(c, "http_header_timeout"),
+        .body_grace_ms = assay_config_int(c, "http_body_grace"),
+        .body_min_rate = assay_config_int(c, "http_rate_min"),
         .body_deadline_ms = assay_config_int(c, "http_body_timeout"),
         .answer_deadline_ms = assay_config_int(c, "http_answer_timeout"),
         .idle_ms = assay_config_int(c, "http_idle_timeout"),
@@ -765,6 +850,8 @@ static void stop(struct assay_server *s, bool was_up)
     for (size_t i = 0; i < ps->n; i++)
         free(ps->entry[i]->ctx);
     assay_topics_free(s->topics);
+    assay_proxies_free(s->proxies);
+    free(s->spool_dir);
     assay_gate_free(s->gate);
     assay_secret_free(s->secret);
     free(s->routes);
@@ -827,7 +914,7 @@ int assay_server_main(int argc, char **argv)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGQUIT);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
         return 71;
     int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -846,8 +933,12 @@ int assay_server_main(int argc, char **argv)
     close(ASSAY_SERVER_OPTIONS_FD);
     if (rc == 0)
         rc = assay_setup_plugins(&s->setup, &err);
-    if (rc == 0)
+    if (rc == 0) {
+        /* while root can still lift the hard limit */
+        s->descriptors = assay_setup_descriptors(s->setup.config, true);
+        s->wants_boxes = assay_config_int(s->setup.config, "boxkeeper") != 0;
         rc = give_up_privileges(s, &err);
+    }
     if (rc == 0)
         rc = start(s, &err);
     if (rc != 0)

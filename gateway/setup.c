@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include <assay/value.h>
 
 #include "core_routes.h"
+#include "proxies.h"
 
 #define MIB ((int64_t)1 << 20)
 #define DAY_MS ((int64_t)86400000)
@@ -61,16 +63,32 @@ static const struct assay_option core_rows[] = {
      .help = "Most headers of a request."},
     {.name = "http_body_memory_max", .type = ASSAY_OPT_BYTES, .default_text = "256m", .min = MIB, .max = 1024 * 1024 * MIB,
      .help = "Most memory for the bodies of all requests under way."},
+    {.name = "http_body_spool_over", .type = ASSAY_OPT_BYTES, .default_text = "1m", .min = 4096, .max = 1024 * MIB,
+     .help = "Longer request bodies go to a file without a name in <data_dir>/run/spool instead of memory."},
+    {.name = "http_spool_max", .type = ASSAY_OPT_BYTES, .default_text = "1g", .min = MIB, .max = 1024 * 1024 * MIB,
+     .help = "Most bytes of all such files together; more are refused with 503."},
+    {.name = "http_pipelined_max", .type = ASSAY_OPT_INT, .default_text = "32", .min = 1, .max = 10000,
+     .help = "Requests of one connection that are answered in a row before others have their turn."},
     {.name = "http_header_timeout", .type = ASSAY_OPT_DURATION, .default_text = "10s", .min = 100, .max = DAY_MS,
      .help = "Longest time from a request's first byte to the end of its headers."},
     {.name = "http_body_timeout", .type = ASSAY_OPT_DURATION, .default_text = "10m", .min = 100, .max = DAY_MS,
      .help = "Longest time for a request's body."},
+    {.name = "http_body_grace", .type = ASSAY_OPT_DURATION, .default_text = "20s", .min = 100, .max = DAY_MS,
+     .help = "Time for a request's body, or for a client to take an answer, before http_rate_min counts."},
+    {.name = "http_rate_min", .type = ASSAY_OPT_INT, .default_text = "1000", .min = 1, .max = 1000000000,
+     .help = "Bytes per second at which a body must come and an answer be taken, on average."},
     {.name = "http_answer_timeout", .type = ASSAY_OPT_DURATION, .default_text = "2m", .min = 100, .max = DAY_MS,
      .help = "Longest time that a request waits for its answer."},
     {.name = "http_idle_timeout", .type = ASSAY_OPT_DURATION, .default_text = "75s", .min = 100, .max = DAY_MS,
      .help = "How long an idle connection is kept."},
     {.name = "cors_origins", .type = ASSAY_OPT_STRING, .default_text = "",
-     .help = "Origins that browsers may call from, separated by commas; * for any, never with credentials."},
+     .help = "Origins that browsers may call from, separated by commas; * for any, never with credentials; localhost for any "
+             "port of this machine, which is the default in development."},
+    {.name = "trusted_proxies", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Addresses and networks (10.0.0.0/8, ::1) of proxies whose word about the client's address is taken, separated by "
+             "commas."},
+    {.name = "trusted_proxy_header", .type = ASSAY_OPT_CHOICE, .default_text = "x-forwarded-for", .choices = "x-forwarded-for|forwarded",
+     .help = "The header that those proxies write; another one is ignored, since a client may have sent it."},
     {.name = "metrics_public", .type = ASSAY_OPT_BOOL, .default_text = "true",
      .help = "Serve /metrics to anyone; otherwise only to callers on this machine."},
 
@@ -199,6 +217,11 @@ static int cross_check(struct assay_setup *s, struct assay_err *err)
                              "jwt_signing_secret (%s) has %zu bytes and needs at least 32 outside development; leave it "
                              "empty for a random one",
                              assay_config_origin(s->config, "jwt_signing_secret"), strlen(secret));
+    struct assay_proxies *proxies = NULL;
+    int rc = assay_proxies_new(assay_config_str(s->config, "trusted_proxies"), &proxies, err);
+    assay_proxies_free(proxies);
+    if (rc != 0)
+        return rc;
     if (assay_config_str(s->config, "data_dir")[0] == '\0')
         return assay_err_set(err, ASSAY_E_CONFIG, "data_dir is empty");
     return 0;
@@ -319,6 +342,27 @@ int assay_setup_identity(const char *server_user, uid_t *uid, gid_t *gid, struct
     if (*uid == 0)
         return assay_err_set(err, ASSAY_E_CONFIG, "server_user must not be root: the server holds no privilege");
     return 0;
+}
+
+int64_t assay_setup_descriptors(const struct assay_config *c, bool raise)
+{
+    rlim_t need = (rlim_t)assay_config_int(c, "http_connections_max") + ASSAY_SETUP_OTHER_DESCRIPTORS;
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+        return 1024;
+    if (raise && r.rlim_cur < need) {
+        struct rlimit want = {need, r.rlim_max < need ? need : r.rlim_max};
+        if (setrlimit(RLIMIT_NOFILE, &want) != 0) {
+            /* without the privilege (or over fs.nr_open): as far as it goes */
+            want = (struct rlimit){r.rlim_max < need ? r.rlim_max : need, r.rlim_max};
+            (void)!setrlimit(RLIMIT_NOFILE, &want);
+        }
+        if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+            return 1024;
+    }
+    /* not raised: what a raise would reach */
+    rlim_t most = raise ? r.rlim_cur : r.rlim_max;
+    return most == RLIM_INFINITY || most > INT32_MAX ? INT32_MAX : (int64_t)most;
 }
 
 unsigned assay_setup_loops(int64_t configured)

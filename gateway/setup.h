@@ -41,6 +41,12 @@ void assay_setup_free(struct assay_setup *s);
  * 65534. Otherwise the caller itself. */
 int assay_setup_identity(const char *server_user, uid_t *uid, gid_t *gid, struct assay_err *err) ASSAY_MUST_CHECK;
 
+/* Descriptors beside those of connections: listeners, the database and its readers, blobs, wardens, spooled bodies. */
+#define ASSAY_SETUP_OTHER_DESCRIPTORS 1024
+/* How many descriptors this process may have, after raising its limit to what http_connections_max needs (raise), or
+ * how many it could have (otherwise; root may go further). */
+int64_t assay_setup_descriptors(const struct assay_config *c, bool raise);
+
 /* Event loops for the option http_loops, 0 taken for "as many as processors, at most 4". */
 unsigned assay_setup_loops(int64_t configured);
 

@@ -315,6 +315,7 @@ struct runner {
     struct cache *cache;
     struct loop *loop;
     int64_t max_parallel, time_limit_ms, memory_limit, output_limit, lease_ms, build_time_ms, build_memory, drain_ms, max_attempts;
+    bool judges; /* there is a boxkeeper to ask for wardens */
 };
 
 int http_results_list(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);

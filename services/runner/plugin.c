@@ -130,6 +130,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     r->lease_ms = host->option_int(host->ctx, "runner_lease");
     r->max_attempts = host->option_int(host->ctx, "max_attempts"); /* of submissions, which it needs anyway */
     r->drain_ms = host->option_int(host->ctx, "runner_drain");
+    r->judges = host->option_int(host->ctx, "boxkeeper") != 0;
     r->jobs = host->need(host->ctx, ASSAY_JOBS_INTERFACE, &r->jobs_self);
     if (r->jobs == NULL)
         return assay_err_set(err, ASSAY_E_CONFIG, "the runner needs the submissions service");
@@ -144,6 +145,26 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
 static int start(void *self, struct assay_err *err)
 {
     return loop_start(self, err);
+}
+
+/* Ready is who can give a verdict: a warden stands, and at least one language has passed its self-test. */
+static int ready(void *self, struct assay_err *why)
+{
+    struct runner *r = self;
+    struct loop_state st;
+    size_t untested = 0;
+    if (!r->judges)
+        return ASSAY_OK;
+    loop_look(r, &st);
+    if (st.ready == 0)
+        return assay_err_set(why, ASSAY_E_BUSY, "no warden%s%s", st.trouble[0] != '\0' ? ": " : " yet", st.trouble);
+    for (size_t i = 0; i < r->languages.n; i++) {
+        int state = atomic_load(&r->languages.list[i].state);
+        if (state == LANGUAGE_OFFERED)
+            return ASSAY_OK;
+        untested += state == LANGUAGE_UNTESTED;
+    }
+    return assay_err_set(why, ASSAY_E_BUSY, untested != 0 ? "no language has passed its self-test yet" : "no language passed its self-test");
 }
 
 static void drain(void *self)
@@ -182,4 +203,5 @@ ASSAY_PLUGIN_EXPORT const struct assay_plugin assay_plugin = {
     .start = start,
     .drain = drain,
     .fini = fini,
+    .ready = ready,
 };

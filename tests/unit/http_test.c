@@ -20,7 +20,9 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -31,6 +33,7 @@
 #include "gateway/gate.h"
 #include "gateway/http.h"
 #include "gateway/pool.h"
+#include "gateway/proxies.h"
 
 #define ADMIN "0193a1b2-0000-7000-8000-00000000000a"
 #define USER "0193a1b2-0000-7000-8000-00000000000b"
@@ -87,6 +90,36 @@ static int keep(void *self, struct assay_request *rq, struct assay_response *rs,
     (void)rs;
     (void)err;
     app->kept = assay_front_defer(rq);
+    return ASSAY_DEFERRED;
+}
+
+/* What a body that came as a file looks like to a handler; answers with its length and a sum of its bytes. */
+static int sum(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    uint64_t sum = 0;
+    char first = 0;
+    (void)self;
+    (void)err;
+    for (size_t i = 0; i < rq->body.n; i++)
+        sum += (unsigned char)rq->body.p[i];
+    bool same = rq->body_fd >= 0 && rq->body.n && pread(rq->body_fd, &first, 1, 0) == 1 && first == rq->body.p[0];
+    assay_buf_fmt(&rs->body, "{\"n\":%zu,\"sum\":%llu,\"file\":%s}", rq->body.n, (unsigned long long)sum, same ? "true" : "false");
+    return 0;
+}
+
+/* On a worker: an answer of STREAMED bytes, written as fast as the client takes it. */
+#define STREAMED ((size_t)24 << 20)
+static int pour(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    static char piece[50000];
+    struct app *app = self;
+    assay_ticket t = assay_front_defer(rq);
+    memset(piece, 'p', sizeof piece);
+    rs->content_type = "application/octet-stream";
+    int rc = assay_front_stream_begin(app->front, t, rs, NULL, NULL, err);
+    for (size_t n = 0; rc == 0 && n < STREAMED; n += sizeof piece)
+        rc = assay_front_stream_write(app->front, t, piece, STREAMED - n < sizeof piece ? STREAMED - n : sizeof piece, 10000);
+    assay_front_stream_end(app->front, t, rc);
     return ASSAY_DEFERRED;
 }
 
@@ -199,6 +232,10 @@ static const struct assay_route routes[] = {
     ROUTE(GET, "/me/{id}", ASSAY_ROLES_ANY, "me:read", ASSAY_ROUTE_INLINE, 0, show),
     ROUTE(POST, "/admin", ASSAY_ROLE_ADMIN, NULL, 0, 1 << 20, echo),
     ROUTE(GET, "/keep", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_INLINE, 0, keep),
+    ROUTE(GET, "/events", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_INLINE | ASSAY_ROUTE_STREAM, 0, keep),
+    ROUTE(GET, "/pour", ASSAY_ROLES_PUBLIC, NULL, 0, 0, pour),
+    ROUTE(POST, "/sum", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_INLINE, 4 << 20, sum),
+    ROUTE(POST, "/sum-file", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_SPOOL, 4 << 20, sum),
     ROUTE(GET, "/keep-worker", ASSAY_ROLES_PUBLIC, NULL, 0, 0, keep),
     ROUTE(GET, "/keep-and-answer", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_INLINE, 0, keep_and_answer),
     ROUTE(GET, "/keep-and-answer-worker", ASSAY_ROLES_PUBLIC, NULL, 0, 0, keep_and_answer),
@@ -982,13 +1019,358 @@ static void cross_origin(void **state)
     (void)hand_teardown(&state2);
     f = hand_make((struct assay_front_config){.cors_origins = any});
     ask(f, "GET /hello HTTP/1.1\r\n" HOST "Origin: http://evil.test\r\n\r\n", &g);
-    assert_has(&g, "Access-Control-Allow-Origin: http://evil.test\r\n");
+    assert_has(&g, "Access-Control-Allow-Origin: *\r\n");
     assert_lacks(&g, "Credentials");
     state2 = f;
     (void)hand_teardown(&state2);
     f = *state;
     ask(f, "GET /hello HTTP/1.1\r\n" HOST "Origin: http://localhost:3000\r\n\r\n", &g);
     assert_lacks(&g, "Access-Control");
+
+    /* in development: any port of this machine, and nothing that only looks like it */
+    static const char *const local[] = {"localhost", NULL};
+    static const char *const mine[] = {"http://localhost", "http://localhost:8081", "http://127.0.0.1:5500", "http://[::1]:3000"};
+    static const char *const others[] = {"http://localhost.evil.test", "http://localhost:80.evil.test", "http://localhost:", "null",
+                                         "http://127.0.0.1:0", "http://evil.test/http://localhost", "http://localhost:99999"};
+    f = hand_make((struct assay_front_config){.cors_origins = local});
+    for (size_t i = 0; i < sizeof mine / sizeof mine[0] + sizeof others / sizeof others[0]; i++) {
+        bool is_mine = i < sizeof mine / sizeof mine[0];
+        const char *origin = is_mine ? mine[i] : others[i - sizeof mine / sizeof mine[0]];
+        struct assay_buf b = ASSAY_BUF_INIT;
+        assay_buf_fmt(&b, "OPTIONS /echo HTTP/1.1\r\n" HOST "Origin: %s\r\nAccess-Control-Request-Method: POST\r\n\r\n", origin);
+        ask(f, b.p, &g);
+        assert_int_equal(status_of(g.text), 204);
+        if (is_mine) {
+            assert_has(&g, "Access-Control-Allow-Methods: POST, OPTIONS\r\n");
+            assert_has(&g, "Access-Control-Max-Age: 600\r\n");
+            assert_has(&g, "Idempotency-Key");
+        } else {
+            assert_lacks(&g, "Access-Control");
+        }
+        assert_lacks(&g, "Credentials");
+        assay_buf_free(&b);
+    }
+    state2 = f;
+    (void)hand_teardown(&state2);
+}
+
+/* ---- answers in pieces ------------------------------------------------------------------------------ */
+
+static void on_writable(void *arg)
+{
+    atomic_fetch_add((atomic_uint *)arg, 1);
+}
+
+static void stream_open(struct fixture *f, const char *first, atomic_uint *writable)
+{
+    struct assay_err err = {0};
+    struct assay_response rs = {.content_type = "text/event-stream"};
+    assay_buf_puts(&rs.body, first);
+    assert_int_equal(assay_front_stream_begin(f->app.front, f->app.kept, &rs, writable ? on_writable : NULL, writable, &err), 0);
+}
+
+static void a_stream_is_chunked_and_the_connection_lives_on(void **state)
+{
+    struct fixture *f = *state;
+    static struct got g;
+    struct assay_err err = {0};
+    ask(f, "GET /keep HTTP/1.1\r\n" HOST "\r\nGET /hello HTTP/1.1\r\n" HOST "\r\n", &g);
+    assert_int_equal(g.n, 0);
+    assay_ticket t = f->app.kept;
+    assert_int_equal(assay_front_stream_write(f->app.front, t, "x", 1, 0), ASSAY_E_GONE); /* not begun */
+    stream_open(f, "first", NULL);
+    ask(f, "", &g);
+    assert_int_equal(status_of(g.text), 200);
+    assert_has(&g, "Transfer-Encoding: chunked\r\n");
+    assert_has(&g, "Content-Type: text/event-stream\r\n");
+    assert_lacks(&g, "Content-Length");
+    assert_has(&g, "\r\n\r\n5\r\nfirst\r\n");
+    assert_int_equal(assay_front_stream_write(f->app.front, t, "", 0, 0), ASSAY_E_INVALID);
+    assert_int_equal(assay_front_stream_write(f->app.front, t, "sixteen bytes ok", 16, 0), 0);
+    assert_int_equal(assay_front_stream_write(f->app.front, t, "ab", 2, 0), 0);
+    ask(f, "", &g);
+    assert_string_equal(g.text, "10\r\nsixteen bytes ok\r\n2\r\nab\r\n");
+    struct assay_response again = {.status = 200};
+    assert_int_equal(assay_front_stream_begin(f->app.front, t, &again, NULL, NULL, &err), ASSAY_E_INTERNAL);
+    assert_int_equal(assay_front_stream_write(f->app.front, t, "z", 1, 0), 0);
+    assay_front_stream_end(f->app.front, t, 0);
+    assay_front_stream_end(f->app.front, t, 0);
+    assert_int_equal(assay_front_stream_write(f->app.front, t, "late", 4, 0), ASSAY_E_GONE);
+    ask(f, "", &g);
+    assert_int_equal(strncmp(g.text, "1\r\nz\r\n0\r\n\r\nHTTP/1.1 200", 23), 0); /* and what was pipelined behind it */
+    assert_int_equal(f->app.last_status, 200);
+    struct assay_front_stats st;
+    assay_front_stats(f->app.front, &st);
+    assert_int_equal(st.requests_waiting, 0);
+}
+
+static void a_stream_to_an_old_client_ends_with_its_connection(void **state)
+{
+    struct fixture *f = *state;
+    static struct got g;
+    ask(f, "GET /keep HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", &g);
+    stream_open(f, "first", NULL);
+    assert_int_equal(assay_front_stream_write(f->app.front, f->app.kept, " second", 7, 0), 0);
+    assay_front_stream_end(f->app.front, f->app.kept, 0);
+    ask(f, "", &g);
+    assert_lacks(&g, "Transfer-Encoding");
+    assert_has(&g, "Connection: close\r\n");
+    assert_has(&g, "\r\n\r\nfirst second");
+    assert_true(g.closed);
+}
+
+static void nobody_reads_the_stream_of_a_head(void **state)
+{
+    struct fixture *f = *state;
+    static struct got g;
+    ask(f, "HEAD /keep HTTP/1.1\r\n" HOST "\r\n", &g);
+    stream_open(f, "first", NULL);
+    ask(f, "", &g);
+    assert_int_equal(status_of(g.text), 200);
+    assert_int_equal(assay_front_stream_write(f->app.front, f->app.kept, "x", 1, 0), ASSAY_E_GONE);
+    assay_front_stream_end(f->app.front, f->app.kept, 0);
+    ask(f, "GET /hello HTTP/1.1\r\n" HOST "\r\n", &g);
+    assert_int_equal(strncmp(g.text, "HTTP/1.1 200", 12), 0);
+}
+
+static void a_stream_that_fails_is_cut_off(void **state)
+{
+    struct fixture *f = *state;
+    static struct got g;
+    struct assay_err err = {0};
+    ask(f, "GET /keep HTTP/1.1\r\n" HOST "\r\n", &g);
+    struct assay_response bad = {.status = 204}, split = {.n_headers = 1, .header = {{ASSAY_STR("X-A"), ASSAY_STR("a\r\nb: c")}}};
+    assert_int_equal(assay_front_stream_begin(f->app.front, f->app.kept, &bad, NULL, NULL, &err), ASSAY_E_INTERNAL);
+    assert_int_equal(assay_front_stream_begin(f->app.front, f->app.kept, &split, NULL, NULL, &err), ASSAY_E_INTERNAL);
+    stream_open(f, "half", NULL);
+    assay_front_stream_end(f->app.front, f->app.kept, ASSAY_E_IO);
+    ask(f, "", &g);
+    assert_has(&g, "4\r\nhalf\r\n");
+    assert_lacks(&g, "0\r\n\r\n");
+    assert_true(g.closed);
+    assert_int_equal(assay_front_stream_begin(f->app.front, f->app.kept, &bad, NULL, NULL, &err), ASSAY_E_GONE);
+}
+
+static void a_slow_reader_makes_the_writer_wait(void **state)
+{
+    struct fixture *f = *state;
+    static struct got g;
+    static char piece[ASSAY_STREAM_WRITE_MAX];
+    atomic_uint writable = 0;
+    size_t written = 0, got = 0;
+    int rc = 0;
+    ask(f, "GET /keep HTTP/1.1\r\n" HOST "\r\n", &g);
+    memset(piece, 'p', sizeof piece);
+    stream_open(f, "", &writable);
+    while (rc == 0 && written < ((size_t)64 << 20)) {
+        rc = assay_front_stream_write(f->app.front, f->app.kept, piece, sizeof piece, 0);
+        written += rc == 0 ? sizeof piece : 0;
+        assay_front_turn(f->app.front);
+    }
+    assert_int_equal(rc, ASSAY_E_BUSY);
+    assert_true(written < (size_t)2 << 20); /* the socket's buffers and ours */
+    assert_int_equal(assay_front_stream_write(f->app.front, f->app.kept, piece, 1, 30), ASSAY_E_BUSY);
+    assert_int_equal(atomic_load(&writable), 0);
+    for (unsigned i = 0; i < 2000 && atomic_load(&writable) == 0; i++) {
+        g.n = 0;
+        ssize_t n = recv(f->fd, g.text, sizeof g.text, MSG_DONTWAIT);
+        got += n > 0 ? (size_t)n : 0;
+        assay_front_turn(f->app.front);
+    }
+    assert_int_equal(atomic_load(&writable), 1);
+    assert_int_equal(assay_front_stream_write(f->app.front, f->app.kept, piece, sizeof piece, 0), 0);
+    written += sizeof piece;
+    assay_front_stream_end(f->app.front, f->app.kept, 0);
+    for (unsigned quiet = 0; quiet < 3;) {
+        assay_front_turn(f->app.front);
+        ssize_t n = recv(f->fd, g.text, sizeof g.text, MSG_DONTWAIT);
+        quiet = n > 0 ? 0 : quiet + 1;
+        got += n > 0 ? (size_t)n : 0;
+    }
+    size_t framing = written / sizeof piece * (sizeof "10000\r\n\r\n" - 1) + 5;
+    assert_true(got > written + framing && got < written + framing + 500); /* and the head */
+    assert_int_equal(atomic_load(&writable), 1);
+}
+
+static void a_stream_hears_that_its_client_has_gone(void **state)
+{
+    struct fixture *f = *state;
+    static struct got g;
+    static const char *const path[] = {"/keep", "/events"};
+    for (size_t i = 0; i < 2; i++) {
+        char text[64];
+        atomic_uint writable = 0;
+        (void)snprintf(text, sizeof text, "GET %s HTTP/1.1\r\n" HOST "\r\n", path[i]);
+        ask(f, text, &g);
+        stream_open(f, "x", &writable);
+        ask(f, "", &g);
+        assay_ticket t = f->app.kept;
+        hand_connect(f); /* closes the old one */
+        for (int k = 0; k < 10; k++) {
+            if (i == 0) /* a plain answer may be for a client that only shut its side: a write finds out */
+                (void)!assay_front_stream_write(f->app.front, t, "y", 1, 0);
+            assay_front_turn(f->app.front);
+        }
+        assert_int_equal(assay_front_stream_write(f->app.front, t, "y", 1, 0), ASSAY_E_GONE);
+        assert_int_equal(atomic_load(&writable), 1);
+        assay_front_stream_end(f->app.front, t, 0);
+        ask(f, "GET /hello HTTP/1.1\r\n" HOST "\r\n", &g);
+        assert_int_equal(status_of(g.text), 200);
+    }
+    ask(f, "GET /keep HTTP/1.1\r\n" HOST "\r\n", &g);
+    stream_open(f, "never ended", NULL); /* freed with the front: the leak checker is the test */
+}
+
+/* ---- long bodies -------------------------------------------------------------------------------------- */
+
+static char *spool_folder(void)
+{
+    static char folder[64];
+    (void)snprintf(folder, sizeof folder, "/tmp/assay-spool-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    return folder;
+}
+
+static void ask_body(struct fixture *f, const char *path, size_t n, size_t chunk, struct got *g)
+{
+    struct assay_buf b = ASSAY_BUF_INIT;
+    assay_buf_fmt(&b, "POST %s HTTP/1.1\r\n" HOST, path);
+    if (!chunk)
+        assay_buf_fmt(&b, "Content-Length: %zu\r\n\r\n", n);
+    else
+        assay_buf_puts(&b, "Transfer-Encoding: chunked\r\n\r\n");
+    for (size_t i = 0; i < n;) {
+        size_t piece = chunk && chunk < n - i ? chunk : n - i;
+        if (chunk)
+            assay_buf_fmt(&b, "%zx\r\n", piece);
+        memset(assay_buf_reserve(&b, piece), 'a', piece);
+        b.n += piece;
+        if (chunk)
+            assay_buf_puts(&b, "\r\n");
+        i += piece;
+    }
+    if (chunk)
+        assay_buf_puts(&b, "0\r\n\r\n");
+    assert_false(b.failed);
+    hand_send(f, b.p, b.n, 8192, g);
+    assay_buf_free(&b);
+}
+
+static void long_bodies_go_to_a_file(void **state)
+{
+    static struct got g;
+    static const struct {
+        const char *path;
+        size_t n, chunk;
+        bool file;
+    } cases[] = {{"/sum", 1000, 0, false},        {"/sum", 65536, 0, false},     {"/sum", 65537, 0, true},
+                 {"/sum", 1 << 20, 0, true},      {"/sum", 1 << 20, 999, true},  {"/sum", 262144, 0, true},
+                 {"/sum", 524288, 8192, true},    {"/sum-file", 5, 0, true},     {"/sum-file", 3 << 20, 4000, true},
+                 {"/sum-file", 4 << 20, 0, true}, {"/sum-file", 0, 7, false}};
+    (void)state;
+    char *folder = spool_folder();
+    /* less memory for bodies than the bodies have: only a piece of each is in memory */
+    struct fixture *f = hand_make((struct assay_front_config){.spool_dir = folder, .spool_over = 65536, .body_memory_max = 400000});
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char want[128];
+        ask_body(f, cases[i].path, cases[i].n, cases[i].chunk, &g);
+        (void)snprintf(want, sizeof want, "{\"n\":%zu,\"sum\":%zu,\"file\":%s}", cases[i].n, cases[i].n * 'a', cases[i].file ? "true" : "false");
+        assert_int_equal(status_of(g.text), 200);
+        assert_has(&g, want);
+    }
+    ask_body(f, "/sum-file", (4 << 20) + 1, 60000, &g); /* over the route's limit, found out on the way */
+    assert_int_equal(status_of(g.text), 413);
+    hand_connect(f);
+    /* a client that goes in the middle leaves nothing */
+    ask(f, "POST /sum HTTP/1.1\r\n" HOST "Content-Length: 1000000\r\n\r\n", &g);
+    hand_connect(f);
+    ask(f, "GET /hello HTTP/1.1\r\n" HOST "\r\n", &g);
+    assert_int_equal(status_of(g.text), 200);
+    void *state2 = f;
+    (void)hand_teardown(&state2);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static void files_of_bodies_are_bounded(void **state)
+{
+    static struct got g;
+    (void)state;
+    char *folder = spool_folder();
+    struct fixture *f = hand_make((struct assay_front_config){.spool_dir = folder, .spool_over = 65536, .spool_max = 600000});
+    for (int i = 0; i < 3; i++) { /* what was freed can be used again */
+        ask_body(f, "/sum", 500000, 0, &g);
+        assert_int_equal(status_of(g.text), 200);
+        ask_body(f, "/sum", 700000, 0, &g);
+        assert_int_equal(status_of(g.text), 503);
+        assert_has(&g, "Retry-After");
+        hand_connect(f);
+    }
+    /* a disk that is full: the kernel's limit on a file's size says EFBIG */
+    struct rlimit old, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small = old;
+    small.rlim_cur = 100000;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    ask_body(f, "/sum", 500000, 0, &g);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_int_equal(status_of(g.text), 507);
+    hand_connect(f);
+    assert_int_equal(rmdir(folder), 0);
+    ask_body(f, "/sum", 500000, 0, &g); /* no folder any more: ours, and not told in detail */
+    assert_int_equal(status_of(g.text), 500);
+    assert_lacks(&g, folder);
+    void *state2 = f;
+    (void)hand_teardown(&state2);
+}
+
+/* ---- who is behind a proxy ------------------------------------------------------------------------------ */
+
+static void proxies_are_believed_as_far_as_they_are_listed(void **state)
+{
+    static const struct {
+        bool forwarded;
+        const char *value, *want;
+    } cases[] = {
+        {false, "198.51.100.7", "198.51.100.7"},
+        {false, "6.6.6.6, 198.51.100.7", "198.51.100.7"},            /* the client wrote the first */
+        {false, "6.6.6.6, 198.51.100.7, 10.1.2.3", "198.51.100.7"},  /* two proxies of ours */
+        {false, "10.9.9.9, 10.1.2.3", "10.9.9.9"},                   /* all ours: the farthest */
+        {false, "6.6.6.6, nonsense, 10.1.2.3", "10.1.2.3"},          /* nobody vouches for what is left of nonsense */
+        {false, "2001:db8::5", "2001:db8::5"},
+        {false, "[2001:db8::5]:443", "2001:db8::5"},
+        {false, "198.51.100.7:1234", "198.51.100.7"},
+        {false, "::ffff:198.51.100.7", "198.51.100.7"},
+        {false, "", "192.0.2.1"},
+        {false, " , ,", "192.0.2.1"},
+        {false, "127.0.0.1\n", "192.0.2.1"},
+        {true, "for=198.51.100.7;proto=https", "198.51.100.7"},
+        {true, "for=6.6.6.6, proto=http;For=\"[2001:db8::5]:80\"", "2001:db8::5"},
+        {true, "for=198.51.100.7, for=10.0.0.1", "198.51.100.7"},
+        {true, "for=unknown", "192.0.2.1"},
+        {true, "for=_hidden, for=10.0.0.1", "10.0.0.1"},
+        {true, "by=10.0.0.1", "192.0.2.1"},
+    };
+    struct assay_proxies *p = NULL;
+    struct assay_err err;
+    (void)state;
+    assert_int_equal(assay_proxies_new("10.0.0.0/8, 192.0.2.1,2001:db8:1::/48", &p, &err), 0);
+    assert_true(assay_proxies_trusts(p, ASSAY_STR("10.255.0.1")) && assay_proxies_trusts(p, ASSAY_STR("::ffff:10.0.0.1")));
+    assert_true(assay_proxies_trusts(p, ASSAY_STR("2001:db8:1:ffff::1")));
+    assert_false(assay_proxies_trusts(p, ASSAY_STR("11.0.0.1")) || assay_proxies_trusts(p, ASSAY_STR("192.0.2.2")));
+    assert_false(assay_proxies_trusts(p, ASSAY_STR("2001:db8:2::1")) || assay_proxies_trusts(p, ASSAY_STR("local")));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char out[ASSAY_ADDRESS_SIZE] = "192.0.2.1";
+        (void)assay_proxies_walk(p, cases[i].forwarded, assay_str(cases[i].value), out);
+        assert_string_equal(out, cases[i].want);
+    }
+    assay_proxies_free(p);
+    static const char *const bad[] = {"10.0.0.0/33", "10.0.0", "example.org", "10.0.0.1/", "::1/129", "10.0.0.0/-1", "1.2.3.4;5.6.7.8"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(assay_proxies_new(bad[i], &p, &err), ASSAY_E_CONFIG);
+    assert_int_equal(assay_proxies_new("", &p, &err), 0);
+    assert_null(p);
+    assert_false(assay_proxies_trusts(NULL, ASSAY_STR("127.0.0.1")));
 }
 
 static void bodies_share_a_budget(void **state)
@@ -1247,6 +1629,118 @@ static void connections_are_bounded(void **state)
     server_unmake(f);
 }
 
+static void a_long_stream_meets_its_reader(void **state)
+{
+    (void)state;
+    struct fixture *f = server_make((struct assay_front_config){.loops = 1});
+    static char sink[1 << 16];
+    struct assay_front_stats st;
+    for (int round = 0; round < 3; round++) {
+        size_t got = 0;
+        int fd = client(f, 10000);
+        say(fd, "GET /pour HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n");
+        for (ssize_t n; (n = recv(fd, sink, sizeof sink, 0)) > 0;) {
+            got += (size_t)n;
+            if (round == 1 && got > (4 << 20))
+                break; /* goes away in the middle */
+            if (round == 2 && got < (1 << 20))
+                (void)usleep(2000);
+        }
+        (void)close(fd);
+        if (round != 1)
+            assert_true(got > STREAMED && got < STREAMED + 16384);
+    }
+    for (int i = 0; i < 200; i++) {
+        assay_front_stats(f->app.front, &st);
+        if (st.requests_waiting == 0)
+            break;
+        (void)usleep(10 * 1000);
+    }
+    assert_int_equal(st.requests_waiting, 0);
+    server_unmake(f);
+}
+
+static void draining_ends_streams_that_would_not_end(void **state)
+{
+    (void)state;
+    struct fixture *f = server_make((struct assay_front_config){.loops = 1});
+    atomic_uint writable = 0;
+    static char sink[4096];
+    int fd = client(f, 3000);
+    say(fd, "GET /events HTTP/1.1\r\n" HOST "\r\n");
+    (void)usleep(100 * 1000);
+    stream_open(f, "x", &writable);
+    (void)usleep(100 * 1000);
+    assert_int_equal(assay_front_drain(f->app.front, 100), 1);
+    assert_int_equal(atomic_load(&writable), 1);
+    assert_int_equal(assay_front_stream_write(f->app.front, f->app.kept, "y", 1, 0), ASSAY_E_GONE);
+    assay_front_stream_end(f->app.front, f->app.kept, 0);
+    size_t n = 0;
+    for (ssize_t got; n < sizeof sink - 1 && (got = recv(fd, sink + n, sizeof sink - 1 - n, 0)) > 0;)
+        n += (size_t)got;
+    sink[n] = 0;
+    assert_non_null(strstr(sink, "1\r\nx\r\n0\r\n\r\n")); /* whole, so the client knows that it may come back */
+    (void)close(fd);
+    assert_int_equal(assay_front_drain(f->app.front, 3000), 0);
+    server_unmake(f);
+}
+
+struct under_load {
+    struct fixture *f;
+    atomic_uint asked, whole, torn;
+};
+
+static void *load_run(void *arg)
+{
+    struct under_load *u = arg;
+    char answer[2048];
+    for (;;) {
+        struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)u->f->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        struct timeval tv = {5, 0};
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), status = 0;
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
+        if (connect(fd, (struct sockaddr *)&a, sizeof a) != 0) {
+            (void)close(fd);
+            return NULL;
+        }
+        for (int i = 0; i < 1000000; i++) {
+            const char *text = i % 2 ? "GET /hello HTTP/1.1\r\n" HOST "\r\n" : "GET /defer HTTP/1.1\r\n" HOST "\r\n";
+            if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0)
+                break;
+            atomic_fetch_add(&u->asked, 1);
+            answer[0] = 0;
+            status = one_answer(fd, answer, sizeof answer);
+            if (status == 200 || status == 202)
+                atomic_fetch_add(&u->whole, 1);
+            else if (answer[0])
+                atomic_fetch_add(&u->torn, 1); /* half an answer */
+            if (status <= 0 || strstr(answer, "Connection: close\r\n"))
+                break;
+        }
+        (void)close(fd);
+        if (status <= 0 || strstr(answer, "Connection: close\r\n"))
+            return NULL;
+    }
+}
+
+static void draining_under_load_tears_no_answer(void **state)
+{
+    (void)state;
+    struct under_load u = {.f = server_make((struct assay_front_config){.loops = 2})};
+    pthread_t thread[8];
+    for (size_t i = 0; i < 8; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, load_run, &u), 0);
+    (void)usleep(300 * 1000);
+    assert_int_equal(assay_front_drain(u.f->app.front, 5000), 0);
+    /* what waits in the kernel's backlog was never accepted: nothing is lost with it */
+    (void)shutdown(u.f->listen_fd, SHUT_RDWR);
+    for (size_t i = 0; i < 8; i++)
+        (void)pthread_join(thread[i], NULL);
+    assert_int_equal(atomic_load(&u.torn), 0);
+    assert_true(atomic_load(&u.whole) > 100);
+    server_unmake(u.f);
+}
+
 static void draining_finishes_what_is_under_way(void **state)
 {
     (void)state;
@@ -1314,6 +1808,18 @@ int main(void)
         T(a_late_answer_is_harmless),
         T(a_request_that_nobody_answers_is_freed_in_the_end),
         T(cross_origin),
+        T(a_stream_is_chunked_and_the_connection_lives_on),
+        T(a_stream_to_an_old_client_ends_with_its_connection),
+        T(nobody_reads_the_stream_of_a_head),
+        T(a_stream_that_fails_is_cut_off),
+        T(a_slow_reader_makes_the_writer_wait),
+        T(a_stream_hears_that_its_client_has_gone),
+        cmocka_unit_test(long_bodies_go_to_a_file),
+        cmocka_unit_test(files_of_bodies_are_bounded),
+        cmocka_unit_test(proxies_are_believed_as_far_as_they_are_listed),
+        cmocka_unit_test(a_long_stream_meets_its_reader),
+        cmocka_unit_test(draining_ends_streams_that_would_not_end),
+        cmocka_unit_test(draining_under_load_tears_no_answer),
         cmocka_unit_test(many_clients_all_get_their_answers),
         cmocka_unit_test(a_large_answer_arrives_whole),
         cmocka_unit_test(slow_clients_meet_absolute_deadlines),

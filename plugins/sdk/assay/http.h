@@ -52,6 +52,9 @@ struct assay_request {
     /* another header, lower-case name; "" when absent */
     struct assay_str (*header)(const struct assay_request *rq, const char *name);
     void *impl; /* the host's */
+    /* since ABI 1.1: a body that was too long for memory (or whose route is an ASSAY_ROUTE_SPOOL) is in an unlinked
+     * file, readable, at offset 0; body then is a read-only view of it. The host's to close; -1: body is in memory. */
+    int body_fd;
 };
 
 struct assay_response {

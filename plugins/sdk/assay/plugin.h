@@ -31,7 +31,7 @@ extern "C" {
 
 #define ASSAY_PLUGIN_MAGIC 0x41535359u /* "ASSY" */
 #define ASSAY_ABI_MAJOR 1              /* a break */
-#define ASSAY_ABI_MINOR 0              /* members appended */
+#define ASSAY_ABI_MINOR 1              /* members appended */
 #define ASSAY_PLUGIN_SYMBOL "assay_plugin"
 
 enum assay_plugin_kind {
@@ -97,6 +97,7 @@ enum assay_route_flag {
     ASSAY_ROUTE_PAGED = 1 << 2,      /* takes limit and cursor */
     ASSAY_ROUTE_STREAM = 1 << 3,     /* answers with a stream of events */
     ASSAY_ROUTE_ALIAS = 1 << 4,      /* another name of the route before it */
+    ASSAY_ROUTE_SPOOL = 1 << 5,      /* the body comes as a file, however short: see assay_request.body_fd */
 };
 
 struct assay_route {
@@ -223,7 +224,25 @@ struct assay_host {
 
     const char *version;     /* of the program */
     const char *instance_id; /* UUID of this process's life */
+
+    /* ---- since ABI 1.1: answers in pieces --------------------------------------------------------------
+     * A handler that has deferred may answer with a stream: stream_begin sends status and headers (and
+     * rs->body as the first piece), stream_write adds, stream_end takes the place of resume and must come
+     * once, also when the client has gone.  For one ticket one call at a time; any thread.
+     *
+     * What is written and not sent yet is bounded.  stream_write takes all n bytes (1 to
+     * ASSAY_STREAM_WRITE_MAX) or none: ASSAY_E_BUSY when there was no room within wait_ms (0 never blocks;
+     * more only on a worker thread), ASSAY_E_GONE when nobody reads any more: the client has left, asked with
+     * HEAD, or the server is stopping and the route is an ASSAY_ROUTE_STREAM.  writable (or NULL) is called after
+     * ASSAY_E_BUSY once there is room, and when the stream is gone, on an event loop: it must not block nor call
+     * any of these functions, and it is never called after stream_end has been. */
+    int (*stream_begin)(void *ctx, assay_ticket t, struct assay_response *rs, void (*writable)(void *arg), void *arg,
+                        struct assay_err *err);
+    int (*stream_write)(void *ctx, assay_ticket t, const void *p, size_t n, int64_t wait_ms);
+    /* status ASSAY_OK: the answer is whole; negative: it is cut off, so that the client cannot take it for whole. */
+    void (*stream_end)(void *ctx, assay_ticket t, int status);
 };
+#define ASSAY_STREAM_WRITE_MAX ((size_t)64 << 10)
 
 /* ---- the plugin ---------------------------------------------------------------------------- */
 
@@ -250,6 +269,10 @@ struct assay_plugin {
     int (*start)(void *self, struct assay_err *err); /* after every init; may start threads; NULL: nothing */
     void (*drain)(void *self);                       /* take no new work; finish or hand back; blocks, bounded; NULL */
     void (*fini)(void *self);
+
+    /* since ABI 1.1; or NULL. Whether the service can do its work now: ASSAY_OK, or a negative status with the reason,
+     * which /readyz shows to anyone. Between start and drain, on worker threads; must not block for long. */
+    int (*ready)(void *self, struct assay_err *why);
 };
 
 #define ASSAY_PLUGIN_HEAD(kind_)                                                                                       \
