@@ -65,7 +65,7 @@ static void hog(size_t bytes)
 
 static volatile int endless = 1;
 
-static int recurse(volatile char *below)
+static int recurse(const volatile char *below)
 {
     volatile char frame[4096];
     frame[0] = *below;

@@ -501,7 +501,7 @@ static void slow_reader(void **state)
 static void files_of_the_host_are_hidden(void **state)
 {
     (void)state;
-    run_words("look /root /home /var /etc/shadow /etc/ssh /work /sys /proc/1/environ /proc/meminfo /proc/sys /store /covers "
+    run_words("look /root /home /var /etc/shadow /etc/ssh /srv /sys /proc/1/environ /proc/meminfo /proc/sys /store /covers "
               "/scratch /box/../store /dev/sda /dev/mem /run /usr/local/bin");
     assert_end(ASSAY_BOX_EXITED);
     assert_false(said("done"));
