@@ -276,7 +276,16 @@ static bool has_extension(const struct language *l, struct assay_str path)
     return false;
 }
 
-/* "{name}" becomes its value; a text without braces is itself. */
+/* The length of the name in "{name}" at p, 0 when it is none: other braces are just text, as one-line programs have them. */
+static size_t name_length(const char *p, size_t n)
+{
+    size_t i = 1;
+    while (i < n && ((p[i] >= 'a' && p[i] <= 'z') || (i > 1 && ((p[i] >= '0' && p[i] <= '9') || p[i] == '_'))))
+        i++;
+    return n != 0 && p[0] == '{' && i < n && p[i] == '}' ? i - 1 : 0;
+}
+
+/* "{name}" becomes its value; a text without one is itself. */
 static int expand_word(const struct language *l, struct assay_str word, int64_t memory_bytes, struct assay_arena *arena,
                        struct assay_str *out, struct assay_err *err)
 {
@@ -287,13 +296,12 @@ static int expand_word(const struct language *l, struct assay_str word, int64_t 
         heap_mb = 8;
     size_t i = 0;
     while (i < word.n) {
-        const char *close = word.p[i] == '{' ? memchr(word.p + i, '}', word.n - i) : NULL;
-        if (close == NULL) {
+        struct assay_str name = {word.p + i + 1, name_length(word.p + i, word.n - i)};
+        if (name.n == 0) {
             assay_buf_putc(&b, word.p[i++]);
             continue;
         }
-        struct assay_str name = {word.p + i + 1, (size_t)(close - word.p) - i - 1};
-        i = (size_t)(close - word.p) + 1;
+        i += name.n + 2;
         if (assay_str_is(name, "source")) {
             assay_buf_str(&b, l->source);
         } else if (assay_str_is(name, "artefact")) {
