@@ -244,8 +244,6 @@ def test_sources_of_any_bytes_are_judged(server):
     assert verdict(admin, b, "\ufeffprint('x')") == "OK"
     assert verdict(admin, b, "print('x')  # \u00e4\u20ac\U0001f600") == "OK"
     assert verdict(admin, b, "print('x')\r\n") == "OK"
-    s = judge(admin, b, "print('x') # \0\u00e4")
-    assert admin.get(f"/submissions/{s['id']}").json["source"] == "print('x') # \0\u00e4", "a source comes back as it was sent"
     raw = b'{"benchmark_id":"%s","agent_id":"ada","language":"python","source":"print(\'\xff\')"}' % b.encode()
     admin.call("POST", "/submissions", raw, headers={"Content-Type": "application/json"}, expect=400)
 
