@@ -132,6 +132,7 @@ static int draft_of_task(struct pending *p, struct assay_err *err)
     struct draft *d = &p->draft;
     draft_common(p);
     d->kind = ASSAY_JOB_TASK;
+    d->agent_id = p->rq->who->agent_id; /* an agent's token sees what that agent has made, and nothing else */
     d->source_kind = SOURCE_TEXT;
     d->source = b.code;
     d->has_payload = true;

@@ -50,8 +50,8 @@ static const struct assay_stmt insert_stmt = {
 
 static const struct assay_stmt insert_task = {
     .name = "submissions.insert_task",
-    .sql = INSERT_COLUMNS "VALUES ($1, 1, '', '', '', $2, $3, $4, $5, $6, 'queued', $7, $8, $9, $9)",
-    .params = "ttti" "tttti",
+    .sql = INSERT_COLUMNS "VALUES ($1, 1, '', '', $10, $2, $3, $4, $5, $6, 'queued', $7, $8, $9, $9)",
+    .params = "ttti" "tttti" "t",
     .columns = "",
     .write = true};
 
@@ -271,7 +271,7 @@ int repo_insert(struct assay_tx *tx, const struct draft *d, struct assay_err *er
     if (d->kind == ASSAY_JOB_TASK) {
         ASSAY_TX(tx, &insert_task, ASSAY_EXPECT_ONE, ASSAY_VZ(d->id), ASSAY_VT(d->owner_id), ASSAY_VT(d->language),
                  ASSAY_VI(d->source_kind), ASSAY_VT(source_ref), ASSAY_VT(payload_ref), ASSAY_VT(request_id),
-                 ASSAY_VT(traceparent), ASSAY_VI(d->now_ms));
+                 ASSAY_VT(traceparent), ASSAY_VI(d->now_ms), ASSAY_VT(or_empty(d->agent_id)));
     } else {
         struct assay_str language = assay_arena_fmt(tx->arena, " %.*s ", ASSAY_FMT(d->language));
         struct assay_str agent = assay_arena_fmt(tx->arena, " %.*s ", ASSAY_FMT(d->agent_id));

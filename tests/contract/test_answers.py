@@ -478,6 +478,13 @@ def test_tasks(server):
     assert user.get(f"/result/{tid}").json == {"result": "42\n"}
     user.get(f"/traces?submission_id={tid}")
     user.get(f"/results/{tid}")
+    user.call("POST", "/agents", {"id": "walters"}, expect=(201, 409))
+    token = user.post("/agents/walters/tokens", {"scopes": ["submissions:write", "submissions:read"]}, expect=201).json["token"]
+    bot = Checked(server.port, token)
+    own = bot.post("/task", {"translator": "python3", "code": "print(1)"}, expect=201).json["task_id"]
+    bot.get(f"/status/{own}")  # an agent sees what it made
+    bot.call("GET", f"/status/{tid}", expect=404)  # and not what its owner made
+    bot.call("DELETE", f"/task?id={own}", expect=204)
     user.call("GET", "/status/odd", expect=400)
     user.call("GET", f"/result/{NOWHERE}", expect=404)
     other.call("GET", f"/status/{tid}", expect=404)
