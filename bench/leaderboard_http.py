@@ -1,9 +1,10 @@
 """Rank and top 100 of a board of a million agents, through HTTP on one kept connection.
 
     ASSAY_PREFIX=/path/of/install python3 bench/leaderboard_http.py path/of/leaderboard_bench [agents]
+    ASSAY_PREFIX=/path/of/install python3 bench/leaderboard_http.py path/of/data [agents]
 
-Starts a server on a data directory of its own, stops it, has the program fill its database, and starts
-it again.  The times are of a client on a plain socket, from the first byte sent to the last received.
+Starts a server on a new data directory, stops it, has the program fill the database, and starts the
+server again; or takes a data directory that has been filled (--data).  The times are of a client on a plain socket, from the first byte sent to the last received.
 """
 
 import pathlib
@@ -56,12 +57,13 @@ def resident_kb(pid):
 
 
 def main():
-    fill, agents = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1000000
-    server = harness.Server()
+    source, agents = pathlib.Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1000000
+    server = harness.Server(data=source.resolve() if source.is_dir() else None)
     try:
-        server.start()
-        server.stop()
-        subprocess.run([fill, "--agents", str(agents), "--data", str(server.data)], check=True)
+        if not source.is_dir():
+            server.start()
+            server.stop()
+            subprocess.run([source, "--agents", str(agents), "--data", str(server.data)], check=True)
         server.start()
         pid = server.children()["server"]
         before = resident_kb(pid)

@@ -38,3 +38,4 @@ bench_leaderboard_bench_SOURCES = \
 	services/leaderboard/local.h services/leaderboard/repo.c services/leaderboard/schema.c
 bench_leaderboard_bench_CPPFLAGS = $(SDK_CPPFLAGS) $(SQLITE_CFLAGS)
 bench_leaderboard_bench_LDADD = plugins/store_sqlite/libstore_sqlite.la $(SDK_LIBS) $(SQLITE_LIBS) -lm -lpthread
+EXTRA_DIST += bench/leaderboard_http.py
