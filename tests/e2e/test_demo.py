@@ -42,7 +42,8 @@ def test_results_tell_each_test(server):
         r = admin.get(f"/results/{s['id']}").json
         assert r["submission_id"] == s["id"] and r["verdict"] == s["verdict"], r
         if s["verdict"] == "BF":
-            assert r["build_output"] and {t["verdict"] for t in r["tests"]} == {"-"}, r
+            assert r["build_output"] and r["tests"] == [] and r["tests_passed"] == 0, r
+            continue
         assert [t["number"] for t in r["tests"]] == [1, 2, 3, 4], r
         for t in r["tests"]:
             if t["verdict"] == "-":

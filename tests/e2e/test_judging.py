@@ -105,7 +105,7 @@ def test_a_build_that_fails_ends_a_problem_of_many_tests(server):
     for language, source in (("c", program("uncompilable.c")), ("python", program("uncompilable.py"))):
         r = result(admin, judge(admin, b, source, language))
         assert r["verdict"] == "BF" and r["build_output"] and r["score"] == 0, r
-        assert len(r["tests"]) == 300 and {t["verdict"] for t in r["tests"]} == {"-"}, r
+        assert r["tests"] == [] and (r["tests_passed"], r["tests_total"]) == (0, 300), r
     s = judge(admin, b, ECHO)
     assert (s["verdict"], s["score"]) == ("OK", 100)
     assert len(result(admin, s)["tests"]) == 300
