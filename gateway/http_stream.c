@@ -116,12 +116,12 @@ int assay_front_stream_begin(struct assay_front *f, assay_ticket t, struct assay
     struct stream *st = rc == 0 ? stream_new(x) : NULL;
     if (rc == 0 && !st)
         rc = assay_err_set(err, ASSAY_E_NOMEM, "no memory for a stream");
-    if (rc == 0) {
+    if (st) {
         frame(st, rs->body.p, rs->body.n);
         if (st->pending.failed)
             rc = assay_err_set(err, ASSAY_E_NOMEM, "no memory for a stream");
     }
-    if (rc) {
+    if (rc || !st) {
         assay_stream_free(st);
         assay_response_clear(rs);
         return rc;

@@ -92,8 +92,8 @@ def room_of(path):
         return Room(f"services/{parts[1]}", {"sdk"}, SERVICE_LIBRARY.get(parts[1], {}))
     if top == "boxkeeper":
         return Room("boxkeeper", {"sdk"})
-    if top == "cli":  # speaks the HTTP API; the SDK's strings and JSON spare it a second set
-        return Room("cli", {"sdk"}, {"curl"})
+    if top == "cli":  # speaks the HTTP API, with a JSON reader of its own
+        return Room("cli", {"sdk"}, {"curl", "jansson"})
     if top == "plugins" and len(parts) > 2:
         if parts[1] == "sdk":
             return Room("sdk", (), {"jansson", "sodium", "seccomp"})
