@@ -19,3 +19,32 @@ tests_contract_dump_sql_LDADD = $(SDK_LIBS)
 # who may include, compile and link what; plants violations and expects to catch them
 TESTS += tests/lint/deps.py
 EXTRA_DIST += tests/lint/deps.py
+
+# ---- fuzz targets of the codecs that have none in their own rooms, and the long form -----------------------
+CODEC_FUZZ = tests/fuzz/submissions_codec_fuzz tests/fuzz/runner_codec_fuzz tests/fuzz/traces_codec_fuzz \
+	tests/fuzz/boards_codec_fuzz tests/fuzz/proxies_fuzz
+check_PROGRAMS += $(CODEC_FUZZ)
+if !FUZZ
+TESTS += $(CODEC_FUZZ)
+endif
+EXTRA_DIST += tests/fuzz/run.sh
+tests_fuzz_submissions_codec_fuzz_SOURCES = tests/fuzz/submissions_codec_fuzz.c services/submissions/codec.c services/submissions/domain.c $(FUZZ_DRIVER)
+tests_fuzz_submissions_codec_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_submissions_codec_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_submissions_codec_fuzz_LDADD = $(SDK_LIBS)
+tests_fuzz_runner_codec_fuzz_SOURCES = tests/fuzz/runner_codec_fuzz.c services/runner/codec.c services/runner/domain.c $(FUZZ_DRIVER)
+tests_fuzz_runner_codec_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_runner_codec_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_runner_codec_fuzz_LDADD = $(SDK_LIBS)
+tests_fuzz_traces_codec_fuzz_SOURCES = tests/fuzz/traces_codec_fuzz.c services/traces/codec.c services/traces/domain.c $(FUZZ_DRIVER)
+tests_fuzz_traces_codec_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_traces_codec_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_traces_codec_fuzz_LDADD = $(SDK_LIBS)
+tests_fuzz_boards_codec_fuzz_SOURCES = tests/fuzz/boards_codec_fuzz.c services/leaderboard/codec.c services/leaderboard/domain.c services/scoring/codec.c services/scoring/domain.c $(FUZZ_DRIVER)
+tests_fuzz_boards_codec_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_boards_codec_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_boards_codec_fuzz_LDADD = $(SDK_LIBS)
+tests_fuzz_proxies_fuzz_SOURCES = tests/fuzz/proxies_fuzz.c $(FUZZ_DRIVER)
+tests_fuzz_proxies_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_proxies_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_proxies_fuzz_LDADD = $(FUZZ_FRONT_LIBS)
