@@ -1,0 +1,75 @@
+"""Inside the virtual machine of server_test.sh: the demo's Python programs on cgroup version 2, all accounts exact."""
+
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+
+import harness  # noqa: E402
+from harness import Server, program, wait_for  # noqa: E402
+
+# an emulated processor is some twenty times slower than the real one
+LIMITS = {"time_limit_ms": 6000, "wall_limit_ms": 20000, "memory_limit_bytes": 48 << 20, "output_limit_bytes": 65536, "process_limit": 16}
+WANTED = {"right": "OK", "wrong": "WA", "spinning": "TL", "hungry": "ML", "flooding": "OL", "crashing": "RE", "uncompilable": "BF"}
+HIDDEN = "import os, signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nif os.fork() == 0:\n" \
+         "    if os.fork() == 0:\n        while True: pass\n    os._exit(0)\nwhile True: signal.pause()\n"
+
+
+def leaves():
+    """Folders of cgroups with a box's limit."""
+    return [p for p in pathlib.Path("/sys/fs/cgroup").rglob("memory.max") if p.read_text().strip() == str(LIMITS["memory_limit_bytes"])]
+
+
+def make_server():
+    return Server(env={"RUNNER_MAX_PARALLEL": "1", "ASSAY_LOG_LEVEL": "info"})
+
+
+def test_a_server_judges_on_cgroup_version_2(server):
+    assert pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    admin = server.login()
+    admin.post("/agents", {"id": "ada", "name": "Ada"}, expect=201)
+    admin.post("/benchmarks", {"id": "vm", "name": "VM", "feedback": "full", "compare": "tokens", "limits": LIMITS,
+                               "tests": [{"input": "10 -5 7\n", "expected_output": "12\n"}]}, expect=201)
+    wait_for("Python", lambda: [i for i in admin.get("/languages").json["items"] if i["name"] == "python" and i["offered"]], 120)
+    wrong = []
+    for kind, verdict in WANTED.items():
+        s = admin.post("/submissions", {"benchmark_id": "vm", "agent_id": "ada", "language": "python", "source": program(f"{kind}.py")},
+                       expect=202).json
+        got = server.wait_done(admin, s["id"], 120)
+        if got["verdict"] != verdict:
+            wrong.append((kind, verdict, got["verdict"], admin.get(f"/results/{s['id']}", expect=(200, 404)).body[:600]))
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def test_its_accounts_are_exact(server):
+    admin = server.login()
+    features = admin.get("/runners").json["items"][0]["features"]
+    assert features["cpu_accounting"] and features["memory_limit"] and features["process_limit"], features
+    assert features["started_as_root"] == (os.getuid() == 0), features
+    ran = [r for r in admin.get("/results?limit=100").json["items"] if r["verdict"] != "BF"]
+    assert len(ran) == len(WANTED) - 1
+    for r in ran:
+        assert r["sandbox"]["cpu_exact"] and r["sandbox"]["memory_exact"] and r["sandbox"]["processes_exact"], r
+        if r["verdict"] == "ML":
+            assert 40 << 20 <= r["memory_peak_bytes"] <= 50 << 20, r
+        if r["verdict"] == "TL":
+            assert 5900 <= r["cpu_ms"] <= 8000, r
+
+
+def test_a_hidden_childs_time_is_counted_in_its_leaf(server):
+    admin = server.login()
+    s = admin.post("/submissions", {"benchmark_id": "vm", "agent_id": "ada", "language": "python", "source": HIDDEN}, expect=202).json
+    wait_for("a leaf with its limit", leaves, 30)
+    assert server.wait_done(admin, s["id"], 120)["verdict"] == "TL"
+    assert admin.get(f"/results/{s['id']}").json["cpu_ms"] >= 5900
+
+
+def test_nothing_is_left_after_the_stop(server):
+    assert server.stop() == 0
+    left = [p.parent.name for p in leaves()]
+    assert not left, left
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])
