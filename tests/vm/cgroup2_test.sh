@@ -22,7 +22,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 kernel=${ASSAY_VM_KERNEL:-}
 if [ -z "$kernel" ]; then
-  package=$(apt-cache search --names-only '^linux-image-6\.[0-9.-]*-cloud-amd64$' | awk '{print $1}' | sort -V | tail -n 1)
+  package=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '/Depends: linux-image/ { print $2; exit }')
   [ -n "$package" ] || skip "no kernel: name one in ASSAY_VM_KERNEL"
   (cd "$work" && apt-get download "$package" >/dev/null 2>&1) || skip "$package cannot be downloaded; name a kernel in ASSAY_VM_KERNEL"
   dpkg-deb --fsys-tarfile "$work"/linux-image*.deb | tar -x -C "$work" ./boot
