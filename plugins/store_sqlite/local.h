@@ -100,6 +100,7 @@ struct sq_store {
     void *committed_arg;
     struct assay_event *group_ev; /* events of the group under way; writer thread */
     size_t n_group_ev, room_group_ev;
+    unsigned careful;      /* so many groups more with savepoints; writer thread */
     bool reopen;           /* writer thread: the connection may not be used before it is made anew */
     int64_t retry_ns;      /* when a broken connection or a full disk is tried next */
     int64_t prune_ns;      /* when old events are looked for next */

@@ -3,10 +3,14 @@
  *
  * Callers put transactions into a bounded ring; a full ring answers ASSAY_E_BUSY.  The writer
  * thread takes what waits, up to group_max, and runs it inside one BEGIN IMMEDIATE ... COMMIT with
- * synchronous=FULL, each transaction in a savepoint of its own, so that a failed guard takes back
- * its own transaction only.  There is no delay to let a group grow: while one commit waits for the
- * disk the next group collects, so groups are as large as the load makes them.  A group of one
- * needs no savepoint.
+ * synchronous=FULL.  There is no delay to let a group grow: while one commit waits for the
+ * disk the next group collects, so groups are as large as the load makes them.
+ *
+ * A failed guard takes back its own transaction only.  Most often it is the first statement that
+ * fails, and there is nothing to take back.  Else the whole group is taken back and run again with a
+ * savepoint around each transaction; so are the CAREFUL_GROUPS after it, since what fails comes in
+ * swarms.  Savepoints from the start would cost every transaction a copy of each page it touches
+ * (a tenth of a submission's insert).
  *
  * After COMMIT the head of the outbox is published, the bells are rung (the events' bytes belong
  * to the callers and are only valid until their completion), then every transaction is completed.
@@ -32,6 +36,7 @@
 #include <string.h>
 #include <time.h>
 
+#define CAREFUL_GROUPS 16
 #define RETRY_NS 200000000LL
 #define PRUNE_EVERY_NS 60000000000LL
 #define PRUNE_PAUSE_NS 20000000LL
@@ -177,7 +182,8 @@ static void fail_all(const struct sq_item *it, size_t n, int status, const struc
 enum outcome {
     COMMITTED, /* each transaction has its own status */
     REFUSED,   /* likewise, and none was committed */
-    AGAIN,     /* everything was taken back for the sake of one: try each alone */
+    CAREFULLY, /* everything was taken back for the sake of one: try with savepoints */
+    AGAIN,     /* likewise, and savepoints are of no use: try each alone */
 };
 
 static bool one_is_to_blame(int status)
@@ -185,8 +191,9 @@ static bool one_is_to_blame(int status)
     return status != ASSAY_E_IO && status != ASSAY_E_CORRUPT && status != ASSAY_E_BUSY;
 }
 
-static enum outcome group_run(struct sq_store *s, const struct sq_item *it, size_t n)
+static enum outcome group_run(struct sq_store *s, const struct sq_item *it, size_t n, bool careful)
 {
+    bool savepoints = careful && n > 1; /* one alone is taken back by ROLLBACK */
     struct assay_err err = {0};
     for (size_t i = 0; i < n; i++) {
         it[i].tx->status = 0;
@@ -208,13 +215,14 @@ static enum outcome group_run(struct sq_store *s, const struct sq_item *it, size
     size_t good = 0;
     for (size_t i = 0; i < n; i++) {
         struct assay_tx *tx = it[i].tx;
-        if (n > 1)
+        sqlite3_int64 changes = sqlite3_total_changes64(s->w.db);
+        if (savepoints)
             st = SQ_RUN0(&s->w, &st_savepoint, &tx->err);
         if (st == 0)
             st = tx_apply(s, tx, &tx->err);
         if (st == 0)
             st = keep_events(s, tx, &tx->err);
-        if (st == 0 && n > 1)
+        if (st == 0 && savepoints)
             st = SQ_RUN0(&s->w, &st_release, &tx->err);
         if (st == 0) {
             good++;
@@ -223,17 +231,25 @@ static enum outcome group_run(struct sq_store *s, const struct sq_item *it, size
         tx->status = st;
         tx->last_seq = 0;
         err = tx->err;
+        if (n > 1 && !savepoints && !sqlite3_get_autocommit(s->w.db) && one_is_to_blame(st)) {
+            if (st == ASSAY_E_GUARD && sqlite3_total_changes64(s->w.db) == changes) {
+                st = 0;
+                continue;
+            }
+            roll_back(s);
+            return CAREFULLY;
+        }
         if (st != ASSAY_E_GUARD)
             note_failure(s, st, &err);
         int undo = 0;
-        if (n > 1 && !sqlite3_get_autocommit(s->w.db)) {
+        if (savepoints && !sqlite3_get_autocommit(s->w.db)) {
             struct assay_err undo_err;
             undo = SQ_RUN0(&s->w, &st_rollback_to, &undo_err);
             if (undo == 0)
                 undo = SQ_RUN0(&s->w, &st_release, &undo_err);
         }
-        if (n > 1 && (undo != 0 || sqlite3_get_autocommit(s->w.db))) {
-            /* SQLite has rolled everything back, or the savepoint is beyond reach */
+        if (n > 1 && (!savepoints || undo != 0 || sqlite3_get_autocommit(s->w.db))) {
+            /* SQLite has rolled everything back, or there is no savepoint within reach */
             roll_back(s);
             if (one_is_to_blame(st))
                 return AGAIN;
@@ -265,7 +281,12 @@ static enum outcome group_run(struct sq_store *s, const struct sq_item *it, size
 static void group(struct sq_store *s, const struct sq_item *it, size_t n)
 {
     int64_t begun = assay_mono_ns();
-    enum outcome outcome = group_run(s, it, n);
+    enum outcome outcome = group_run(s, it, n, s->careful > 0);
+    s->careful -= s->careful > 0;
+    if (outcome == CAREFULLY) {
+        s->careful = CAREFUL_GROUPS;
+        outcome = group_run(s, it, n, true);
+    }
     if (outcome == AGAIN) {
         for (size_t i = 0; i < n; i++)
             group(s, &it[i], 1);

@@ -309,18 +309,20 @@ static void *work(void *arg)
     for (int i = 0; i < EACH; i++) {
         struct assay_arena *a = assay_arena_new(0);
         struct assay_tx *tx = assay_tx_new(a, "work");
-        bool doomed = i % 4 == 3;
+        bool doomed = i % 4 == 3, early = doomed && i < EACH / 2; /* before it has changed anything */
         char id[32], topic[32];
         (void)snprintf(id, sizeof id, "%02d-%03d", w->id, i);
         (void)snprintf(topic, sizeof topic, "w%d.done", w->id);
+        if (early)
+            ASSAY_TX(tx, &st_bump, 1, ASSAY_VZ("nobody"), ASSAY_VI(1));
         ASSAY_TX(tx, &st_insert, 1, ASSAY_VZ(id), ASSAY_VI(1), ASSAY_VNULL, ASSAY_VNULL);
-        if (doomed)
+        if (doomed && !early)
             ASSAY_TX(tx, &st_bump, 1, ASSAY_VZ("nobody"), ASSAY_VI(1));
         assay_tx_event(tx, (struct assay_event){.topic = assay_str(topic), .subject = assay_str(id)});
         assay_tx_event(tx, (struct assay_event){.topic = assay_str(topic), .subject = assay_str(id)});
         struct assay_err err = {0};
         int st = assay_store_exec(&w->f->st, tx, &err);
-        if (st == ASSAY_E_GUARD && doomed && tx->failed_op == 1)
+        if (st == ASSAY_E_GUARD && doomed && tx->failed_op == (early ? 0 : 1))
             w->guards++;
         else if (st == 0 && !doomed)
             w->good++;
