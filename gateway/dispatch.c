@@ -551,14 +551,19 @@ static void empty_ring(struct sub *s)
     }
 }
 
-static int64_t end_waits(struct assay_dispatch *d, int64_t next_poll_ns)
+/* The bell of one that is held back is left rung, so that nobody rings it again or wakes us for it. */
+static int64_t end_waits(struct assay_dispatch *d, struct pollfd *fd, int64_t next_poll_ns)
 {
     int64_t now = assay_mono_ns(), soonest = next_poll_ns;
     lock(d);
     for (size_t i = 0; i < d->n_subs; i++) {
         struct sub *s = d->sub[i];
-        if (s->state == WAITING && s->until_ns <= now && !d->draining)
+        if (s->state == WAITING && s->until_ns <= now && !d->draining) {
+            if (s->held)
+                empty_ring(s);
             enqueue(s);
+        }
+        fd[i].fd = s->state == WAITING && s->held ? -1 : assay_group_fd(s->bell);
         if (s->state == WAITING && s->until_ns < soonest)
             soonest = s->until_ns;
     }
@@ -595,7 +600,7 @@ static void *bells(void *arg)
             if (atomic_load_explicit(&d->head, memory_order_relaxed) > swept)
                 sweep_ns = assay_mono_ns() + SKIP_MS * 1000000;
         }
-        int64_t soonest = end_waits(d, sweep_ns != 0 && sweep_ns < next_poll ? sweep_ns : next_poll);
+        int64_t soonest = end_waits(d, fd, sweep_ns != 0 && sweep_ns < next_poll ? sweep_ns : next_poll);
         int64_t left = soonest - assay_mono_ns();
         int ms = left <= 0 ? 0 : left / 1000000 >= INT_MAX ? INT_MAX : (int)((left + 999999) / 1000000);
         int n = poll(fd, (nfds_t)d->n_subs + 1, ms);
@@ -606,9 +611,12 @@ static void *bells(void *arg)
             assay_bell_silence(&d->wake);
         for (size_t i = 0; i < d->n_subs; i++)
             if (fd[i].revents != 0) {
-                empty_ring(d->sub[i]);
+                struct sub *s = d->sub[i];
                 lock(d);
-                mark(d->sub[i]);
+                if (s->state != WAITING || !s->held) {
+                    empty_ring(s);
+                    mark(s);
+                }
                 unlock(d);
             }
         if (sweep_ns != 0 && assay_mono_ns() >= sweep_ns) {

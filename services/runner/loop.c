@@ -1189,10 +1189,12 @@ static void schedule(struct loop *l)
         l->poll_ms = now + POLL_MS;
         atomic_store(&l->work, true);
     }
-    size_t capacity = idle + open + l->ahead; /* one ahead for each, at least */
-    if (l->n_ready >= capacity || !atomic_exchange(&l->work, false))
+    /* One ahead for each, at least; and another is taken along with what is needed, since each lease costs a
+     * commit, however many jobs it brings. */
+    size_t needed = idle + open + l->ahead;
+    if (l->n_ready >= needed || !atomic_exchange(&l->work, false))
         return;
-    l->asked = capacity - l->n_ready;
+    l->asked = needed + open - l->n_ready;
     l->given_before = l->given;
     l->lease_mail = (struct mail){.loop = l, .kind = MAIL_LEASED, .want = l->asked};
     l->leasing = true;
