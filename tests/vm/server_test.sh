@@ -6,7 +6,7 @@
 # Debian's cloud kernel, which is then downloaded.
 set -euo pipefail
 
-skip() { echo "1..0 # SKIP $*"; exit 0; }
+skip() { echo "1..1"; echo "ok 1 - a server on cgroup version 2 # SKIP $*"; exit 0; }
 
 top=$(cd "$(dirname "$0")/../.." && pwd)
 stage=${ASSAY_PREFIX:-$top/build/stage}
