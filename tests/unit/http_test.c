@@ -46,7 +46,7 @@ struct app {
     struct assay_pool *pool; /* NULL: offloaded work is done at once, on the same thread */
     bool busy;               /* the pool says BUSY */
     atomic_uint handled;
-    assay_ticket kept;       /* of /keep */
+    _Atomic assay_ticket kept; /* of /keep */
     atomic_uint done;
     int last_status;
     char last_path[64], last_method[16], last_id[80];

@@ -178,6 +178,10 @@ static void test_a_refusal_names_what_is_wrong(void **state)
     problem(h, "early-1", "early", "program");
     benchmark(h, "late", "\"ends_ms\":1000");
     problem(h, "late-1", "late", "program");
+    char ends[64];
+    snprintf(ends, sizeof ends, "\"ends_ms\":%lld", (long long)svc_host(h)->now_ms(svc_host(h)->ctx));
+    benchmark(h, "just-closed", ends);
+    problem(h, "just-closed-1", "just-closed", "program");
     benchmark(h, "pythonic", "\"languages\":[\"python\",\"go\"]");
     problem(h, "pythonic-1", "pythonic", "program");
     benchmark(h, "invited", "\"entrants\":[\"a2\",\"xa1\",\"a1x\"]");
@@ -197,6 +201,7 @@ static void test_a_refusal_names_what_is_wrong(void **state)
 #define PROGRAM(b) "{\"benchmark_id\":\"" b "\",\"agent_id\":\"a1\",\"language\":\"c\",\"source\":\"x\"}"
     expect_refused(h, SVC_USER, PROGRAM("nosuch"), 404, "/benchmark_id");
     expect_refused(h, SVC_USER, PROGRAM("gone"), 404, "/benchmark_id");
+    expect_refused(h, SVC_USER, PROGRAM("just-closed"), 403, "/benchmark_id");
     expect_refused(h, SVC_USER, PROGRAM("hidden"), 404, "/benchmark_id");
     expect_refused(h, SVC_USER, PROGRAM("early"), 403, "/benchmark_id");
     expect_refused(h, SVC_USER, PROGRAM("late"), 403, "/benchmark_id");
@@ -483,6 +488,17 @@ static void test_cancelling(void **state)
     expect_status(h, running, "cancelled");
     assert_int_equal(svc_count_events(h, "submission.cancelled"), 2);
     assert_int_equal(svc_count_events(h, "submission.done"), 0);
+
+    /* a wish that comes after the runner decided to give the job back, and before that is written, wins too */
+    const char *between = submit(h);
+    struct assay_err err;
+    assert_int_equal(lease(h, 1, &job), 1);
+    struct assay_tx *tx = assay_tx_new(svc_arena(h), "test.give_back");
+    assert_int_equal(ops->give_back(self, job, false, ASSAY_STR("test"), tx, &err), 0);
+    assert_int_equal(act(h, SVC_USER, "POST", between, "/cancel").status, 202);
+    assert_int_equal(assay_store_exec(svc_store(h), tx, &err), ASSAY_E_GUARD);
+    assert_int_equal(give_back(h, job, false), 0);
+    expect_status(h, between, "cancelled");
 
     char asked[ASSAY_ID_SIZE];
     snprintf(asked, sizeof asked, "%s", submit(h));
