@@ -589,7 +589,13 @@ static void *bells(void *arg)
     struct pollfd fd[ASSAY_TOPICS_GROUPS + 1];
     for (size_t i = 0; i < d->n_subs; i++) {
         fd[i] = (struct pollfd){.fd = assay_group_fd(d->sub[i]->bell), .events = POLLIN};
-        empty_ring(d->sub[i]); /* arms the bell; every actor was marked at the start anyway */
+        /* The bell is armed by this, and only then does the actor's first run begin: an event that came
+         * before is in the outbox that it reads, and one that comes later rings. The other way round, an
+         * event between a first run and the arming would wait for the next one. */
+        empty_ring(d->sub[i]);
+        lock(d);
+        mark(d->sub[i]);
+        unlock(d);
     }
     fd[d->n_subs] = (struct pollfd){.fd = d->wake.fd, .events = POLLIN};
     int64_t next_poll = assay_mono_ns() + d->deps.poll_ms * 1000000;
@@ -799,10 +805,6 @@ int assay_dispatch_start(struct assay_dispatch *d, struct assay_err *err)
         return assay_err_errno(err, ASSAY_E_BUSY, r, "starting the dispatcher's thread");
     d->thread_runs = true;
     (void)pthread_setname_np(d->thread, "assay-dispatch");
-    lock(d);
-    for (size_t i = 0; i < d->n_subs; i++)
-        mark(d->sub[i]);
-    unlock(d);
     return 0;
 }
 

@@ -247,7 +247,7 @@ static void metric_is(struct rig *r, const char *line)
 /* Waits (bounded) until the condition holds. */
 #define SOON(cond)                                                                                                     \
     do {                                                                                                               \
-        for (int soon_ = 0; soon_ < 5000 && !(cond); soon_++)                                                          \
+        for (int soon_ = 0; soon_ < 20000 && !(cond); soon_++)                                                          \
             (void)usleep(1000);                                                                                        \
         assert_true(cond);                                                                                             \
     } while (0)
