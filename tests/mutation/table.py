@@ -49,7 +49,7 @@ M = [
     ("any-algorithm", "gateway/gate.c", '!assay_str_is(h.alg, "HS256") ||', "h.alg.n == 0 ||", "the token would choose its algorithm", "gate"),
     ("unsigned-token", "gateway/gate.c", "if (!signature_holds(key, token, arena))", "if (!signature_holds(key, token, arena) && part[2].n != 43)",
      "anyone could write a token", "gate"),
-    ("stray-bits", "gateway/gate.c", "return (bits & ((1u << have) - 1)) == 0;", "return have < 8;", "one token would have several spellings", "gate"),
+    ("key-id-ignored", "gateway/gate.c", "if (assay_str_is(kid, g->key[i].kid))", "if (kid.n && g->key[i].kid[0])", "any key id would name the first key", "gate"),
     ("long-life", "gateway/gate.c", "c->exp - c->iat > ASSAY_TOKEN_TTL_MAX_S", "c->exp - c->iat > 24 * ASSAY_TOKEN_TTL_MAX_S",
      "tokens would outlive the hour", "gate"),
     ("not-before", "gateway/gate.c", "(c->has_nbf && c->nbf > now + g->leeway_s)", "(c->has_nbf && c->nbf < 0)", "nbf would mean nothing", "gate"),
@@ -72,9 +72,9 @@ M = [
     ("cut-stream-looks-whole", "gateway/http_stream.c", "if (whole && !x->head_only && !x->http10)", "if (!x->head_only && !x->http10)",
      "half an answer would pass for whole", "http"),
     # ---- warden: limits
-    ("no-cpu-limit", "plugins/warden/watch.c", "r->head->cpu_ms * MS - cpu", "r->head->cpu_ms * 100 * MS - cpu", "a spinning program would hold its slot", "warden"),
+    ("no-cpu-limit", "plugins/warden/watch.c", "r->head->cpu_ms * MS - cpu", "r->head->cpu_ms * 100 * MS - cpu", "a spinning program would hold its slot", "box"),
     ("no-wall-limit", "plugins/warden/watch.c", "started + r->head->wall_ms * MS - now", "started + r->head->wall_ms * 100 * MS - now",
-     "a sleeping program would hold its slot", "warden"),
+     "a sleeping program would hold its slot", "box"),
     # ---- runner: comparing, verdicts, scores
     ("exact-is-tokens", "services/runner/domain.c", "if (c->how == ASSAY_COMPARE_EXACT)", "if (c->how == ASSAY_COMPARE_EXACT && expected.n < got.n)",
      "exact comparison would forgive white space", "runner"),

@@ -107,9 +107,25 @@ static void null_clears_only_what_may_be_empty(void **state)
     assay_arena_free(a);
 }
 
+static void a_change_of_role_or_life_revokes_tokens(void **state)
+{
+    (void)state;
+    const struct auth_user before = {.role = ASSAY_STR("admin"), .name = ASSAY_STR("A")};
+    struct auth_user after = before;
+    assert_false(auth_change_revokes(&before, &after));
+    after.name = ASSAY_STR("B");
+    assert_false(auth_change_revokes(&before, &after));
+    after.role = ASSAY_STR("user");
+    assert_true(auth_change_revokes(&before, &after));
+    after = before;
+    after.disabled = true;
+    assert_true(auth_change_revokes(&before, &after));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_change_of_role_or_life_revokes_tokens),
         cmocka_unit_test(logins_and_addresses),
         cmocka_unit_test(registration_follows_the_option_then_the_environment),
         cmocka_unit_test(refresh_tokens_come_apart_as_they_were_made),
