@@ -47,7 +47,7 @@ struct fixture {
     char *dir;
     struct model m;
     uint64_t seed;
-    char agent[AGENTS][16];
+    char agent[AGENTS][24];
     char submission[SUBMISSIONS][40];
 };
 

@@ -243,7 +243,7 @@ static void pages_carry_their_ranks(void **state)
 {
     struct svc *h = *state;
     for (int i = 0; i < 7; i++) {
-        char name[8];
+        char name[16];
         (void)snprintf(name, sizeof name, "a%d", i);
         score(h, i + 1, "open", name, i < 3 ? 100 : 100.0 / 3, 1000 + i / 2);
     }
@@ -277,7 +277,7 @@ static void incremental_equals_recomputed(void **state)
             seed = seed * 1103515245u + 12345u;
             unsigned r = seed >> 8;
             int id = (int)(r % SUBMISSIONS);
-            char name[8];
+            char name[16];
             if (!model[id].there) {
                 model[id].agent = (int)(r / 7 % AGENTS);
                 model[id].created = (int64_t)(r / 3 % 5) * 1000;

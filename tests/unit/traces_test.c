@@ -41,7 +41,7 @@ static void deep_chains_end_at_the_root(void **state)
     (void)state;
     enum { N = 300 };
     static struct tr_span s[N];
-    char name[N][8];
+    char name[N][16];
     s[0] = span("submission", "");
     for (int i = 1; i < N; i++) {
         (void)snprintf(name[i], sizeof name[i], "s%d", i);
