@@ -6,11 +6,19 @@ warden_sources = \
 	plugins/warden/warden.h plugins/warden/watch.c plugins/warden/wire.c
 assay_warden_SOURCES = plugins/warden/main.c $(warden_sources)
 assay_warden_CPPFLAGS = $(SDK_CPPFLAGS)
+# -all-static: libtool's word for -static; it must run in roots that have no libc of ours
+warden_static = $(HARDEN_LDFLAGS) -all-static
+if TSAN
+# One thread and many forks: ThreadSanitizer has nothing to look at here, and its shadow would break the limits.
+assay_warden_CFLAGS = $(WARN_CFLAGS) $(HARDEN_CFLAGS)
+assay_warden_LDFLAGS = $(warden_static)
+else
+assay_warden_CFLAGS = $(AM_CFLAGS)
 if SANITIZED
 assay_warden_LDFLAGS = $(AM_LDFLAGS)
 else
-# -all-static: libtool's word for -static; it must run in roots that have no libc of ours
-assay_warden_LDFLAGS = $(AM_LDFLAGS) -all-static
+assay_warden_LDFLAGS = $(warden_static)
+endif
 endif
 
 # What boxes are tested with: static, so that they run in any root, and never sanitized.

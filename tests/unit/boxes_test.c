@@ -278,6 +278,7 @@ static void the_supervisors_end_is_told_once(void **state)
     begin(&a, w, ASSAY_BK_INFO, 5000);
     reply(keeper, ASSAY_BK_INFO, expect(keeper, ASSAY_BK_INFO).request, 0, "", -1);
     end(&a);
+    assay_buf_free(&a.text);
     assert_int_equal(a.rc, 0);
     assert_int_equal(atomic_load(&w->lost), 1);
     close(keeper);

@@ -449,10 +449,10 @@ static void test_an_expired_lease_comes_back_charged(void **state)
     svc_advance_ms(h, 59000);
     assert_int_equal(ops->renew(self, job->submission_id, job->fence, 60000, &err), 0);
     assert_int_equal(ops->renew(self, job->submission_id, job->fence + 1, 60000, &err), ASSAY_E_GUARD);
-    svc_advance_ms(h, 59000);
+    svc_advance_ms(h, 55000);
     nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 200000000}, NULL);
     expect_status(h, id, "running"); /* it was renewed */
-    svc_advance_ms(h, 2000);
+    svc_advance_ms(h, 8000);
     wait_for(h, id, "queued");
     assert_int_equal(lease(h, 1, &again), 1);
     assert_int_equal(again->attempt, 2);
