@@ -5,7 +5,7 @@
  * to the real ELF file: a version manager's shim is a shell script that starts a shell that starts the
  * program (six times the cost), and lies where a box sees nothing.  A tool named by an absolute path is
  * pinned: that file or none.  Then each language is tried in a box with its own sample; only after that
- * it is offered (loop.c).
+ * it is offered (lease.c runs the sample, finish.c offers).
  */
 #include "local.h"
 

@@ -131,7 +131,7 @@ struct test {
 };
 enum job_kind { JOB_SUBMISSION, JOB_SELF_TEST };
 enum job_stage { STAGE_PREPARE, STAGE_READY, STAGE_VERSION, STAGE_BUILD, STAGE_LOAD, STAGE_TEST, STAGE_CHECK, STAGE_LIMBO, STAGE_FINISH };
-#define LOOP_MAIL_SIZE 640 /* a message of the loop; see loop.c */
+#define LOOP_MAIL_SIZE 640 /* a message of the loop; see loop.h */
 
 struct slot;
 struct job {
@@ -285,7 +285,7 @@ int repo_tests(struct runner *r, const struct result *res, struct assay_arena *a
                struct assay_err *err);
 int repo_project(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err);
 
-/* ---- loop.c ------------------------------------------------------------------------------------------------------------ */
+/* ---- loop.c: what others may call; its inside is loop.h ---------------------------------------------------------------------- */
 
 struct loop;
 int loop_start(struct runner *r, struct assay_err *err);

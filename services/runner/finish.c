@@ -1,0 +1,321 @@
+/*
+ * Endings: what of a job is written, and when it is gone.
+ *
+ * News of a job (running, each test) is written at most every FLUSH_MS, and what a short job did comes
+ * with its end in one transaction.  A write that fails for a reason of the store is tried again while
+ * the lease lasts; one that fails its guard means that the job is somebody else's now, and it is dropped.
+ *
+ *   boxes done ─▶ job_finish ─▶ FINISH ─▶ job_write_end ─▶ job_written ─▶ gone
+ *   job_failed ──────┘                         └◀─ store in trouble ┘
+ *
+ * A job in FINISH has no slot: the commit of one job overlaps the run of the next.  Its end waits for the
+ * flush under way, since rows are not to be written twice, and many rows go out by flushes before it.
+ * announced, events_to and rows_to say what is committed; a transaction carries in its mail what they
+ * become if it succeeds.
+ *
+ * The store's writer thread sees the transaction and its mail (on_written), never the job; it is the loop
+ * that reads the mail.  A job is freed only when no transaction is under way.
+ */
+#include "loop.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define FLUSH_MS 100
+#define FLUSH_ROWS 64
+#define RETEST_MS 5000
+#define TESTS_OF_LANGUAGE 3
+
+static void on_written(struct assay_tx *tx, void *arg)
+{
+    struct mail *m = arg;
+    m->status = tx->status;
+    if (tx->status < 0)
+        m->err = tx->err;
+    mail_post(m);
+}
+
+/* News up to now, in order. */
+static int add_news(struct loop *l, struct job *j, struct assay_tx *tx, struct mail *m, struct assay_err *err)
+{
+    const struct assay_jobs_ops *jobs = l->r->jobs;
+    struct assay_str text;
+    int rc = ASSAY_OK;
+    m->announced = j->announced;
+    m->events_to = j->events_to;
+    if (!j->announced && j->started_ms != 0) {
+        rc = running_event_encode(j, tx->arena, &text, err);
+        if (rc >= 0)
+            rc = jobs->progress(l->r->jobs_self, &j->lease, "submission.running", text, tx, err);
+        m->announced = true;
+    }
+    bool tell = test_sight(j->feedback, false, false).verdict;
+    for (; rc >= 0 && m->events_to < j->n_tests && j->test[m->events_to].ran; m->events_to++) {
+        if (!tell || m->events_to >= ASSAY_TX_OPS)
+            continue;
+        rc = test_event_encode(j, &j->test[m->events_to], tx->arena, &text, err);
+        if (rc >= 0)
+            rc = jobs->progress(l->r->jobs_self, &j->lease, "submission.test", text, tx, err);
+    }
+    return rc;
+}
+
+static int begin_write(struct loop *l, struct job *j, const char *name, struct mail **m, struct assay_tx **tx,
+                       struct assay_err *err)
+{
+    *m = calloc(1, sizeof **m);
+    struct assay_arena *arena = *m != NULL ? assay_arena_new(0) : NULL;
+    *tx = arena != NULL ? assay_tx_new(arena, name) : NULL;
+    if (*tx == NULL) {
+        assay_arena_free(arena);
+        free(*m);
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    }
+    **m = (struct mail){.loop = l, .kind = MAIL_WRITTEN, .job = j, .arena = arena};
+    return ASSAY_OK;
+}
+
+static int end_write(struct job *j, struct mail *m, struct assay_tx *tx, int rc, struct assay_err *err)
+{
+    if (rc >= 0) {
+        j->writes++;
+        rc = assay_store_exec_async(m->loop->r->host->store, tx, on_written, m, err);
+        if (rc >= 0)
+            return rc;
+        j->writes--;
+    }
+    assay_arena_free(m->arena);
+    free(m);
+    return rc;
+}
+
+static void flush(struct loop *l, struct job *j)
+{
+    struct mail *m;
+    struct assay_tx *tx;
+    struct assay_err err;
+    j->flushed_mono_ms = mono_ms(l);
+    int rc = begin_write(l, j, "runner.progress", &m, &tx, &err);
+    if (rc < 0)
+        return; /* the next one, or the end, will tell */
+    rc = add_news(l, j, tx, m, &err);
+    m->rows_to = j->rows_to;
+    if (rc >= 0 && j->at_test - j->rows_to >= FLUSH_ROWS) {
+        m->rows_to = j->rows_to + FLUSH_ROWS;
+        rc = repo_add_tests(tx, j, j->rows_to, m->rows_to, &err);
+    }
+    if (rc >= 0 && tx->n_ops == 0) {
+        assay_arena_free(m->arena);
+        free(m);
+        return;
+    }
+    rc = end_write(j, m, tx, rc, &err);
+    if (rc < 0)
+        assay_log(l->r->host, ASSAY_LOG_WARN, "progress_unwritten", ASSAY_KS("submission_id", j->lease.submission_id),
+                  ASSAY_KZ("error", err.msg));
+}
+
+void job_tell_news(struct loop *l, struct job *j, int64_t now)
+{
+    bool news = (!j->announced && j->started_ms != 0) || j->at_test > j->events_to || j->at_test - j->rows_to >= FLUSH_ROWS;
+    if (news && j->writes == 0 && now - j->flushed_mono_ms >= FLUSH_MS && j->stage != STAGE_READY && j->stage != STAGE_LOAD)
+        flush(l, j);
+}
+
+static int add_end(struct loop *l, struct job *j, struct assay_tx *tx, struct mail *m, struct assay_err *err)
+{
+    struct runner *r = l->r;
+    if (j->give_back && !j->cancel) {
+        int rc = r->jobs->give_back(r->jobs_self, &j->lease, j->charge, assay_arena_str(tx->arena, assay_str(j->fault)), tx,
+                                    err);
+        /* the last attempt: the result says what went wrong, to those who can mend it */
+        if (rc >= 0 && j->charge && j->lease.attempt >= r->max_attempts) {
+            j->verdict = VERDICT_IE;
+            rc = repo_add_tests(tx, j, j->rows_to, j->n_tests, err);
+            if (rc >= 0)
+                rc = repo_add_result(tx, j, now_ms(l), err);
+        }
+        return rc;
+    }
+    struct assay_job_end end = {.cancelled = j->cancel, .verdict = assay_str(verdict_name(j->verdict)), .score = j->score};
+    if (j->cancel)
+        return r->jobs->finish(r->jobs_self, &j->lease, &end, tx, err);
+    int rc = summary_encode(j, tx->arena, &end.summary, err);
+    if (rc < 0)
+        return rc;
+    if (j->lease.kind == ASSAY_JOB_TASK) {
+        const struct test *t = &j->test[0];
+        end.output = j->verdict == VERDICT_BF                      ? j->build_output
+                     : t->out.n != 0 || j->verdict == VERDICT_OK ? t->out
+                                                                   : t->err;
+    }
+    rc = r->jobs->finish(r->jobs_self, &j->lease, &end, tx, err);
+    size_t events = tx->n_events;
+    if (rc >= 0)
+        rc = add_news(l, j, tx, m, err);
+    if (rc >= 0 && events == 1 && tx->n_events > 1) { /* the end is the last of the news */
+        struct assay_event done = tx->event[0];
+        memmove(tx->event, tx->event + 1, (tx->n_events - 1) * sizeof *tx->event);
+        tx->event[tx->n_events - 1] = done;
+    }
+    if (rc >= 0)
+        rc = repo_add_tests(tx, j, j->rows_to, j->n_tests, err);
+    if (rc >= 0)
+        rc = repo_add_result(tx, j, now_ms(l), err);
+    return rc;
+}
+
+void job_write_end(struct loop *l, struct job *j)
+{
+    if (j->dead) {
+        if (j->writes == 0)
+            job_forget(l, j);
+        return;
+    }
+    if (j->writes != 0) { /* rows of a flush under way are not to be written twice */
+        j->retry_mono_ms = mono_ms(l);
+        return;
+    }
+    if (j->n_tests - j->rows_to > 2 * FLUSH_ROWS && !j->give_back && !j->cancel) {
+        j->retry_mono_ms = mono_ms(l);
+        j->at_test = j->n_tests; /* what was never run has a row as well */
+        flush(l, j);
+        return;
+    }
+    struct mail *m;
+    struct assay_tx *tx;
+    struct assay_err err;
+    j->retry_mono_ms = INT64_MAX;
+    int rc = begin_write(l, j, "runner.finish", &m, &tx, &err);
+    if (rc >= 0) {
+        m->final = true;
+        rc = add_end(l, j, tx, m, &err);
+        rc = end_write(j, m, tx, rc, &err);
+    }
+    if (rc < 0) {
+        j->retry_mono_ms = mono_ms(l) + 200;
+        assay_log(l->r->host, ASSAY_LOG_ERROR, "end_unwritten", ASSAY_KS("submission_id", j->lease.submission_id),
+                  ASSAY_KZ("error", err.msg));
+    }
+}
+
+static void ended_well(struct loop *l, struct job *j)
+{
+    const struct assay_host *host = l->r->host;
+    if (j->give_back) {
+        assay_log(host, ASSAY_LOG_WARN, "job_given_back", ASSAY_KS("submission_id", j->lease.submission_id),
+                  ASSAY_KZ("reason", j->fault), ASSAY_KI("attempt", j->lease.attempt), ASSAY_KI("charged", j->charge));
+        atomic_store(&l->work, true);
+        return;
+    }
+    l->failures = 0;
+    const char *labels[] = {j->language != NULL ? j->language->name.p : "", j->cancel ? "cancelled" : verdict_name(j->verdict)};
+    host->metric_add(host->ctx, &runner_metrics[METRIC_VERDICTS], labels, 1);
+    assay_log(host, ASSAY_LOG_INFO, "submission_judged", ASSAY_KS("submission_id", j->lease.submission_id),
+              ASSAY_KS("request_id", j->lease.request_id), ASSAY_KZ("language", labels[0]), ASSAY_KZ("verdict", labels[1]),
+              ASSAY_KR("score", j->score), ASSAY_KI("tests", j->n_tests),
+              ASSAY_KI("queue_ms", j->leased_ms - j->lease.created_ms));
+}
+
+void job_written(struct loop *l, struct mail *m)
+{
+    struct job *j = m->job;
+    j->writes--;
+    if (m->status >= 0) {
+        j->announced = m->announced;
+        j->events_to = m->events_to;
+        if (!m->final)
+            j->rows_to = m->rows_to;
+    }
+    if (m->status == ASSAY_E_GUARD && !j->dead) {
+        j->dead = true;
+        assay_log(l->r->host, ASSAY_LOG_WARN, "job_fenced_off", ASSAY_KS("submission_id", j->lease.submission_id),
+                  ASSAY_KI("fence", j->lease.fence));
+        (void)slot_cancel(j->slot);
+    }
+    if (m->final && m->status >= 0) {
+        ended_well(l, j);
+        job_forget(l, j);
+    } else if (m->final && !j->dead) {
+        /* the store is in trouble: the verdict stands, and is written when it has recovered */
+        int64_t delay = 100 * ((int64_t)1 << (j->finish_tries < 6 ? j->finish_tries : 6));
+        j->finish_tries++;
+        j->retry_mono_ms = mono_ms(l) + delay;
+        assay_log(l->r->host, ASSAY_LOG_ERROR, "end_unwritten", ASSAY_KS("submission_id", j->lease.submission_id),
+                  ASSAY_KZ("error", m->err.msg));
+    } else if (j->dead && j->stage == STAGE_FINISH && j->writes == 0) {
+        job_forget(l, j);
+    } else if (j->stage == STAGE_FINISH && !m->final) {
+        job_write_end(l, j);
+    }
+    assay_arena_free(m->arena);
+    free(m);
+}
+
+static void finish_self_test(struct loop *l, struct job *j)
+{
+    struct runner *r = l->r;
+    struct language *lang = j->language;
+    size_t i = (size_t)(lang - r->languages.list);
+    bool again = j->give_back && !l->draining && ++l->testing[i].tries < TESTS_OF_LANGUAGE;
+    bool passed = !j->give_back && j->verdict == VERDICT_OK;
+    l->testing[i].job = NULL;
+    l->testing[i].after_ms = mono_ms(l) + RETEST_MS;
+    if (passed) {
+        language_settle(lang, LANGUAGE_OFFERED, j->version_text, "");
+        assay_log(r->host, ASSAY_LOG_INFO, "language_offered", ASSAY_KS("language", lang->name),
+                  ASSAY_KZ("version", j->version_text), ASSAY_KI("build_ms", j->build_end_ms - j->build_start_ms),
+                  ASSAY_KI("run_ms", j->test[0].outcome.wall_us / 1000));
+    } else if (!again && !l->draining) {
+        char why[240];
+        const struct test *t = &j->test[0];
+        struct assay_str said = j->verdict == VERDICT_BF ? j->build_output : t->err;
+        if (j->fault[0] != '\0')
+            put_text(why, sizeof why, "%s", j->fault);
+        else
+            put_text(why, sizeof why, "its sample got %s (exit code %d, signal %d): %.*s", verdict_name(j->verdict),
+                     t->outcome.exit_code, t->outcome.signal, (int)(said.n > 120 ? 120 : said.n), said.p != NULL ? said.p : "");
+        language_settle(lang, LANGUAGE_UNAVAILABLE, j->version_text, why);
+        assay_log(r->host, ASSAY_LOG_WARN, "language_not_offered", ASSAY_KS("language", lang->name), ASSAY_KZ("reason", why));
+    } else {
+        assay_log(r->host, ASSAY_LOG_WARN, "self_test_failed", ASSAY_KS("language", lang->name), ASSAY_KZ("reason", j->fault));
+    }
+    job_forget(l, j);
+}
+
+void job_finish(struct loop *l, struct job *j)
+{
+    const struct slot *s = j->slot;
+    if (s != NULL && s->client != NULL && assay_box_client_hello(s->client) != NULL)
+        put_text(j->mode_text, sizeof j->mode_text, "%s", assay_box_client_hello(s->client)->mode);
+    slot_release(j);
+    j->stage = STAGE_FINISH;
+    if (j->verdict == VERDICT_NONE && !j->give_back) {
+        struct scored *list = assay_arena_array(j->arena, j->n_tests + 1, sizeof *list);
+        j->verdict = VERDICT_OK;
+        for (size_t i = 0; i < j->n_tests; i++) {
+            const struct test *t = &j->test[i];
+            if (list != NULL)
+                list[i] = (struct scored){t->def.points, t->verdict};
+            if (j->verdict == VERDICT_OK && t->verdict != VERDICT_OK && t->verdict != VERDICT_NONE)
+                j->verdict = t->verdict;
+        }
+        j->score = list != NULL ? score_of(list, j->n_tests) : 0;
+    }
+    if (j->kind == JOB_SELF_TEST)
+        finish_self_test(l, j);
+    else
+        job_write_end(l, j);
+}
+
+void job_failed(struct loop *l, struct job *j, const char *why, bool charge)
+{
+    put_text(j->fault, sizeof j->fault, "%s", why);
+    j->give_back = true;
+    j->charge = charge;
+    if (charge && j->kind == JOB_SUBMISSION) { /* three attempts within a millisecond would prove nothing */
+        l->failures += l->failures < 10;
+        l->lease_after_ms = mono_ms(l) + 100 * l->failures;
+    }
+    job_finish(l, j);
+}

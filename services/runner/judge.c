@@ -1,0 +1,323 @@
+/*
+ * Judging: a job that holds a slot, from its first box to its last.
+ *
+ *   [VERSION] ─▶ [BUILD] ─▶ (LOAD ⇄ TEST)… ─▶ job_finish
+ *                                   └─ looks as if it could not be loaded ─▶ CHECK ─▶ (TEST)…
+ *
+ * job_next_step runs the next box, and job_box_done takes what came of it: a verdict that ends the job (the
+ * build failed), or the next step.  VERSION is a self-test's only.  LOAD is a worker's, which reads the
+ * blobs of as many tests as fit; until its mail is back the loop leaves the job's tests and arena alone.
+ *
+ * Three kinds of fault, never mixed: the program's is a verdict; a box's or the machine's is job_failed,
+ * charged to the job since the job may be its cause; busy workers are nobody's, and not charged.
+ */
+#include "loop.h"
+
+#include <string.h>
+
+static const char *const base_env[] = {"PATH=/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "TMPDIR=/tmp"};
+#define N_BASE_ENV (sizeof base_env / sizeof base_env[0])
+
+/* Runs one stage of the language in a fresh box. */
+static void run_stage(struct loop *l, struct job *j, const struct stage *stage, struct assay_box_spec *spec)
+{
+    const struct language *lang = j->language;
+    struct assay_err err;
+    struct assay_strs argv, env;
+    int64_t memory = spec->limits.memory_bytes;
+    /* a scratch arena: a job of many tests must not grow by each of them */
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+    int rc = arena == NULL ? assay_err_set(&err, ASSAY_E_NOMEM, "no memory") : ASSAY_OK;
+    if (rc >= 0)
+        rc = stage_expand(lang, &stage->argv, j->path, j->n_files, memory, arena, &argv, &err);
+    if (rc >= 0)
+        rc = stage_expand(lang, &stage->env, j->path, j->n_files, memory, arena, &env, &err);
+    struct assay_str *all = rc >= 0 ? assay_arena_array(arena, env.n + N_BASE_ENV, sizeof *all) : NULL;
+    if (rc >= 0 && all == NULL)
+        rc = assay_err_set(&err, ASSAY_E_NOMEM, "no memory");
+    if (rc >= 0) {
+        for (size_t i = 0; i < N_BASE_ENV; i++)
+            all[i] = assay_str(base_env[i]);
+        if (env.n != 0)
+            memcpy(all + N_BASE_ENV, env.items, env.n * sizeof *all);
+        spec->argv = argv.items;
+        spec->n_argv = argv.n;
+        spec->env = all;
+        spec->n_env = env.n + N_BASE_ENV;
+        spec->seccomp = l->r->seccomp;
+        assay_buf_free(&j->out);
+        assay_buf_free(&j->err);
+        /* a little over the limit, as far as a warden may overshoot */
+        assay_buf_init(&j->out, (size_t)spec->limits.stdout_bytes + ((size_t)1 << 20));
+        assay_buf_init(&j->err, (size_t)spec->limits.stderr_bytes + ((size_t)1 << 20));
+        rc = assay_box_client_run(j->slot->client, spec, &err);
+    }
+    if (rc < 0)
+        job_failed(l, j, err.msg, true);
+    else
+        slot_arm(j->slot);
+}
+
+static void run_version(struct loop *l, struct job *j)
+{
+    struct assay_box_spec spec = {.limits = {.cpu_ms = 10000,
+                                             .wall_ms = 20000,
+                                             .memory_bytes = l->r->build_memory,
+                                             .stdout_bytes = STORED_MAX,
+                                             .stderr_bytes = STORED_MAX,
+                                             .processes = 256}};
+    j->stage = STAGE_VERSION;
+    run_stage(l, j, &j->language->version, &spec);
+}
+
+static void run_build(struct loop *l, struct job *j)
+{
+    const struct language *lang = j->language;
+    /* a program's limits never bind its build */
+    struct assay_box_spec spec = {.files = j->file,
+                                  .n_files = j->n_files,
+                                  .collect = lang->artefacts.items,
+                                  .n_collect = lang->artefacts.n,
+                                  .collect_bytes = (int64_t)64 << 20,
+                                  .flags = ASSAY_BOX_STDERR_TO_STDOUT,
+                                  .limits = {.cpu_ms = l->r->build_time_ms,
+                                             .wall_ms = l->r->build_time_ms * 2,
+                                             .memory_bytes = l->r->build_memory,
+                                             .stdout_bytes = (int64_t)1 << 20,
+                                             .stderr_bytes = (int64_t)1 << 20,
+                                             .processes = lang->build.limits.processes != 0 ? lang->build.limits.processes : 128,
+                                             .open_files = 1024,
+                                             .scratch_bytes = (int64_t)512 << 20,
+                                             .file_bytes = (int64_t)256 << 20,
+                                             .scratch_files = lang->build.limits.scratch_files != 0
+                                                                  ? lang->build.limits.scratch_files
+                                                                  : 16384}};
+    j->stage = STAGE_BUILD;
+    j->build_start_ms = now_ms(l);
+    run_stage(l, j, &lang->build, &spec);
+}
+
+static void run_check(struct loop *l, struct job *j)
+{
+    struct assay_box_spec spec = {.files = j->file,
+                                  .n_files = j->n_files,
+                                  .flags = ASSAY_BOX_STDERR_TO_STDOUT,
+                                  .limits = {.cpu_ms = l->r->build_time_ms,
+                                             .wall_ms = l->r->build_time_ms * 2,
+                                             .memory_bytes = l->r->build_memory,
+                                             .stdout_bytes = (int64_t)1 << 20,
+                                             .stderr_bytes = (int64_t)1 << 20,
+                                             .processes = 64}};
+    j->stage = STAGE_CHECK;
+    run_stage(l, j, &j->language->check, &spec);
+}
+
+static void run_test(struct loop *l, struct job *j)
+{
+    struct test *t = &j->test[j->at_test];
+    struct assay_box_mount mount = {assay_str(j->artefact), ASSAY_STR(ARTEFACT_DIR)};
+    struct assay_box_file input = {ASSAY_STR("input.txt"), t->input, 0644};
+    bool harness = j->mode == ASSAY_JUDGE_HARNESS;
+    struct assay_box_spec spec = {.limits = j->limits, .flags = ASSAY_BOX_STRICT_OUTPUT};
+    struct assay_box_file *file = NULL;
+    size_t n = 0;
+    /* a harness reads the payload on stdin, and the test's input, when there is one, as a file */
+    spec.stdin_bytes = harness ? j->payload : t->input;
+    if (j->language->builds) {
+        spec.mounts = &mount;
+        spec.n_mounts = 1;
+    }
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+    if (arena != NULL)
+        file = assay_arena_array(arena, j->n_files + 1, sizeof *file);
+    if (file == NULL) {
+        job_failed(l, j, "no memory", true);
+        return;
+    }
+    for (size_t i = 0; !j->language->builds && i < j->n_files; i++)
+        file[n++] = j->file[i];
+    if (harness && t->input.n != 0)
+        file[n++] = input;
+    spec.files = file;
+    spec.n_files = n;
+    j->stage = STAGE_TEST;
+    t->start_ms = now_ms(l);
+    run_stage(l, j, &j->language->run, &spec);
+}
+
+static void load_work(void *arg)
+{
+    struct mail *m = arg;
+    m->status = job_load(m->loop->r, m->job, &m->err);
+    mail_post(m);
+}
+
+static void load_tests(struct loop *l, struct job *j)
+{
+    struct mail *m = j->mail;
+    const struct assay_host *host = l->r->host;
+    *m = (struct mail){.loop = l, .kind = MAIL_LOADED, .job = j};
+    j->stage = STAGE_LOAD;
+    if (host->offload(host->ctx, load_work, m) < 0)
+        job_failed(l, j, "the server's workers are busy", false);
+}
+
+void job_next_step(struct loop *l, struct job *j)
+{
+    if (j->cancel || j->dead || j->give_back) {
+        job_finish(l, j);
+        return;
+    }
+    if (j->kind == JOB_SELF_TEST && j->version_text[0] == '\0') {
+        run_version(l, j);
+    } else if (j->language->builds && !j->built) {
+        run_build(l, j);
+    } else if (j->at_test == j->n_tests) {
+        job_finish(l, j);
+    } else if (j->at_test >= j->loaded_to) {
+        load_tests(l, j);
+    } else {
+        run_test(l, j);
+    }
+}
+
+void job_loaded(struct loop *l, struct mail *m)
+{
+    struct job *j = m->job;
+    if (j->slot == NULL) { /* its warden died meanwhile */
+        j->stage = STAGE_LIMBO;
+        j->keeper = 0;
+        job_leave_limbo(l, j);
+    } else if (m->status < 0) {
+        job_failed(l, j, m->err.msg, true);
+    } else {
+        job_next_step(l, j);
+    }
+}
+
+static struct assay_str kept(struct job *j, const struct assay_buf *b)
+{
+    struct assay_str s = assay_buf_view(b);
+    if (s.n > STORED_MAX)
+        s.n = STORED_MAX;
+    return s.n != 0 ? assay_arena_str(j->arena, s) : ASSAY_STR("");
+}
+
+static void version_done(struct job *j, const struct assay_box_outcome *o)
+{
+    struct assay_str text = j->out.n != 0 ? assay_buf_view(&j->out) : assay_buf_view(&j->err);
+    size_t n = 0;
+    while (n < text.n && text.p[n] != '\n' && n < sizeof j->version_text - 1)
+        n++;
+    if (o->end == ASSAY_BOX_EXITED && o->exit_code == 0 && n != 0) {
+        put_text(j->version_text, sizeof j->version_text, "%.*s", (int)n, text.p);
+        return;
+    }
+    put_text(j->version_text, sizeof j->version_text, "?");
+    j->verdict = VERDICT_RE; /* what cannot say its version cannot be trusted to run */
+    put_text(j->fault, sizeof j->fault, "its version command failed: exit code %d, signal %d, %.*s %s", o->exit_code,
+             o->signal, (int)(text.n > 100 ? 100 : text.n), text.p != NULL ? text.p : "", o->message);
+}
+
+static void build_done(struct loop *l, struct job *j, const struct assay_box_outcome *o)
+{
+    j->build = *o;
+    j->built = true;
+    j->build_end_ms = now_ms(l);
+    const char *label[] = {j->language->name.p};
+    l->r->host->metric_observe(l->r->host->ctx, &runner_metrics[METRIC_BUILD], label, (double)o->wall_us / 1e6);
+    if (o->end == ASSAY_BOX_EXITED && o->exit_code == 0 && o->artefact[0] != '\0') {
+        memcpy(j->artefact, o->artefact, sizeof j->artefact);
+        j->build_output = kept(j, &j->out); /* warnings */
+        return;
+    }
+    const char *why = "";
+    if (o->end == ASSAY_BOX_CPU || o->end == ASSAY_BOX_WALL)
+        why = "\nThe build took too long.\n";
+    else if (o->end == ASSAY_BOX_MEMORY)
+        why = "\nThe build needed too much memory.\n";
+    else if (o->end == ASSAY_BOX_OUTPUT)
+        why = "\nThe build printed too much.\n";
+    else if (o->end == ASSAY_BOX_EXITED && o->exit_code == 0)
+        why = "\nThe build made no program.\n";
+    struct assay_str text = kept(j, &j->out);
+    j->build_output = why[0] != '\0' ? assay_arena_fmt(j->arena, "%.*s%s", ASSAY_FMT(text), why) : text;
+    j->verdict = VERDICT_BF;
+}
+
+static void count_test(struct job *j, const struct test *t)
+{
+    j->at_test++;
+    if (t->verdict != VERDICT_OK && j->stop_on_failure)
+        j->at_test = j->n_tests; /* the rest stays "-" */
+}
+
+static void test_done(struct loop *l, struct job *j, const struct assay_box_outcome *o)
+{
+    struct test *t = &j->test[j->at_test];
+    struct assay_str out = assay_buf_view(&j->out), err = assay_buf_view(&j->err);
+    t->outcome = *o;
+    t->ran = true;
+    t->end_ms = now_ms(l);
+    t->verdict = verdict_of_run(o, &j->language->signatures, out, err);
+    if (t->verdict == VERDICT_OK && j->lease.kind != ASSAY_JOB_TASK && !output_matches(&j->compare, t->expected, out))
+        t->verdict = VERDICT_WA;
+    t->out = kept(j, &j->out);
+    t->err = kept(j, &j->err);
+    const char *label[] = {j->language->name.p};
+    l->r->host->metric_observe(l->r->host->ctx, &runner_metrics[METRIC_RUN], label, (double)o->wall_us / 1e6);
+    if (t->verdict == VERDICT_BF && j->checked)
+        t->verdict = VERDICT_RE;
+    if (t->verdict == VERDICT_BF) {
+        t->ran = false; /* not news before the check has spoken */
+        return;
+    }
+    count_test(j, t);
+}
+
+static void check_done(struct job *j, const struct assay_box_outcome *o)
+{
+    struct test *t = &j->test[j->at_test];
+    j->checked = true;
+    if (o->end == ASSAY_BOX_EXITED && o->exit_code == 0) {
+        t->verdict = VERDICT_RE;
+        t->ran = true;
+        count_test(j, t);
+        return;
+    }
+    j->verdict = VERDICT_BF; /* that is so for every test */
+    j->build_output = kept(j, &j->out);
+    t->outcome = (struct assay_box_outcome){.end = ASSAY_BOX_EXITED};
+    t->verdict = VERDICT_NONE; /* not run, as with a compiler */
+    t->out = t->err = ASSAY_STR("");
+}
+
+void job_box_done(struct loop *l, struct slot *s)
+{
+    struct job *j = s->job;
+    if (j == NULL)
+        return;
+    const struct assay_box_outcome *o = &s->outcome;
+    if (j->cancel || j->dead || j->give_back) {
+        job_finish(l, j);
+        return;
+    }
+    if (o->end == ASSAY_BOX_FAILED || o->end == ASSAY_BOX_CANCELLED) {
+        job_failed(l, j, o->end == ASSAY_BOX_FAILED ? o->message : "the box was ended", true);
+        return;
+    }
+    if (j->stage == STAGE_VERSION)
+        version_done(j, o);
+    else if (j->stage == STAGE_BUILD)
+        build_done(l, j, o);
+    else if (j->stage == STAGE_CHECK)
+        check_done(j, o);
+    else
+        test_done(l, j, o);
+    if (j->verdict != VERDICT_NONE)
+        job_finish(l, j);
+    else if (j->stage == STAGE_TEST && j->at_test < j->n_tests && j->test[j->at_test].verdict == VERDICT_BF)
+        run_check(l, j);
+    else
+        job_next_step(l, j);
+}

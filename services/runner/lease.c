@@ -1,0 +1,229 @@
+/*
+ * Leases: how jobs come, wait for a slot, get one, and stay ours.
+ *
+ *   lease_more ─▶ lease_work (a worker: lease, then PREPARE each) ─▶ job_leased ─▶ READY ─▶ slot_fill
+ *                                     └─ lease_ended                    └─ judged or failed already: its end
+ *
+ * There is one lease at a time.  Its jobs come by mail one by one as they are prepared, so that the first
+ * runs while the last is still read; the lease's own mail comes after them.  Jobs are leased ahead, so that
+ * a slot never waits for the disk (see keep_ahead).
+ *
+ * A bell (loop->work) says that there may be work; a lease that came back full rings it again, and so does
+ * POLL_MS, in case one was lost.
+ *
+ * A free slot takes the oldest job whose language is known to work.  A language is known by its self-test, a
+ * job like any other that is never leased; what a waiting job needs is tested first.
+ */
+#include "loop.h"
+
+#define AHEAD_MAX 64
+#define POLL_MS 5000
+
+void ready_push(struct loop *l, struct job *j)
+{
+    j->next_ready = NULL;
+    if (l->ready_last != NULL)
+        l->ready_last->next_ready = j;
+    else
+        l->ready_first = j;
+    l->ready_last = j;
+    l->n_ready++;
+}
+
+void ready_remove(struct loop *l, struct job *j)
+{
+    struct job *before = NULL;
+    for (struct job *k = l->ready_first; k != NULL; before = k, k = k->next_ready) {
+        if (k != j)
+            continue;
+        if (before != NULL)
+            before->next_ready = k->next_ready;
+        else
+            l->ready_first = k->next_ready;
+        if (l->ready_last == k)
+            l->ready_last = before;
+        l->n_ready--;
+        return;
+    }
+}
+
+static bool copy_lease(struct job *j, const struct assay_job *from)
+{
+    j->lease = *from;
+    struct assay_str *text[] = {&j->lease.submission_id, &j->lease.benchmark_id, &j->lease.problem_id, &j->lease.agent_id,
+                                &j->lease.owner_id,      &j->lease.language,     &j->lease.source,     &j->lease.source_ref,
+                                &j->lease.payload,       &j->lease.payload_ref,  &j->lease.manifest_ref, &j->lease.traceparent,
+                                &j->lease.request_id};
+    bool ok = true;
+    for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) {
+        *text[i] = text[i]->n != 0 ? assay_arena_str(j->arena, *text[i]) : ASSAY_STR("");
+        ok = ok && text[i]->p != NULL;
+    }
+    return ok;
+}
+
+static void lease_work(void *arg)
+{
+    struct mail *m = arg;
+    struct runner *r = m->loop->r;
+    const struct assay_host *host = r->host;
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+    struct assay_job *list = NULL;
+    size_t n = 0;
+    m->status = arena != NULL ? r->jobs->lease(r->jobs_self, assay_str(host->instance_id), m->want, r->lease_ms, arena, &list,
+                                               &n, &m->err)
+                              : assay_err_set(&m->err, ASSAY_E_NOMEM, "no memory");
+    for (size_t i = 0; m->status >= 0 && i < n; i++) {
+        struct job *j = job_new(r);
+        if (j == NULL || !copy_lease(j, &list[i])) {
+            /* nobody holds it: its lease expires and it comes back */
+            assay_log(host, ASSAY_LOG_ERROR, "job_dropped", ASSAY_KS("submission_id", list[i].submission_id),
+                      ASSAY_KZ("error", "no memory"));
+            job_free(j);
+            continue;
+        }
+        j->leased_ms = host->now_ms(host->ctx);
+        struct mail *mail = j->mail;
+        *mail = (struct mail){.loop = m->loop, .kind = MAIL_JOB, .job = j};
+        mail->status = job_prepare(r, j, &mail->err);
+        j->prepared_ms = host->now_ms(host->ctx);
+        mail_post(mail);
+    }
+    m->want = n;
+    mail_post(m);
+}
+
+void job_leased(struct loop *l, struct mail *m)
+{
+    struct job *j = m->job;
+    job_enter(l, j);
+    int64_t now = mono_ms(l);
+    j->renewed_mono_ms = j->flushed_mono_ms = now;
+    l->r->host->metric_observe(l->r->host->ctx, &runner_metrics[METRIC_QUEUE_WAIT], NULL,
+                               (double)(j->leased_ms - j->lease.created_ms) / 1e3);
+    if (l->draining)
+        job_failed(l, j, "the server is stopping", false);
+    else if (m->status < 0)
+        job_failed(l, j, m->err.msg, true);
+    else if (j->stage == STAGE_FINISH)
+        job_finish(l, j);
+    else
+        ready_push(l, j);
+}
+
+/* A lease takes two commits' time, in which the slots may end many short programs: as many as they took from
+ * us meanwhile, and as many again since leases differ, are kept ahead. Programs that run longer than a
+ * lease takes bring it to nothing, so that no job waits here that another runner could have. */
+static void keep_ahead(struct loop *l)
+{
+    size_t want = 2 * (size_t)(l->given - l->given_before);
+    if (want > AHEAD_MAX)
+        want = AHEAD_MAX;
+    l->ahead = want > l->ahead ? want : l->ahead - (l->ahead - want + 3) / 4;
+}
+
+void lease_ended(struct loop *l, struct mail *m)
+{
+    l->leasing = false;
+    if (m->status < 0) {
+        l->lease_after_ms = mono_ms(l) + 200;
+        atomic_store(&l->work, true);
+        assay_log(l->r->host, ASSAY_LOG_ERROR, "lease_failed", ASSAY_KZ("error", m->err.msg));
+    } else if (m->want == l->asked) {
+        atomic_store(&l->work, true); /* there may be more */
+    }
+    keep_ahead(l);
+}
+
+void lease_more(struct loop *l, int64_t now, size_t open, size_t idle)
+{
+    const struct assay_host *host = l->r->host;
+    if (l->draining || l->leasing || open == 0 || now < l->lease_after_ms)
+        return;
+    if (now >= l->poll_ms) {
+        l->poll_ms = now + POLL_MS;
+        atomic_store(&l->work, true);
+    }
+    /* One ahead for each, at least; and another is taken along with what is needed, since each lease costs a
+     * commit, however many jobs it brings. */
+    size_t needed = idle + open + l->ahead;
+    if (l->n_ready >= needed || !atomic_exchange(&l->work, false))
+        return;
+    l->asked = needed + open - l->n_ready;
+    l->given_before = l->given;
+    l->lease_mail = (struct mail){.loop = l, .kind = MAIL_LEASED, .want = l->asked};
+    l->leasing = true;
+    if (host->offload(host->ctx, lease_work, &l->lease_mail) < 0) {
+        l->leasing = false;
+        l->lease_after_ms = now + 20;
+        atomic_store(&l->work, true);
+    }
+}
+
+bool lease_keep(struct loop *l, struct job *j, int64_t now)
+{
+    struct runner *r = l->r;
+    struct assay_err err;
+    if (j->dead || now - j->renewed_mono_ms < r->lease_ms / 3)
+        return true;
+    j->renewed_mono_ms = now;
+    if (r->jobs->renew(r->jobs_self, j->lease.submission_id, j->lease.fence, r->lease_ms, &err) != ASSAY_E_GUARD ||
+        j->stage == STAGE_FINISH)
+        return true;
+    assay_log(r->host, ASSAY_LOG_WARN, "job_lease_lost", ASSAY_KS("submission_id", j->lease.submission_id));
+    j->dead = true;
+    return false;
+}
+
+static void give_job(struct loop *l, struct slot *s, struct job *j)
+{
+    s->job = j;
+    j->slot = s;
+    j->started_ms = now_ms(l);
+    l->given++;
+    job_next_step(l, j);
+}
+
+static bool test_language(struct loop *l, struct slot *s, struct language *lang)
+{
+    size_t i = (size_t)(lang - l->r->languages.list);
+    if (atomic_load(&lang->state) != LANGUAGE_UNTESTED || l->testing[i].job != NULL || l->testing[i].after_ms > mono_ms(l))
+        return false;
+    struct job *j = job_self_test(l->r, lang);
+    if (j == NULL)
+        return false;
+    job_enter(l, j);
+    l->testing[i].job = j;
+    give_job(l, s, j);
+    return true;
+}
+
+/* The oldest job whose language is known to work; what a waiting job needs is tested first. */
+bool slot_fill(struct loop *l, struct slot *s)
+{
+    for (struct job *j = l->ready_first; j != NULL; j = j->next_ready) {
+        int state = atomic_load(&j->language->state);
+        if (state == LANGUAGE_UNTESTED)
+            continue;
+        ready_remove(l, j);
+        if (state == LANGUAGE_OFFERED) {
+            give_job(l, s, j);
+        } else {
+            j->verdict = VERDICT_IE;
+            pthread_mutex_lock(&j->language->lock);
+            put_text(j->fault, sizeof j->fault, "this runner does not offer the language: %s", j->language->reason);
+            pthread_mutex_unlock(&j->language->lock);
+            job_finish(l, j);
+        }
+        return true;
+    }
+    for (struct job *j = l->ready_first; j != NULL; j = j->next_ready) {
+        if (test_language(l, s, j->language))
+            return true;
+    }
+    for (size_t i = 0; i < l->r->languages.n; i++) {
+        if (test_language(l, s, &l->r->languages.list[i]))
+            return true;
+    }
+    return false;
+}

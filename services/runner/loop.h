@@ -1,0 +1,152 @@
+/*
+ * The loop, inside: what loop.c, lease.c, warden.c, judge.c and finish.c share; nobody else includes it.
+ *
+ * All functions here are called on the loop's thread only, but for mail_post, put_text and the clocks (any
+ * thread).  A struct job (local.h) is the loop's as well, from the mail that brings it until it is forgotten;
+ * while a worker prepares it or loads its tests, what the worker fills in is the worker's.
+ *
+ * Any of them may end a job: after job_next_step, job_finish, job_failed, job_leave_limbo, job_write_end
+ * and what calls them, a job's pointer is not used again.
+ */
+#ifndef ASSAY_RUNNER_LOOP_H
+#define ASSAY_RUNNER_LOOP_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "local.h"
+
+enum mail_kind { MAIL_OPENED = 1, MAIL_JOB, MAIL_LEASED, MAIL_LOADED, MAIL_WRITTEN, MAIL_DRAIN };
+
+/* A message to the loop. It belongs to whoever is to post it (a worker, the store's writer, the caller of
+ * loop_drain), who alone may touch it until mail_post; from then on it is the loop's. next is the mailbox's.
+ * It lives in what it speaks of (slot, loop, job), so that no message can fail; only MAIL_WRITTEN is
+ * allocated, one for each transaction, and is freed by job_written. */
+struct mail {
+    struct mail *next;
+    struct loop *loop;
+    enum mail_kind kind;
+    struct slot *slot;
+    struct job *job;
+    struct assay_arena *arena; /* of the transaction under way */
+    size_t want, rows_to, events_to;
+    int fd, status;
+    bool final, announced;
+    struct assay_err err;
+};
+_Static_assert(sizeof(struct mail) <= LOOP_MAIL_SIZE, "a job carries one mail");
+
+/* The loop's thread only. While opening is set a worker has its mail, and nothing else of it. */
+struct slot {
+    struct loop *loop;
+    int index;
+    struct assay_box_client *client; /* NULL: no warden */
+    bool opening;
+    uint32_t armed; /* epoll events */
+    int keeper;     /* process that made the warden, 0 unknown */
+    int64_t open_mono_ms;
+    int64_t backoff_ms;
+    struct job *job;
+    bool done; /* an outcome came in on_ready */
+    struct assay_box_outcome outcome;
+    struct mail mail; /* for opening */
+};
+
+/* Each part says whose it is. Before the thread runs and after it was joined, all is the caller's of
+ * loop_start and loop_stop. */
+struct loop {
+    /* set before the thread runs, then only read, by any thread */
+    struct runner *r;
+    int epoll, wake;
+    struct slot *slot; /* the array; the slots are the loop's */
+    size_t n_slots;
+
+    /* loop_start, loop_drain and loop_stop, which the host calls one after another */
+    pthread_t thread;
+    bool running;
+    struct mail drain_mail;
+
+    atomic_bool work, stop; /* any thread */
+
+    pthread_mutex_t lock; /* guards all up to the blank line; any thread */
+    pthread_cond_t drained_cond;
+    struct mail *first, *last;
+    struct loop_state look;
+    bool drained;
+
+    /* the loop's thread only; a worker has lease_mail while leasing is set */
+    struct job *jobs; /* all of them */
+    size_t n_jobs;
+    struct job *ready_first, *ready_last;
+    size_t n_ready;
+    size_t asked, ahead; /* of the lease under way; kept ahead beyond one for each slot */
+    uint64_t given, given_before; /* to slots: so far, and when the lease began */
+    struct mail lease_mail;
+    bool leasing, draining;
+    int failures; /* of ours, one after another: the next lease waits a little longer for each */
+    int64_t tick_ms, poll_ms, lease_after_ms, drain_until_ms;
+    struct {
+        struct job *job;
+        int64_t after_ms;
+        int tries;
+    } *testing; /* by language */
+};
+
+static inline int64_t mono_ms(const struct loop *l)
+{
+    return l->r->host->mono_ns(l->r->host->ctx) / 1000000;
+}
+static inline int64_t now_ms(const struct loop *l)
+{
+    return l->r->host->now_ms(l->r->host->ctx);
+}
+
+/* loop.c */
+void mail_post(struct mail *m);
+void job_enter(struct loop *l, struct job *j);
+void job_forget(struct loop *l, struct job *j); /* frees it */
+/* Cuts what does not fit. */
+void put_text(char *to, size_t room, const char *fmt, ...) ASSAY_PRINTF(3, 4);
+
+/* lease.c */
+void ready_push(struct loop *l, struct job *j);
+void ready_remove(struct loop *l, struct job *j);
+/* Asks for jobs when too few are waiting and there may be some. open: slots with a warden; idle: those with no job. */
+void lease_more(struct loop *l, int64_t now, size_t open, size_t idle);
+void lease_ended(struct loop *l, struct mail *m);
+void job_leased(struct loop *l, struct mail *m);
+/* Renews when it is time. False: the lease is lost, and the job is dead here. */
+bool lease_keep(struct loop *l, struct job *j, int64_t now);
+/* Gives an idle slot something to do; false when there is nothing. */
+bool slot_fill(struct loop *l, struct slot *s);
+
+/* warden.c */
+void slot_open(struct slot *s);
+void slot_opened(struct loop *l, struct mail *m);
+void slot_arm(struct slot *s); /* after each call of its client */
+bool slot_idle(const struct slot *s);
+void slot_on_ready(struct slot *s); /* its stream is readable, writable or at its end */
+bool slot_cancel(struct slot *s); /* ends the box under way; false when there is none. s may be NULL */
+void slot_release(struct job *j); /* if it has one */
+void job_leave_limbo(struct loop *l, struct job *j);
+
+/* judge.c */
+/* What comes next for a job that holds a slot with an idle warden. */
+void job_next_step(struct loop *l, struct job *j);
+void job_loaded(struct loop *l, struct mail *m);
+void job_box_done(struct loop *l, struct slot *s);
+
+/* finish.c */
+/* Writes what happened since the last time, when that is long enough ago. */
+void job_tell_news(struct loop *l, struct job *j, int64_t now);
+/* The job's boxes are done, or are never to be: its end goes to the store. */
+void job_finish(struct loop *l, struct job *j);
+/* Ours, not the program's: the job goes back to the queue. */
+void job_failed(struct loop *l, struct job *j, const char *why, bool charge);
+void job_write_end(struct loop *l, struct job *j); /* in FINISH: now, or again */
+void job_written(struct loop *l, struct mail *m);
+
+#endif
