@@ -293,6 +293,8 @@ static int child_main(void *arg)
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) < 0)
         child_fail(m, "seccomp");
     (void)syscall(SYS_execve, q->argv[0], q->argv, q->env);
+    if (errno == EAGAIN) /* ours: the uid had its tasks already, before this program was one (execve(2)) */
+        child_fail(m, "exec");
     m->s->error = errno; /* theirs: there is no such program, or it cannot be executed */
     _exit(m->s->error == ENOENT || m->s->error == ENOTDIR ? 127 : 126);
 }

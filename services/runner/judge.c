@@ -184,10 +184,8 @@ void job_next_step(struct loop *l, struct job *j)
 void job_loaded(struct loop *l, struct mail *m)
 {
     struct job *j = m->job;
-    if (j->slot == NULL) { /* its warden died meanwhile */
+    if (j->slot == NULL) { /* its warden died meanwhile; whose death it was is told when limbo ends */
         j->stage = STAGE_LIMBO;
-        j->keeper = 0;
-        job_leave_limbo(l, j);
     } else if (m->status < 0) {
         job_failed(l, j, m->err.msg, true);
     } else {

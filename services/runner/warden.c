@@ -169,6 +169,8 @@ static void warden_died(struct slot *s, const char *why)
     if (j->stage == STAGE_LOAD) { /* its worker still has it: see job_loaded */
         put_text(j->fault, sizeof j->fault, "the warden died: %s", why);
         j->give_back = true;
+        j->keeper = s->keeper;
+        j->retry_mono_ms = mono_ms(l) + LIMBO_MS;
         return;
     }
     if (j->cancel || j->dead || j->give_back) {

@@ -122,12 +122,17 @@ static void *keeper(void *arg)
     for (;;) {
         while (wanted_fd < 0)
             pthread_cond_wait(&keeper_turn, &keeper_lock);
+        /* a uid each, as the boxkeeper gives them: RLIMIT_NPROC counts by uid, and other tests run beside this one */
+        static unsigned serial;
+        char uid[32], gid[32];
+        (void)snprintf(uid, sizeof uid, "--uid=%u", 1000000u + (unsigned)getpid() * 64u + serial % 64u);
+        (void)snprintf(gid, sizeof gid, "--gid=%u", 1000000u + (unsigned)getpid() * 64u + serial++ % 64u);
         made = fork();
         if (made == 0) {
             char *argv[] = {(char *)(uintptr_t)(path != NULL ? path : "./assay-warden"),
                             (char *)(uintptr_t)(geteuid() == 0 ? "--mode=native" : "--mode=userns"),
-                            (char *)(uintptr_t)"--uid=64123",
-                            (char *)(uintptr_t)"--gid=64123",
+                            uid,
+                            gid,
                             (char *)(uintptr_t)"--bind-try=/etc/java-17-openjdk",
                             NULL};
             int keep = fcntl(wanted_fd, F_DUPFD_CLOEXEC, 20);
@@ -267,11 +272,28 @@ static struct svc *world(void)
     return h;
 }
 
+/* A diagnostic. cmocka cuts a message at 1,024 bytes, newline and all, and the next line of TAP would stick to it. */
+static void tell(const char *what, struct assay_str text)
+{
+    size_t n = text.n < 4000 ? text.n : 4000;
+    (void)printf("# %s ", what);
+    for (size_t i = 0; i < n; i++) {
+        (void)putchar(text.p[i]);
+        if (text.p[i] == '\n')
+            (void)fputs("# ", stdout);
+    }
+    (void)putchar('\n');
+}
+
 static void end(struct svc *h)
 {
     svc_free(h);
-    while (atomic_load(&n_wardens) > 0)
-        waitpid(warden[atomic_fetch_sub(&n_wardens, 1) - 1], NULL, 0);
+    /* killed, not only waited for: a test that failed left its world, and with it its streams, open */
+    while (atomic_load(&n_wardens) > 0) {
+        pid_t pid = warden[atomic_fetch_sub(&n_wardens, 1) - 1];
+        (void)kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+    }
 }
 
 static void quoted(struct assay_buf *b, const char *text)
@@ -300,7 +322,7 @@ static const char *submit(struct svc *h, const char *benchmark, const char *lang
     assay_buf_putc(&b, '}');
     struct svc_reply r = svc_call(h, SVC_USER, "POST", "/submissions", b.p);
     if (r.status != 202)
-        print_message("# %.*s\n", ASSAY_FMT(r.body));
+        tell("", r.body);
     assert_int_equal(r.status, 202);
     assay_buf_free(&b);
     return svc_str(&r, "/id");
@@ -324,7 +346,7 @@ static const char *ended(struct svc *h, const char *id)
             return status;
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     }
-    print_message("# %s\n", svc_log_text(h));
+    tell("", assay_str(svc_log_text(h)));
     fail_msg("%s never ended", id);
     return "";
 }
@@ -334,7 +356,8 @@ static void expect_verdict(struct svc *h, const char *id, const char *verdict)
     (void)ended(h, id);
     struct svc_reply r = see(h, SVC_ADMIN, "/results/", id);
     if (r.status != 200 || strcmp(svc_str(&r, "/verdict"), verdict) != 0)
-        print_message("# wanted %s: %.*s\n# %s\n", verdict, ASSAY_FMT(r.body), svc_log_text(h));
+        tell(verdict, r.body);
+        tell("", assay_str(svc_log_text(h)));
     assert_int_equal(r.status, 200);
     assert_string_equal(svc_str(&r, "/verdict"), verdict);
 }
