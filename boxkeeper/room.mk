@@ -15,7 +15,7 @@ tests_unit_keeper_warden_fake_CPPFLAGS = $(SDK_CPPFLAGS)
 
 check_PROGRAMS += tests/unit/keeper_test
 TESTS += tests/unit/keeper_test
-tests_unit_keeper_test_SOURCES = tests/unit/keeper_test.c
+tests_unit_keeper_test_SOURCES = tests/unit/keeper_test.c tests/unit/ordinary.h
 tests_unit_keeper_test_CPPFLAGS = $(TEST_CPPFLAGS)
 tests_unit_keeper_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 endif

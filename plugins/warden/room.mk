@@ -39,7 +39,7 @@ if HAVE_CMOCKA
 box_tests = tests/unit/warden_test tests/unit/box_test tests/unit/box_noleaf_test tests/unit/box_userns_test
 check_PROGRAMS += $(box_tests)
 TESTS += $(box_tests)
-box_test_sources = tests/unit/box_test.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h
+box_test_sources = tests/unit/box_test.c tests/unit/ordinary.h tests/unit/warden_fixture.c tests/unit/warden_fixture.h
 tests_unit_box_test_SOURCES = $(box_test_sources)
 tests_unit_box_test_CPPFLAGS = $(TEST_CPPFLAGS)
 tests_unit_box_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)

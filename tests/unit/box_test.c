@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "warden_fixture.h"
+#include "ordinary.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -278,8 +279,9 @@ static void memory_too_small_to_start(void **state)
         ask_words(&a, "hog 10000000");
         a.spec.limits.memory_bytes = bytes[i];
         run(&a);
-        /* an execve past its point of no return can only end by a signal */
-        if (oc.end != ASSAY_BOX_SIGNALLED)
+        /* an execve past its point of no return can only end by a signal; one that cannot even copy its
+         * arguments into memory says E2BIG, and is a program that did not start */
+        if (oc.end != ASSAY_BOX_SIGNALLED && !(oc.end == ASSAY_BOX_EXITED && oc.exit_code == 126))
             assert_end(ASSAY_BOX_MEMORY);
     }
     assert_honest_next();
@@ -1134,8 +1136,8 @@ int main(void)
         printf("1..0 # SKIP needs root\n");
         return 0;
     }
-    if (strcmp(BOX_MODE, "userns") == 0 && access("/proc/self/ns/user", F_OK) < 0) {
-        printf("1..0 # SKIP this kernel has no user namespaces\n");
+    if (strcmp(BOX_MODE, "userns") == 0 && !ordinary_user_can("/")) {
+        printf("1..0 # SKIP an ordinary user gets no user namespace here\n");
         return 0;
     }
     return cmocka_run_group_tests_name("box", tests, open_this, close_group);
