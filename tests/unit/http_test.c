@@ -111,7 +111,7 @@ static int sum(void *self, struct assay_request *rq, struct assay_response *rs, 
 #define STREAMED ((size_t)24 << 20)
 static int pour(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
-    static char piece[50000];
+    static _Thread_local char piece[50000];
     struct app *app = self;
     assay_ticket t = assay_front_defer(rq);
     memset(piece, 'p', sizeof piece);

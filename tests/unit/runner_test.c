@@ -604,7 +604,6 @@ static void test_a_stop_hands_work_back(void **state)
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     }
     h = svc_restart(h);
-    ((struct assay_host *)(uintptr_t)svc_host(h))->warden_open = open_warden;
     for (int i = 0; i < 6; i++)
         expect_verdict(h, id[i], "OK");
     assert_int_equal(svc_count_events(h, "submission.done"), 6);

@@ -649,6 +649,7 @@ struct svc *svc_restart(struct svc *h)
     n->blob = h->blob;
     h->blob = NULL;
     n->ahead_ms = h->ahead_ms;
+    n->host.warden_open = h->host.warden_open; /* before the plugins start: their threads read it */
     release(h);
     svc_start(n);
     return n;
