@@ -7,7 +7,7 @@
  * from then on the boxkeeper sees nothing of what is run.
  *
  * It parses no HTTP, opens no listening socket, reads no file that a client can write, and takes
- * nothing from the server but fixed packets with a name of at most 64 bytes in them.
+ * nothing from the server but fixed packets with the names of a driver and an image in them.
  *
  * Life: the control socket's end or SIGTERM ends it in order (wardens are killed, their cgroups
  * removed); the supervisor's death brings SIGTERM too (PR_SET_PDEATHSIG).  kill -9 at any moment is made good

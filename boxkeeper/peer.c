@@ -141,10 +141,22 @@ static void reply_add(struct bk *bk, const struct assay_bk_packet *rq, int statu
     }
 }
 
+/* It comes from the process that talks to the world and goes into a driver's requests: nothing but visible ASCII. */
+static bool image_ok(struct assay_str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] <= ' ' || s.p[i] > '~')
+            return false;
+    return s.n <= ASSAY_BK_IMAGE_MAX;
+}
+
 static void open_warden(struct bk *bk, const struct assay_bk_packet *rq)
 {
     ASSAY_CLEANUP_BUF struct assay_buf text = ASSAY_BUF_INIT;
-    struct bk_driver *d = rq->text.n <= ASSAY_BK_NAME_MAX ? bk_driver_find(bk, rq->text) : NULL;
+    const char *newline = rq->text.n > 0 ? memchr(rq->text.p, '\n', rq->text.n) : NULL;
+    struct assay_str name = {rq->text.p, newline != NULL ? (size_t)(newline - rq->text.p) : rq->text.n};
+    struct assay_str image = newline != NULL ? (struct assay_str){newline + 1, rq->text.n - name.n - 1} : ASSAY_STR("");
+    struct bk_driver *d = name.n <= ASSAY_BK_NAME_MAX ? bk_driver_find(bk, name) : NULL;
     struct assay_warden w = {.fd = -1};
     struct assay_err err = {0, ""};
     int64_t before = assay_mono_ns();
@@ -152,12 +164,16 @@ static void open_warden(struct bk *bk, const struct assay_bk_packet *rq)
 
     if (d == NULL)
         rc = assay_err_set(&err, ASSAY_E_NOT_FOUND, "there is no sandbox driver of that name");
+    else if (!image_ok(image))
+        rc = assay_err_set(&err, ASSAY_E_INVALID, "an image's name is at most %u printable bytes", ASSAY_BK_IMAGE_MAX);
     else if (!d->up)
         rc = assay_err_set(&err, ASSAY_E_UNSUPPORTED, "sandbox driver %s did not start; the log says why", d->name);
     else
-        rc = d->ops->open(d->self, &w, &err);
-    if (rc != 0)
+        rc = d->ops->open(d->self, image, &w, &text, &err);
+    if (rc != 0) {
+        assay_buf_reset(&text);
         assay_buf_puts(&text, err.msg);
+    }
     bk_metrics_observe(bk->metrics, &bk_metric_open_seconds, NULL, (double)(assay_mono_ns() - before) / 1e9);
     bk_metrics_add(bk->metrics, &bk_metric_opens,
                    (const char *const[]){d != NULL ? d->name : "unknown", rc == 0 ? "ok" : assay_err_word(rc)}, 1);

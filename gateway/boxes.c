@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -277,14 +278,23 @@ static int run_call(struct assay_boxes *b, struct call *c, int64_t timeout_ms, s
     return rc;
 }
 
-int assay_boxes_open(struct assay_boxes *b, struct assay_str driver, int64_t timeout_ms, int *fd, struct assay_err *err)
+int assay_boxes_open(struct assay_boxes *b, struct assay_str driver, struct assay_str image, int64_t timeout_ms, int *fd,
+                     struct assay_buf *place, struct assay_err *err)
 {
-    struct call c = {.type = ASSAY_BK_OPEN, .text = driver};
-    if (driver.n > ASSAY_BK_NAME_MAX)
-        return assay_err_set(err, ASSAY_E_INVALID, "a sandbox driver's name is at most %u bytes", ASSAY_BK_NAME_MAX);
+    char text[ASSAY_BK_NAME_MAX + 1 + ASSAY_BK_IMAGE_MAX + 1];
+    if (driver.n > ASSAY_BK_NAME_MAX || image.n > ASSAY_BK_IMAGE_MAX)
+        return assay_err_set(err, ASSAY_E_INVALID, "a sandbox driver's name is at most %u bytes, an image's %u",
+                             ASSAY_BK_NAME_MAX, ASSAY_BK_IMAGE_MAX);
+    if (assay_str_has_nul(driver) || assay_str_has_nul(image) || (driver.n > 0 && memchr(driver.p, '\n', driver.n) != NULL) ||
+        (image.n > 0 && memchr(image.p, '\n', image.n) != NULL))
+        return assay_err_set(err, ASSAY_E_INVALID, "a name of a sandbox driver or an image holds a newline or a NUL");
+    int n = snprintf(text, sizeof text, image.n > 0 ? "%.*s\n%.*s" : "%.*s", ASSAY_FMT(driver), ASSAY_FMT(image));
+    struct call c = {.type = ASSAY_BK_OPEN, .text = {text, (size_t)n}};
     int rc = run_call(b, &c, timeout_ms, err);
     if (rc == 0 && c.fd < 0)
         rc = assay_err_set(err, ASSAY_E_CORRUPT, "the boxkeeper answered without a warden's stream");
+    if (rc == 0 && place != NULL)
+        assay_buf_str(place, assay_buf_view(&c.reply));
     if (rc == 0)
         *fd = c.fd;
     assay_buf_free(&c.reply);

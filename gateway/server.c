@@ -261,9 +261,10 @@ static int lent_sign_token(void *ctx, struct assay_str sub, struct assay_str rol
 {
     return assay_gate_sign(((struct lent *)ctx)->server->gate, sub, role, epoch, ttl_s, out, err);
 }
-static int lent_warden_open(void *ctx, struct assay_str driver, int64_t timeout_ms, int *fd, struct assay_err *err)
+static int lent_warden_open(void *ctx, struct assay_str driver, struct assay_str image, int64_t timeout_ms, int *fd,
+                            struct assay_buf *place, struct assay_err *err)
 {
-    return assay_boxes_open(((struct lent *)ctx)->server->boxes, driver, timeout_ms, fd, err);
+    return assay_boxes_open(((struct lent *)ctx)->server->boxes, driver, image, timeout_ms, fd, place, err);
 }
 static int lent_sandbox_info(void *ctx, struct assay_buf *out, struct assay_err *err)
 {

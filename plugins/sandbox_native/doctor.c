@@ -130,6 +130,40 @@ int sn_doctor(void *self, struct assay_buf *out, struct assay_err *err)
     return assay_jw_finish(w, out, err);
 }
 
+/* What a reader of results must know is missing. */
+static void lacks(const struct sn_driver *d, struct assay_jw *w)
+{
+    assay_jw_array(w);
+    if (!d->probe.namespaces)
+        assay_jw_z(w, "namespaces");
+    if (!d->probe.seccomp)
+        assay_jw_z(w, "seccomp");
+    if (d->leaves.version == 0)
+        assay_jw_z(w, "cgroup");
+    else if (d->leaves.trouble[0] != '\0')
+        assay_jw_z(w, "part of cgroup");
+    if (!d->root)
+        assay_jw_z(w, "own uids");
+    assay_jw_end(w);
+}
+
+int sn_place(const struct sn_driver *d, struct assay_buf *out, struct assay_err *err)
+{
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+
+    if (w == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory for the warden's place");
+    assay_jw_object(w);
+    assay_jw_kz(w, "driver", "native");
+    assay_jw_kz(w, "mode", d->mode);
+    assay_jw_kz(w, "image", NULL);
+    assay_jw_kz(w, "digest", NULL);
+    assay_jw_key(w, "notes");
+    lacks(d, w);
+    assay_jw_end(w);
+    return assay_jw_finish(w, out, err);
+}
+
 int sn_info(void *self, struct assay_buf *out, struct assay_err *err)
 {
     const struct sn_driver *d = self;
@@ -146,18 +180,7 @@ int sn_info(void *self, struct assay_buf *out, struct assay_err *err)
     assay_jw_kint(w, "cgroup_version", d->leaves.version);
     assay_jw_kint(w, "max_wardens", (int64_t)d->max_wardens);
     assay_jw_key(w, "lacks");
-    assay_jw_array(w);
-    if (!d->probe.namespaces)
-        assay_jw_z(w, "namespaces");
-    if (!d->probe.seccomp)
-        assay_jw_z(w, "seccomp");
-    if (d->leaves.version == 0)
-        assay_jw_z(w, "cgroup");
-    else if (d->leaves.trouble[0] != '\0')
-        assay_jw_z(w, "part of cgroup");
-    if (!d->root)
-        assay_jw_z(w, "own uids");
-    assay_jw_end(w);
+    lacks(d, w);
     assay_jw_end(w);
     return assay_jw_finish(w, out, err);
 }

@@ -349,12 +349,18 @@ static struct sn_warden *from_pool(struct sn_driver *d)
     return any;
 }
 
-static int sn_open(void *self, struct assay_warden *out, struct assay_err *err)
+static int sn_open(void *self, struct assay_str image, struct assay_warden *out, struct assay_buf *place, struct assay_err *err)
 {
     struct sn_driver *d = self;
     struct sn_warden *w = from_pool(d);
-    int rc = sn_usable(d, err);
+    int rc;
 
+    if (image.n > 0)
+        return assay_err_set(err, ASSAY_E_UNSUPPORTED, "the native sandbox has no images, so there is no %.100s; it stands on "
+                             "this machine's own root", image.p);
+    rc = sn_usable(d, err);
+    if (rc == 0)
+        rc = sn_place(d, place, err);
     if (rc != 0)
         return rc;
     if (w == NULL) {

@@ -152,5 +152,6 @@ void sn_fini(void *self);
 /* ---- doctor.c ---- */
 int sn_doctor(void *self, struct assay_buf *out, struct assay_err *err);
 int sn_info(void *self, struct assay_buf *out, struct assay_err *err);
+int sn_place(const struct sn_driver *d, struct assay_buf *out, struct assay_err *err) ASSAY_MUST_CHECK; /* as sandbox.h says of open */
 
 #endif

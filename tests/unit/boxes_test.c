@@ -88,7 +88,7 @@ static void *ask(void *arg)
     struct asker *a = arg;
     a->fd = -1;
     if (a->what == ASSAY_BK_OPEN)
-        a->rc = assay_boxes_open(a->w->boxes, ASSAY_STR("native"), a->timeout_ms, &a->fd, &a->err);
+        a->rc = assay_boxes_open(a->w->boxes, ASSAY_STR("native"), ASSAY_STR("debian:12"), a->timeout_ms, &a->fd, &a->text, &a->err);
     else
         a->rc = assay_boxes_ask(a->w->boxes, a->what, a->timeout_ms, &a->text, &a->err);
     return NULL;
@@ -136,11 +136,13 @@ static void an_open_brings_a_stream(void **state)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, stream), 0);
     begin(&a, w, ASSAY_BK_OPEN, 5000);
     struct assay_bk_packet p = expect(keeper, ASSAY_BK_OPEN);
-    assert_true(assay_str_is(p.text, "native"));
-    reply(keeper, ASSAY_BK_OPEN, p.request, 0, "", stream[1]);
+    assert_true(assay_str_is(p.text, "native\ndebian:12"));
+    reply(keeper, ASSAY_BK_OPEN, p.request, 0, "{\"driver\":\"native\"}", stream[1]);
     close(stream[1]);
     end(&a);
     assert_int_equal(a.rc, 0);
+    assert_string_equal(a.text.p, "{\"driver\":\"native\"}");
+    assay_buf_free(&a.text);
     assert_int_equal(write(a.fd, "x", 1), 1);
     char c;
     assert_int_equal(read(stream[0], &c, 1), 1);
@@ -164,6 +166,13 @@ static void a_refusal_and_an_answer_without_a_stream_are_errors(void **state)
     end(&a);
     assert_int_equal(a.rc, ASSAY_E_CORRUPT);
     close(keeper);
+    /* names that would break the form of the request never leave */
+    static const struct assay_str bad[] = {ASSAY_STR("a\nb"), ASSAY_STR("a\0b")};
+    for (size_t i = 0; i < 2; i++) {
+        int fd;
+        assert_int_equal(assay_boxes_open(w->boxes, bad[i], ASSAY_STR(""), 1, &fd, NULL, &a.err), ASSAY_E_INVALID);
+        assert_int_equal(assay_boxes_open(w->boxes, ASSAY_STR(""), bad[i], 1, &fd, NULL, &a.err), ASSAY_E_INVALID);
+    }
 }
 
 static void replies_find_their_callers_in_any_order(void **state)

@@ -551,6 +551,37 @@ static void an_unknown_driver_is_not_found(void **state)
     stop(&k);
 }
 
+static void an_image_is_a_drivers_affair_and_a_place_says_where(void **state)
+{
+    struct keeper k;
+    struct assay_bk_packet p;
+    char text[ASSAY_BK_IMAGE_MAX + 20];
+    int fd = -1;
+
+    (void)state;
+    start(&k, fake, RELAXED);
+    ask(&k, ASSAY_BK_OPEN, "native\ndebian:12");
+    assert_int_equal(answer(&k, &p, NULL), ASSAY_E_UNSUPPORTED);
+    snprintf(text, sizeof(text), "%.*s", ASSAY_FMT(p.text));
+    assert_non_null(strstr(text, "debian:12"));
+    ask(&k, ASSAY_BK_OPEN, "native\na b");
+    assert_int_equal(answer(&k, &p, NULL), ASSAY_E_INVALID);
+    ask(&k, ASSAY_BK_OPEN, "\n\n");
+    assert_int_equal(answer(&k, &p, NULL), ASSAY_E_INVALID);
+    memset(text, 'x', sizeof(text));
+    memcpy(text, "native\n", 7);
+    text[7 + ASSAY_BK_IMAGE_MAX + 1] = '\0';
+    ask(&k, ASSAY_BK_OPEN, text);
+    assert_int_equal(answer(&k, &p, NULL), ASSAY_E_INVALID);
+    ask(&k, ASSAY_BK_OPEN, "native\n");
+    assert_int_equal(answer(&k, &p, &fd), 0);
+    snprintf(text, sizeof(text), "%.*s", ASSAY_FMT(p.text));
+    assert_non_null(strstr(text, "{\"driver\":\"native\",\"mode\":\"native"));
+    assert_non_null(strstr(text, "\"image\":null,\"digest\":null,\"notes\":["));
+    close(fd);
+    stop(&k);
+}
+
 static void garbage_is_counted_and_survived(void **state)
 {
     struct keeper k;
@@ -997,6 +1028,7 @@ int main(void)
         cmocka_unit_test(what_boxes_see_follows_the_options),
         cmocka_unit_test(no_descriptor_is_lost_over_many_wardens),
         cmocka_unit_test(an_unknown_driver_is_not_found),
+        cmocka_unit_test(an_image_is_a_drivers_affair_and_a_place_says_where),
         cmocka_unit_test(garbage_is_counted_and_survived),
         cmocka_unit_test(a_server_that_does_not_read_holds_up_only_itself),
         cmocka_unit_test(a_new_server_ends_the_wardens_of_the_old),

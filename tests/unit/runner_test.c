@@ -147,13 +147,16 @@ static void *keeper(void *arg)
     return NULL;
 }
 
-static int open_warden(void *ctx, struct assay_str driver, int64_t timeout_ms, int *fd, struct assay_err *err)
+static int open_warden(void *ctx, struct assay_str driver, struct assay_str image, int64_t timeout_ms, int *fd,
+                       struct assay_buf *place, struct assay_err *err)
 {
     static pthread_t thread;
     static bool started;
     (void)ctx;
     (void)driver;
+    (void)image;
     (void)timeout_ms;
+    (void)place;
     int pair[2];
     size_t n = atomic_load(&n_wardens);
     if (n == sizeof warden / sizeof warden[0])
@@ -643,7 +646,7 @@ static bool warden_works(void)
 {
     int fd;
     struct assay_err err;
-    if (open_warden(NULL, ASSAY_STR(""), 1000, &fd, &err) < 0)
+    if (open_warden(NULL, ASSAY_STR(""), ASSAY_STR(""), 1000, &fd, NULL, &err) < 0)
         return false;
     char hello[8];
     ssize_t n = read(fd, hello, sizeof hello);

@@ -314,10 +314,13 @@ static int host_sign_token(void *ctx, struct assay_str sub, struct assay_str rol
     return ASSAY_OK;
 }
 
-static int host_warden_open(void *ctx, struct assay_str driver, int64_t timeout_ms, int *fd, struct assay_err *err)
+static int host_warden_open(void *ctx, struct assay_str driver, struct assay_str image, int64_t timeout_ms, int *fd,
+                            struct assay_buf *place, struct assay_err *err)
 {
     (void)ctx;
     (void)driver;
+    (void)image;
+    (void)place;
     (void)timeout_ms;
     (void)fd;
     return assay_err_set(err, ASSAY_E_UNSUPPORTED, "the harness has no boxkeeper");

@@ -10,7 +10,8 @@
  * Server → boxkeeper: OPEN, INFO, DOCTOR, METRICS.  Each is answered once with the same type |
  * ASSAY_BK_REPLY and the same request id, in any order.  status is 0 or an enum assay_status code;
  * with a code the text is one line for a person.
- *     OPEN     text: a driver's name, "" for the configured one    reply: text "", the warden's stream
+ *     OPEN     text: a driver's name, "" for the configured one; or that, a newline and an image's name
+ *              reply: JSON object, the place of sandbox.h, and the warden's stream
  *     INFO     text: ""     reply: JSON object {"driver","configured","chosen_because","up","chosen":{the
  *              driver's info of sandbox.h, or null},"drivers":[names]}: what "" stands for and what it lacks
  *     DOCTOR   text: ""     reply: JSON object {"driver","configured","chosen_because","privilege",
@@ -55,7 +56,8 @@ extern "C" {
 #define ASSAY_BK_HEAD 24u
 #define ASSAY_BK_TEXT_MAX 65536u /* bytes of text in one packet */
 #define ASSAY_BK_PACKET_MAX (ASSAY_BK_HEAD + ASSAY_BK_TEXT_MAX)
-#define ASSAY_BK_NAME_MAX 64u /* a driver's name */
+#define ASSAY_BK_NAME_MAX 64u   /* a driver's name */
+#define ASSAY_BK_IMAGE_MAX 512u /* an image's name */
 
 enum assay_bk_type {
     ASSAY_BK_OPEN = 1,

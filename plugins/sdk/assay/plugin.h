@@ -217,8 +217,10 @@ struct assay_host {
                       struct assay_buf *out, struct assay_err *err);
 
     /* A warden's stream from the boxkeeper, for this process's runner; blocks up to timeout_ms; worker
-     * threads only.  driver "" takes the configured one.  *fd is the caller's to close. */
-    int (*warden_open)(void *ctx, struct assay_str driver, int64_t timeout_ms, int *fd, struct assay_err *err);
+     * threads only.  driver "" takes the configured one, image "" that driver's default.  *fd is the caller's to
+     * close; the place where the warden stands (a JSON object, sandbox.h) is appended to place unless that is NULL. */
+    int (*warden_open)(void *ctx, struct assay_str driver, struct assay_str image, int64_t timeout_ms, int *fd,
+                       struct assay_buf *place, struct assay_err *err);
     /* The driver that "" stands for and what it lacks, as a JSON object. */
     int (*sandbox_info)(void *ctx, struct assay_buf *out, struct assay_err *err);
 

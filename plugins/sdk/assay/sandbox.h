@@ -26,8 +26,15 @@ struct assay_sandbox_ops {
     uint32_t size;
     /* Removes what an earlier, dead boxkeeper of this data directory left: processes, cgroups, mounts, containers. */
     int (*reap)(void *self, struct assay_err *err);
-    /* A warden that stands ready. Must not block longer than a fork and exec: what is slow waits in pools. */
-    int (*open)(void *self, struct assay_warden *out, struct assay_err *err);
+    /*
+     * A warden that stands ready. Must not block longer than a fork and exec: what is slow waits in pools.
+     * image "" is the driver's default place (native: the host's root; docker: the configured image); a driver
+     * without images refuses another one with ASSAY_E_UNSUPPORTED. On success a short JSON object is appended to
+     * place, which says where the warden stands:
+     *     {"driver":…, "mode":…, "image":… or null, "digest":… or null, "notes":[what a result's reader must know]}
+     * digest is that of the image's layers, where there is one: two builds of the same content agree in it.
+     */
+    int (*open)(void *self, struct assay_str image, struct assay_warden *out, struct assay_buf *place, struct assay_err *err);
     /* The runner is done with it or died: end it and everything in it. id 0: every warden that was handed out. */
     void (*close)(void *self, uint64_t id);
     /* A descriptor to poll for the driver's own events (children, leaves), or -1; tick is called when it
