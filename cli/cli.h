@@ -169,6 +169,7 @@ int cmd_benchmarks(struct cli *c, int argc, char **argv);
 int cmd_leaderboard(struct cli *c, int argc, char **argv);
 int cmd_submit(struct cli *c, int argc, char **argv);
 int cmd_submissions(struct cli *c, int argc, char **argv);
+int cmd_source(struct cli *c, int argc, char **argv);
 int cmd_cancel(struct cli *c, int argc, char **argv);
 int cmd_watch(struct cli *c, int argc, char **argv);
 int cmd_results(struct cli *c, int argc, char **argv);

@@ -44,6 +44,9 @@ static const struct cli_command commands[] = {
     {"results", cmd_results, "results ID", "the verdict of each test",
      "  --outputs              also what the program printed, as far as you may see it\n"
      "  --verdict-only         print nothing but the verdict\n"},
+    {"source", cmd_source, "source ID", "what was sent: the program, its files, or the payload",
+     "  -o, --output DIR       write the files below DIR; never over one that is there\n"
+     "Without it they are printed one after the other. Into a pipe or a file the bytes go as they were sent.\n"},
     {"cancel", cmd_cancel, "cancel ID...", "cancel submissions", NULL},
     {"leaderboard", cmd_leaderboard, "leaderboard BENCHMARK", "ranks and scores",
      "  --limit N              at most N (default 100)\n"},

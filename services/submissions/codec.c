@@ -146,6 +146,26 @@ void view_write(struct assay_jw *w, const struct view *v, bool whole)
     assay_jw_end(w);
 }
 
+void sent_write(struct assay_jw *w, const struct view *v, const struct sent *sent)
+{
+    assay_jw_object(w);
+    assay_jw_kstr(w, "id", v->id);
+    knull_or_str(w, "language", v->language);
+    if (sent->source_kind == SOURCE_TEXT)
+        assay_jw_kstr(w, "source", sent->source);
+    else
+        assay_jw_kz(w, "source", NULL);
+    if (sent->source_kind == SOURCE_FILES)
+        assay_jw_kraw(w, "files", sent->source); /* kept as the JSON that files_encode made */
+    else
+        assay_jw_kz(w, "files", NULL);
+    if (sent->payload.p != NULL)
+        assay_jw_kstr(w, "payload", sent->payload);
+    else
+        assay_jw_kz(w, "payload", NULL);
+    assay_jw_end(w);
+}
+
 int accepted_encode(const struct draft *d, struct assay_response *rs, struct assay_err *err)
 {
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();

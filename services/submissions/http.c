@@ -691,6 +691,23 @@ int http_submissions_get(void *self, struct assay_request *rq, struct assay_resp
     return rc < 0 ? rc : reply_view(self, rq, rs, rq->param[0], 200, err);
 }
 
+int http_submissions_source(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct submissions *s = self;
+    struct view view;
+    struct sent sent;
+    int rc = assay_query_only(rq, rs, no_query, err);
+    if (rc >= 0)
+        rc = find(s, rq, rq->param[0], &view, err);
+    if (rc >= 0)
+        rc = repo_sent(s, view.id, rq->arena, &sent, err);
+    if (rc < 0)
+        return rc;
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    sent_write(w, &view, &sent);
+    return assay_reply_json(rs, 200, w, err);
+}
+
 /* ---- changing ------------------------------------------------------------------------------------------ */
 
 /* Queued: over at once. Running: asked for, and the runner ends it. *ended says which. */

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include <assay/blob.h>
 #include <assay/events.h>
 #include <assay/http.h>
 #include <assay/idempotency.h>
@@ -23,6 +24,7 @@
 #define SOURCE_MAX ((size_t)1 << 20)
 #define PAYLOAD_MAX ((size_t)4 << 20)
 #define INLINE_MAX ((size_t)64 << 10) /* larger bytes become blobs, smaller ones part of the row's transaction */
+#define PART_READ_MAX ((size_t)32 << 20) /* above what any accepted body can hold, encoded */
 #define FILES_MAX 64
 #define BATCH_MAX 100
 #define WAIT_MAX_S 60
@@ -109,6 +111,12 @@ struct view {
     int64_t kind, attempts, created_ms, updated_ms, finished_ms;
 };
 void view_write(struct assay_jw *w, const struct view *v, bool whole);
+/* What a client sent; payload.p is NULL when it sent none. */
+struct sent {
+    int source_kind; /* enum source_kind */
+    struct assay_str source, payload;
+};
+void sent_write(struct assay_jw *w, const struct view *v, const struct sent *sent);
 /* {path: text} as the source bytes of a submission with files. */
 int files_encode(const struct assay_json_map *files, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
 /* Payload of submission.created, .queued, .cancelled. */
@@ -166,7 +174,7 @@ int languages_resolve(struct submissions *s, struct assay_str name, struct assay
 
 /* the sizes stand here because the plugin's descriptor is a constant */
 #define SUBMISSIONS_MIGRATIONS 1
-#define SUBMISSIONS_STATEMENTS 29
+#define SUBMISSIONS_STATEMENTS 30
 extern const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS];
 extern const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS];
 ASSAY_IDEM_DECLARE(submissions_idem);
@@ -193,6 +201,8 @@ struct list_filter {
 };
 int repo_list(struct submissions *s, const struct viewer *v, const struct list_filter *f, struct assay_arena *arena,
               struct view **out, size_t *n, struct assay_err *err);
+/* What was sent, byte for byte. Of a submission that the caller may see: ask repo_get first. Blocks. */
+int repo_sent(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct sent *out, struct assay_err *err);
 int repo_output(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct assay_str *out,
                 struct assay_err *err);
 
@@ -246,6 +256,7 @@ int http_task_create(void *self, struct assay_request *rq, struct assay_response
 int http_submissions_batch(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 int http_submissions_list(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 int http_submissions_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_submissions_source(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 int http_submissions_cancel(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 int http_submissions_rejudge(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 int http_submissions_delete(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);

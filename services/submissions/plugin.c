@@ -19,6 +19,8 @@ static const struct assay_route routes[] = {
      "submissions_list", "Submissions of the caller, or of anybody for staff, newest first"},
     {ASSAY_GET, "/submissions/{id:uuid}", ASSAY_ROLES_ANY, "submissions:read", 0, 0, http_submissions_get, "submissions_get",
      "One submission"},
+    {ASSAY_GET, "/submissions/{id:uuid}/source", ASSAY_ROLES_ANY, "submissions:read", 0, 0, http_submissions_source,
+     "submissions_source", "What was sent: the source or files, and the payload"},
     {ASSAY_DELETE, "/submissions/{id:uuid}", WRITERS, "submissions:write", 0, 0, http_submissions_delete, "submissions_delete",
      "Remove a submission that has ended"},
     {ASSAY_POST, "/submissions/{id:uuid}/cancel", WRITERS, "submissions:write", 0, 0, http_submissions_cancel,

@@ -121,6 +121,12 @@ static const struct assay_stmt list_benchmark = {.name = "submissions.list_bench
 static const struct assay_stmt list_all = {
     .name = "submissions.list_all", .sql = LIST("1 = 1"), .params = LIST_LETTERS, .columns = VIEW_LETTERS};
 
+static const struct assay_stmt bytes_stmt = {
+    .name = "submissions.bytes",
+    .sql = "SELECT s.source_kind, s.source_ref, s.payload_ref, x.source, x.payload FROM submissions s"
+           " LEFT JOIN submissions_sources x ON x.submission_id = s.id WHERE s.id = $1",
+    .params = "t",
+    .columns = "ittbb"};
 static const struct assay_stmt output_stmt = {.name = "submissions.output",
                                               .sql = "SELECT output FROM submissions_sources WHERE submission_id = $1",
                                               .params = "t",
@@ -244,8 +250,8 @@ static const struct assay_stmt project_agent = {
 
 const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS] = {
     &insert_stmt,    &insert_task,   &insert_bytes,    &facts_benchmark,   &facts_problem,   &facts_agent,
-    &get_stmt,       &list_owner,    &list_agent,      &list_benchmark,    &list_all,        &output_stmt,
-    &output_set,     &cancel_queued, &cancel_running,  &delete_ended,      &rejudge_stmt,    &lease_stmt,
+    &get_stmt,       &list_owner,    &list_agent,      &list_benchmark,    &list_all,        &bytes_stmt,
+    &output_stmt,    &output_set,    &cancel_queued, &cancel_running,  &delete_ended,      &rejudge_stmt,    &lease_stmt,
     &held_stmt,      &orphans_stmt,  &end_stmt,        &requeue_stmt,      &progress_stmt,   &project_benchmark,
     &project_problem, &project_agent, ASSAY_IDEM_STMTS(submissions_idem),
 };
@@ -471,6 +477,31 @@ int repo_list(struct submissions *s, const struct viewer *v, const struct list_f
     *out = list;
     *n = rows.n;
     return ASSAY_OK;
+}
+
+/* One part of a submission: the row's own bytes, or a blob's. NULL when it was sent without. */
+static int part_read(struct submissions *s, const struct assay_val *own, struct assay_str ref, struct assay_arena *arena,
+                     struct assay_str *out, struct assay_err *err)
+{
+    *out = own->type == ASSAY_VAL_BLOB ? or_empty(own->s) : ASSAY_STR_NULL;
+    return ref.n == 0 ? ASSAY_OK : assay_blob_get(s->host->blobs, ref, PART_READ_MAX, arena, out, err);
+}
+
+int repo_sent(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct sent *out, struct assay_err *err)
+{
+    struct assay_rows rows;
+    int rc = ASSAY_QUERY(s->host->store, &bytes_stmt, arena, &rows, err, ASSAY_VT(id));
+    if (rc < 0)
+        return rc;
+    if (rows.n == 0)
+        return assay_err_set(err, ASSAY_E_NOT_FOUND, "there is no such submission of yours");
+    const struct assay_val *c = rows.row[0].col;
+    out->source_kind = (int)c[0].i;
+    rc = part_read(s, &c[3], c[1].s, arena, &out->source, err);
+    if (rc >= 0)
+        rc = part_read(s, &c[4], c[2].s, arena, &out->payload, err);
+    /* the caller asked for what the row says is there: a missing blob is a fault of ours */
+    return rc == ASSAY_E_NOT_FOUND ? assay_err_set(err, ASSAY_E_CORRUPT, "a part of submission %.*s is not stored", ASSAY_FMT(id)) : rc;
 }
 
 int repo_output(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct assay_str *out,

@@ -378,6 +378,11 @@ def test_submissions(server):
         user.call("GET", f"/submissions?{q}", expect=400)
     user.get(f"/submissions/{done['id']}")
     other.call("GET", f"/submissions/{done['id']}", expect=404)
+    sent = user.get(f"/submissions/{done['id']}/source").json
+    assert sent == {"id": done["id"], "language": "python", "source": program("right.py"), "files": None, "payload": None}, sent
+    assert set(admin.get(f"/submissions/{files['id']}/source").json["files"]) == {"main.py", "util.py"}
+    other.call("GET", f"/submissions/{done['id']}/source", expect=404)
+    user.call("GET", f"/submissions/{done['id']}/source?pretty=1", expect=400)
     user.call("POST", f"/submissions/{done['id']}/cancel", expect=409)
     user.call("POST", f"/submissions/{done['id']}/rejudge", expect=403)
     admin.post(f"/submissions/{bad['id']}/rejudge", expect=202)

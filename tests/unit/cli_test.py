@@ -294,6 +294,46 @@ def test_what_a_program_printed_never_reaches_the_terminal_raw(t):
     assert not re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x80-\xff]", out), out
 
 
+def test_source_comes_back_byte_for_byte(t):
+    path = f"GET /submissions/{ID}/source"
+    sent = {"id": ID, "language": "c", "source": "int main(){}\r\n\x1b[2J\x00", "files": None, "payload": None}
+    t.server({path: (200, sent)})
+    rc, out, _ = t.run("source", ID)
+    assert (rc, out.encode()) == (0, sent["source"].encode()), out
+    shown = t.on_terminal("source", ID)[1]
+    assert b"\x1b" not in shown and b"\\x1B[2J" in shown, shown
+    assert json.loads(t.run("source", ID, "--json")[1]) == sent
+    t.server({path: (200, {**sent, "source": None, "payload": ""})})
+    assert t.run("source", ID)[:2] == (0, "")
+    t.server({path: (404, {"detail": "there is no such submission of yours"})})
+    assert t.run("source", ID)[0] == 5
+    assert t.run("source")[0] == 2
+
+
+def test_source_writes_files_below_its_folder_only(t):
+    path = f"GET /submissions/{ID}/source"
+
+    def serve(**files):
+        t.server({path: (200, {"id": ID, "language": "c", "source": None, "files": files, "payload": None})})
+
+    serve(**{"main.c": "int x;\n", "lib/deep/a.h": "int y;\n"})
+    top = t.tmp / "out"
+    rc, _, err = t.run("source", ID, "-o", str(top))
+    assert rc == 0, err
+    assert (top / "main.c").read_text() == "int x;\n" and (top / "lib/deep/a.h").read_text() == "int y;\n"
+    (top / "main.c").write_text("mine")
+    rc, _, err = t.run("source", ID, "-o", str(top))
+    assert rc == 9 and "main.c" in err and (top / "main.c").read_text() == "mine"
+    assert "==> lib/deep/a.h <==\nint y;\n" in t.run("source", ID)[1]
+    (t.tmp / "elsewhere").mkdir()
+    (top / "link").symlink_to(t.tmp / "elsewhere")
+    for name, status in (("../x", 7), ("/tmp/x", 7), ("a/../../x", 7), ("a//x", 7), ("", 7), ("link/x", 9)):
+        serve(**{name: "evil"})
+        rc, _, err = t.run("source", ID, "-o", str(top))
+        assert rc == status and err, (name, rc, err)
+    assert not list((t.tmp / "elsewhere").iterdir()) and not (t.tmp / "x").exists()
+
+
 def test_json_elsewhere_is_the_servers_own_text(t):
     t.server({f"GET /results/{ID}": RESULT})
     rc, out, _ = t.run("results", "--json", ID)

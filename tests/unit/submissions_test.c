@@ -318,7 +318,66 @@ static void test_large_sources_become_blobs(void **state)
     struct assay_err err;
     assert_int_equal(assay_blob_get(svc_blobs(h), job->source_ref, 1 << 20, svc_arena(h), &got, &err), 0);
     assert_int_equal(got.n, n);
+    r = get(h, SVC_USER, svc_str(&r, "/id"), "/source");
+    assert_int_equal(r.status, 200);
+    assert_int_equal(strlen(svc_str(&r, "/source")), n);
     free(body);
+    svc_free(h);
+}
+
+static void test_owners_read_back_what_they_sent(void **state)
+{
+    (void)state;
+    struct svc *h = world();
+    problem(h, "answers-1", "answers", "answer");
+    benchmark(h, "answers", "");
+    svc_pump(h);
+    const char *id = submit(h);
+    struct svc_reply r = get(h, SVC_USER, id, "/source");
+    assert_int_equal(r.status, 200);
+    assert_string_equal(svc_str(&r, "/id"), id);
+    assert_string_equal(svc_str(&r, "/language"), "c");
+    assert_string_equal(svc_str(&r, "/source"), "int main(){}");
+    assert_true(svc_has(&r, "/files") && svc_str(&r, "/payload") == NULL);
+
+    /* staff too; nobody else; an agent's token what its agent sent and no more */
+    assert_int_equal(get(h, SVC_INSTRUCTOR, id, "/source").status, 200);
+    assert_int_equal(get(h, SVC_USER2, id, "/source").status, 404);
+    struct assay_principal of_agent = svc_user;
+    of_agent.agent_id = ASSAY_STR("a1");
+    of_agent.scopes = ASSAY_STR("submissions:read");
+    assert_int_equal(get(h, &of_agent, id, "/source").status, 200);
+    of_agent.agent_id = ASSAY_STR("another");
+    assert_int_equal(get(h, &of_agent, id, "/source").status, 404);
+    assert_int_equal(get(h, SVC_USER, id, "/source?pretty=1").status, 400);
+
+    r = svc_call(h, SVC_USER, "POST", "/submissions",
+                 "{\"benchmark_id\":\"sum\",\"agent_id\":\"a1\",\"language\":\"c\",\"files\":{\"main.c\":\"a\\u0000b\",\"lib/x.h\":\"\"}}");
+    assert_int_equal(r.status, 202);
+    r = get(h, SVC_USER, svc_str(&r, "/id"), "/source");
+    assert_int_equal(svc_len(&r, "/files"), 2);
+    assert_true(svc_str(&r, "/source") == NULL && svc_has(&r, "/source"));
+    const char *body = assay_arena_z(svc_arena(h), r.body);
+    assert_non_null(strstr(body, "a\\u0000b"));
+    assert_non_null(strstr(body, "\"lib/x.h\":\"\""));
+
+    r = svc_call(h, SVC_USER, "POST", "/submissions", "{\"benchmark_id\":\"answers\",\"agent_id\":\"a1\",\"payload\":\"\"}");
+    assert_int_equal(r.status, 202);
+    r = get(h, SVC_USER, svc_str(&r, "/id"), "/source");
+    assert_string_equal(svc_str(&r, "/payload"), "");
+    assert_true(svc_str(&r, "/language") == NULL && svc_str(&r, "/source") == NULL);
+
+    r = svc_call(h, SVC_USER, "POST", "/task", "{\"translator\":\"c\",\"code\":\"main(){}\",\"input\":\"42\"}");
+    assert_int_equal(r.status, 201);
+    r = get(h, SVC_USER, svc_str(&r, "/task_id"), "/source");
+    assert_string_equal(svc_str(&r, "/source"), "main(){}");
+    assert_string_equal(svc_str(&r, "/payload"), "42");
+
+    /* what was deleted is gone */
+    assert_int_equal(act(h, SVC_USER, "POST", id, "/cancel").status, 200);
+    assert_int_equal(get(h, SVC_USER, id, "/source").status, 200);
+    assert_int_equal(act(h, SVC_USER, "DELETE", id, "").status, 204);
+    assert_int_equal(get(h, SVC_USER, id, "/source").status, 404);
     svc_free(h);
 }
 
@@ -832,6 +891,7 @@ int main(void)
         cmocka_unit_test(test_the_same_key_gives_the_same_submission),
         cmocka_unit_test(test_each_item_of_a_batch_is_its_own),
         cmocka_unit_test(test_large_sources_become_blobs),
+        cmocka_unit_test(test_owners_read_back_what_they_sent),
         cmocka_unit_test(test_a_lease_carries_all_that_a_runner_needs),
         cmocka_unit_test(test_only_the_holder_of_the_fence_ends_it),
         cmocka_unit_test(test_faults_of_ours_end_as_IE_after_the_attempts),
