@@ -1,7 +1,7 @@
 /*
  * The client's side of a warden's stream (assay/warden_wire.h).
  *
- * States: waiting for the hello -> idle -> busy (a RUN, PUT or GET is out, its end is not in) -> idle.
+ * States: waiting for the hello -> idle -> busy (a RUN, PUT, GET or FIND is out, its end is not in) -> idle.
  * What is to be sent waits in `out`; what came waits in `in` until a whole frame is there.  Both are
  * bounded: out by one request and a few small frames, in by the largest frame that a warden may send.
  *
@@ -29,6 +29,7 @@ struct assay_box_client {
     void *arg;
     bool greeted, busy, cancelled, dead;
     uint16_t doing; /* the frame type that made it busy */
+    size_t asked;   /* tools of the FIND under way */
     uint64_t serial;
     struct assay_box_hello hello;
     struct assay_buf out;
@@ -350,6 +351,27 @@ int assay_box_client_get(struct assay_box_client *c, struct assay_str artefact, 
     return send_store(c, ASSAY_WARDEN_GET, artefact, err);
 }
 
+int assay_box_client_find(struct assay_box_client *c, const struct assay_str *tool, size_t n, struct assay_err *err)
+{
+    (void)check(c);
+    bool ok = n >= 1 && n <= ASSAY_WARDEN_FIND_MAX && strings_ok(tool, n);
+    for (size_t i = 0; ok && i < n; i++)
+        ok = tool[i].n >= 1 && tool[i].n <= ASSAY_WARDEN_PATH_MAX;
+    if (!ok)
+        return assay_err_set(err, ASSAY_E_INVALID, "box: find of no tool, too many, or one whose name is too long");
+    ASSAY_CLEANUP_BUF struct assay_buf b = ASSAY_BUF_INIT;
+    uint32_t count = (uint32_t)n;
+    assay_buf_add(&b, &count, sizeof count);
+    for (size_t i = 0; i < n; i++)
+        put_string(&b, tool[i]);
+    if (b.failed)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    int rc = send_store(c, ASSAY_WARDEN_FIND, assay_buf_view(&b), err);
+    if (rc >= 0)
+        c->asked = n;
+    return rc;
+}
+
 int assay_box_client_drop(struct assay_box_client *c, struct assay_str artefact, struct assay_err *err)
 {
     (void)check(c);
@@ -456,7 +478,7 @@ static int take_content(struct assay_box_client *c, const uint8_t *p, size_t n, 
 static int take_stored(struct assay_box_client *c, const uint8_t *p, size_t n, struct assay_err *err)
 {
     struct assay_warden_stored s;
-    if (!c->busy || c->doing == ASSAY_WARDEN_RUN || n != sizeof s)
+    if (!c->busy || (c->doing != ASSAY_WARDEN_PUT && c->doing != ASSAY_WARDEN_GET) || n != sizeof s)
         return corrupt(c, err, "a misplaced or malformed end of a transfer");
     memcpy(&s, p, sizeof s);
     if (!text_ok(s.artefact, sizeof s.artefact) || !text_ok(s.message, sizeof s.message))
@@ -467,6 +489,37 @@ static int take_stored(struct assay_box_client *c, const uint8_t *p, size_t n, s
     c->busy = false;
     if (c->ev.stored)
         c->ev.stored(c->arg, artefact, assay_str(s.message));
+    return 0;
+}
+
+static int take_found(struct assay_box_client *c, const uint8_t *p, size_t n, struct assay_err *err)
+{
+    struct assay_box_found list[ASSAY_WARDEN_FIND_MAX];
+    uint32_t count;
+    if (!c->busy || c->doing != ASSAY_WARDEN_FIND || n < sizeof count)
+        return corrupt(c, err, "a misplaced or malformed answer to a find");
+    memcpy(&count, p, sizeof count);
+    size_t at = sizeof count;
+    if (count != c->asked)
+        return corrupt(c, err, "as many answers as questions were expected");
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t head[2]; /* found, length of the text */
+        if (n - at < sizeof head)
+            return corrupt(c, err, "an answer to a find is cut short");
+        memcpy(head, p + at, sizeof head);
+        at += sizeof head;
+        struct assay_str text = {(const char *)p + at, head[1]};
+        if (head[0] > 1 || text.n == 0 || text.n > ASSAY_WARDEN_PATH_MAX || text.n >= n - at || p[at + text.n] != 0 ||
+            assay_str_has_nul(text) || !assay_utf8_valid(text) || (head[0] == 1 && text.p[0] != '/'))
+            return corrupt(c, err, "a malformed answer to a find");
+        at += text.n + 1;
+        list[i] = head[0] == 1 ? (struct assay_box_found){text, ASSAY_STR("")} : (struct assay_box_found){ASSAY_STR(""), text};
+    }
+    if (at != n)
+        return corrupt(c, err, "an answer to a find is too long");
+    c->busy = false;
+    if (c->ev.found)
+        c->ev.found(c->arg, list, count);
     return 0;
 }
 
@@ -501,6 +554,9 @@ static int take_frames(struct assay_box_client *c, struct assay_err *err)
             break;
         case ASSAY_WARDEN_STORED:
             rc = take_stored(c, p, h.length, err);
+            break;
+        case ASSAY_WARDEN_FOUND:
+            rc = take_found(c, p, h.length, err);
             break;
         default:
             rc = corrupt(c, err, "a frame of unknown type");

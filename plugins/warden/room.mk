@@ -1,7 +1,8 @@
 # plugins/warden: the static supervisor that makes and watches boxes. Includes nothing of ours but the wire's header.
 pkglibexec_PROGRAMS += assay-warden
 warden_sources = \
-	plugins/warden/artefact.c plugins/warden/box.c plugins/warden/files.c plugins/warden/init.c plugins/warden/leaf.c \
+	plugins/warden/artefact.c plugins/warden/box.c plugins/warden/files.c plugins/warden/find.c plugins/warden/init.c \
+	plugins/warden/leaf.c \
 	plugins/warden/root.c plugins/warden/seccomp.c plugins/warden/sha256.c plugins/warden/sys.h plugins/warden/util.c \
 	plugins/warden/warden.h plugins/warden/watch.c plugins/warden/wire.c
 assay_warden_SOURCES = plugins/warden/main.c $(warden_sources)
@@ -50,7 +51,7 @@ tests_unit_box_userns_test_SOURCES = $(box_test_sources)
 tests_unit_box_userns_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_MODE='"userns"' -DBOX_LEAF=1 -DBOX_ORDINARY=true
 tests_unit_box_userns_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 tests_unit_warden_test_SOURCES = tests/unit/warden_test.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h \
-	plugins/warden/sha256.c plugins/warden/util.c plugins/warden/wire.c plugins/warden/warden.h
+	plugins/warden/find.c plugins/warden/sha256.c plugins/warden/util.c plugins/warden/wire.c plugins/warden/warden.h
 tests_unit_warden_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
 tests_unit_warden_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 endif

@@ -91,17 +91,19 @@ int request_parse(const uint8_t *p, size_t n, char **pointers, struct request *r
 const uint8_t *request_file_next(const uint8_t *p, struct request_file *ret);
 const uint8_t *request_mount_next(const uint8_t *p, struct request_mount *ret);
 const uint8_t *request_string_next(const uint8_t *p, const char **ret);
+/* The tools of a FIND, after a check of every rule; `tool` has room for ASSAY_WARDEN_FIND_MAX. */
+int find_parse(const uint8_t *p, size_t n, const char **tool, size_t *count, struct note *why);
 bool path_ok(const char *path); /* relative, no empty, "." or ".." part, lengths bounded */
 bool hex_ok(const char *hex);   /* 64 lower-case hex digits */
 
 /*
- * Splits the incoming stream.  A RUN's or PUT's payload is assembled in `big` (shared memory: an init that was
+ * Splits the incoming stream.  A RUN's, PUT's or FIND's payload is assembled in `big` (shared memory: an init that was
  * forked before it came reads it there), all else in `small`.
  */
 struct reader {
     uint8_t *big;
     size_t big_cap;
-    size_t big_want, big_have; /* big_want > 0: in the midst of a RUN or PUT */
+    size_t big_want, big_have; /* big_want > 0: in the midst of a RUN, PUT or FIND */
     uint16_t big_type;
     size_t n;                  /* bytes in small */
     uint8_t small[16384];
@@ -148,6 +150,11 @@ struct root_facts {
     bool userns, netns, ipc_closed;
 };
 void root_make(const struct options *o, struct root_facts *ret); /* dies when it cannot */
+
+/* ---- find.c: programs in the root that boxes see ---- */
+#define FIND_TEXT (ASSAY_WARDEN_PATH_MAX + 1)
+/* Looks for the first of the candidates (warden_wire.h) below `root`. True: `text` is its path; false: why not. */
+bool find_tool(int root, const char *candidates, char text[FIND_TEXT]);
 
 /* ---- leaf.c ---- */
 struct leaf {

@@ -530,6 +530,29 @@ static bool give_artefact(struct warden *w, const struct frame *f)
     return stored(w, hex, &why);
 }
 
+static bool find_tools(struct warden *w, const struct frame *f, struct note *why)
+{
+    const char *tool[ASSAY_WARDEN_FIND_MAX];
+    size_t n;
+    uint8_t answer[sizeof(uint32_t) + ASSAY_WARDEN_FIND_MAX * (2 * sizeof(uint32_t) + FIND_TEXT)];
+    if (find_parse(f->p, f->n, tool, &n, why) < 0)
+        return false;
+    CLEANUP_FD int root = open(ROOT_BOX, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    uint32_t count = (uint32_t)n;
+    size_t at = sizeof count;
+    memcpy(answer, &count, sizeof count);
+    for (size_t i = 0; i < n; i++) {
+        char text[FIND_TEXT] = "the root of boxes cannot be opened";
+        uint32_t head[2] = {root >= 0 && find_tool(root, tool[i], text), 0};
+        head[1] = (uint32_t)strlen(text);
+        memcpy(answer + at, head, sizeof head);
+        at += sizeof head;
+        memcpy(answer + at, text, head[1] + 1);
+        at += head[1] + 1;
+    }
+    return writer_frame(&w->writer, ASSAY_WARDEN_FOUND, answer, at);
+}
+
 /* A large request's pages are given back; a small one's stay for the next. */
 static void release(struct warden *w, size_t used)
 {
@@ -551,6 +574,11 @@ static int await_run(struct warden *w, struct note *why)
         int rc = flushed == 0 ? next_frame(w, NULL, &f, why) : 0;
         if (rc < 0)
             return -1;
+        if (rc == 1 && f.type == ASSAY_WARDEN_FIND) {
+            if (!find_tools(w, &f, why))
+                return why->text[0] ? -1 : 0;
+            continue;
+        }
         if (rc == 1 && f.type != ASSAY_WARDEN_RUN) {
             if (!(f.type == ASSAY_WARDEN_PUT ? take_artefact(w, &f) : give_artefact(w, &f)))
                 return 0;

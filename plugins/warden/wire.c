@@ -57,10 +57,14 @@ int reader_next(struct reader *r, struct frame *ret, struct note *why)
     size_t have = r->n - sizeof h;
     switch (h.type) {
     case ASSAY_WARDEN_RUN:
-    case ASSAY_WARDEN_PUT: {
-        size_t least = h.type == ASSAY_WARDEN_RUN ? sizeof(struct assay_warden_run) : sizeof ASSAY_ARTEFACT_MAGIC - 1;
-        if (h.length < least || h.length > r->big_cap)
-            return note_set(why, "a frame of type %u with %u bytes (at most %zu)", h.type, h.length, r->big_cap);
+    case ASSAY_WARDEN_PUT:
+    case ASSAY_WARDEN_FIND: {
+        size_t least = h.type == ASSAY_WARDEN_RUN   ? sizeof(struct assay_warden_run)
+                       : h.type == ASSAY_WARDEN_PUT ? sizeof ASSAY_ARTEFACT_MAGIC - 1
+                                                    : sizeof(uint32_t);
+        size_t most = h.type == ASSAY_WARDEN_FIND && r->big_cap > ASSAY_WARDEN_FIND_BYTES ? ASSAY_WARDEN_FIND_BYTES : r->big_cap;
+        if (h.length < least || h.length > most)
+            return note_set(why, "a frame of type %u with %u bytes (at most %zu)", h.type, h.length, most);
         if (have >= h.length) {
             memcpy(r->big, r->small + sizeof h, h.length);
             small_drop(r, sizeof h + h.length);
@@ -264,6 +268,21 @@ int request_parse(const uint8_t *p, size_t n, char **pointers, struct request *r
     if (h->stdin_bytes != c.n)
         return note_set(why, "%llu bytes of stdin announced, %zu there", (unsigned long long)h->stdin_bytes, c.n);
     *ret = q;
+    return 0;
+}
+
+int find_parse(const uint8_t *p, size_t n, const char **tool, size_t *count, struct note *why)
+{
+    struct cursor c = {p, n};
+    uint32_t asked;
+    if (!take(&c, &asked, sizeof asked) || asked < 1 || asked > ASSAY_WARDEN_FIND_MAX)
+        return note_set(why, "a FIND of no tool or of too many");
+    for (uint32_t i = 0; i < asked; i++)
+        if (!take_string(&c, &tool[i], ASSAY_WARDEN_PATH_MAX) || !tool[i][0])
+            return note_set(why, "a FIND's tool %u is malformed", i);
+    if (c.n != 0)
+        return note_set(why, "a FIND with %zu bytes too many", c.n);
+    *count = asked;
     return 0;
 }
 

@@ -3,8 +3,8 @@
  *
  * The lowest bits of an input's first byte choose.  00: the rest goes to the warden's reader and request
  * parser in pieces whose size the next byte gives, and whatever is accepted is walked.  10: it is an
- * artefact's encoding.  1: it is what a client of ours gets from a warden gone mad, with a run (1) or a
- * get (2) under way as the next two bits say.
+ * artefact's encoding.  1: it is what a client of ours gets from a warden gone mad, with a run (1), a
+ * get (2) or a find (3) under way as the next two bits say.
  */
 #include "fuzz.h"
 #include "plugins/warden/warden.h"
@@ -78,6 +78,18 @@ static void to_warden(const uint8_t *p, size_t n)
         struct note why;
         while ((rc = reader_next(&r, &f, &why)) == 1) {
             struct request q;
+            if (f.type == ASSAY_WARDEN_FIND) {
+                const char *tool[ASSAY_WARDEN_FIND_MAX];
+                size_t count = 0;
+                uint8_t *copy = malloc(f.n);
+                if (copy) {
+                    memcpy(copy, f.p, f.n);
+                    if (find_parse(copy, f.n, tool, &count, &why) == 0)
+                        for (size_t i = 0; i < count; i++)
+                            FUZZ_CHECK(tool[i][0] && strlen(tool[i]) <= ASSAY_WARDEN_PATH_MAX);
+                }
+                free(copy);
+            }
             if (f.type != ASSAY_WARDEN_RUN)
                 continue;
             /* a copy of the exact size, for the sanitizer */
@@ -121,6 +133,16 @@ static void on_stored(void *arg, struct assay_str artefact, struct assay_str mes
     on_output(arg, 1, message);
 }
 
+static void on_found(void *arg, const struct assay_box_found *list, size_t n)
+{
+    FUZZ_CHECK(n == 2);
+    for (size_t i = 0; i < n; i++) {
+        FUZZ_CHECK((list[i].path.n == 0) != (list[i].why.n == 0) && (list[i].path.n == 0 || list[i].path.p[0] == '/'));
+        on_output(arg, 1, list[i].path);
+        on_output(arg, 1, list[i].why);
+    }
+}
+
 static void to_store(const uint8_t *p, size_t n)
 {
     struct note why;
@@ -134,7 +156,7 @@ static void to_store(const uint8_t *p, size_t n)
 
 static void to_client(const uint8_t *p, size_t n, unsigned doing)
 {
-    static const struct assay_box_events ev = {on_output, on_done, on_content, on_stored};
+    static const struct assay_box_events ev = {on_output, on_done, on_content, on_stored, on_found};
     size_t sum = 0;
     int fd[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd) < 0)
@@ -148,6 +170,9 @@ static void to_client(const uint8_t *p, size_t n, unsigned doing)
         rc = assay_box_client_run(c, &spec, &err);
     else if (rc == 0 && doing == 2)
         rc = assay_box_client_get(c, ASSAY_STR("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"), &err);
+    const struct assay_str tools[] = {ASSAY_STR("cc gcc"), ASSAY_STR("/opt/x")};
+    if (rc == 0 && doing == 3)
+        rc = assay_box_client_find(c, tools, 2, &err);
     while (rc == 0 && n > 0) {
         ssize_t k = send(fd[1], p, n < 32768 ? n : 32768, MSG_NOSIGNAL);
         if (k <= 0)

@@ -836,6 +836,56 @@ static void transfer(struct transfer *t, const struct assay_str *put, const char
         fail_msg("transfer: %s", err.msg);
 }
 
+struct search {
+    char text[3][1100];
+    bool found[3], ended;
+};
+
+static void search_found(void *arg, const struct assay_box_found *list, size_t n)
+{
+    struct search *s = arg;
+    assert_int_equal(n, 3);
+    for (size_t i = 0; i < n; i++) {
+        s->found[i] = list[i].path.n != 0;
+        (void)snprintf(s->text[i], sizeof s->text[i], "%.*s", ASSAY_FMT(s->found[i] ? list[i].path : list[i].why));
+    }
+    s->ended = true;
+}
+
+/* Tools are looked for where boxes run, between runs, and what is found runs in a box. */
+static void tools_are_found(void **state)
+{
+    (void)state;
+    static const struct assay_box_events ev = {.found = search_found};
+    const struct assay_str ask_for[] = {ASSAY_STR("no-such-shell sh"), ASSAY_STR("no-such-tool"), ASSAY_STR("/proc/self/exe")};
+    struct search s = {.ended = false};
+    struct assay_err err;
+    struct ask a;
+    assay_box_client_events(fx.client, &ev, &s);
+    assert_int_equal(assay_box_client_find(fx.client, ask_for, 3, &err), 0);
+    assert_int_equal(assay_box_client_find(fx.client, ask_for, 3, &err), ASSAY_E_BUSY);
+    while (!s.ended) {
+        struct pollfd p = {.fd = assay_box_client_fd(fx.client), .events = POLLIN};
+        assert_int_equal(poll(&p, 1, 5000), 1);
+        assert_int_equal(assay_box_client_on_ready(fx.client, &err), 0);
+    }
+    assert_false(assay_box_client_busy(fx.client));
+    assert_true(s.found[0]);
+    assert_int_equal(s.text[0][0], '/');
+    assert_false(s.found[1]);
+    assert_non_null(strstr(s.text[1], "no-such-tool"));
+    assert_false(s.found[2]); /* no proc of the host's is there to be followed */
+    assert_int_equal(assay_box_client_find(fx.client, ask_for, 0, &err), ASSAY_E_INVALID);
+    ask_words(&a, "");
+    a.argv[0] = assay_str(s.text[0]);
+    a.argv[1] = ASSAY_STR("-c");
+    a.argv[2] = ASSAY_STR("echo found");
+    a.spec.n_argv = 3;
+    run(&a);
+    assert_end(ASSAY_BOX_EXITED);
+    assert_string_equal(out.p, "found\n");
+}
+
 static void artefacts_travel(void **state)
 {
     (void)state;
@@ -1118,7 +1168,7 @@ static int open_this(void **state)
         cmocka_unit_test(chroot_refuses_user_namespaces_without_a_filter), cmocka_unit_test(the_request_filter_holds), \
         cmocka_unit_test(kill_everything), cmocka_unit_test(scratch_is_bounded), cmocka_unit_test(boxes_do_not_meet), \
         cmocka_unit_test(artefact_goes_round), cmocka_unit_test(artefact_name_is_canonical),                          \
-        cmocka_unit_test(artefacts_travel), cmocka_unit_test(bad_artefacts_are_refused), cmocka_unit_test(collect_refuses), cmocka_unit_test(store_forgets_the_oldest),                                \
+        cmocka_unit_test(tools_are_found), cmocka_unit_test(artefacts_travel), cmocka_unit_test(bad_artefacts_are_refused), cmocka_unit_test(collect_refuses), cmocka_unit_test(store_forgets_the_oldest),                                \
         cmocka_unit_test(bad_specs_are_refused_here), cmocka_unit_test(many_boxes_leave_nothing)
 
 int main(void)

@@ -251,6 +251,108 @@ static void sha256_examples(void **state)
 }
 
 /* A RUN between small frames, given byte by byte and all at once, comes out the same. */
+/* ---- find ---- */
+
+static void finds_are_checked(void **state)
+{
+    (void)state;
+    const char *tool[ASSAY_WARDEN_FIND_MAX];
+    struct note why;
+    size_t n = 0;
+    struct build b = {.n = 0};
+    uint32_t count = 2;
+    add(&b, &count, sizeof count);
+    add_string(&b, "cc gcc");
+    add_string(&b, "/opt/x");
+    assert_int_equal(find_parse(b.p, b.n, tool, &n, &why), 0);
+    assert_int_equal(n, 2);
+    assert_string_equal(tool[0], "cc gcc");
+    assert_string_equal(tool[1], "/opt/x");
+    for (size_t cut = 0; cut < b.n; cut++)
+        assert_int_equal(find_parse(b.p, cut, tool, &n, &why), -1);
+    assert_int_equal(find_parse(b.p, b.n + 1, tool, &n, &why), -1);
+    const uint32_t bad[] = {0, 1, 3, ASSAY_WARDEN_FIND_MAX + 1, 0xffffffff};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        memcpy(b.p, &bad[i], sizeof bad[i]);
+        assert_int_equal(find_parse(b.p, b.n, tool, &n, &why), -1);
+    }
+    b.n = 0;
+    count = 1;
+    add(&b, &count, sizeof count);
+    add_string(&b, "");
+    assert_int_equal(find_parse(b.p, b.n, tool, &n, &why), -1);
+}
+
+static void put_program(int root, const char *path, const char *bytes, mode_t mode)
+{
+    CLEANUP_FD int fd = openat(root, path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, mode);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, bytes, strlen(bytes)), (ssize_t)strlen(bytes));
+}
+
+static void tools_are_found_inside_the_root_only(void **state)
+{
+    (void)state;
+    static const char elf[] = "\177ELF and so on";
+    char dir[] = "/tmp/assay-find-XXXXXX", text[FIND_TEXT], remove[64];
+    assert_non_null(mkdtemp(dir));
+    CLEANUP_FD int root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    assert_true(root >= 0);
+    assert_int_equal(mkdirat(root, "usr", 0755), 0);
+    assert_int_equal(mkdirat(root, "usr/bin", 0755), 0);
+    assert_int_equal(mkdirat(root, "opt", 0755), 0);
+    put_program(root, "usr/bin/real-1.2", elf, 0755);
+    put_program(root, "usr/bin/script", "#!/bin/sh\n", 0755);
+    put_program(root, "usr/bin/plain", elf, 0644);
+    put_program(root, "usr/bin/empty", "", 0755);
+    put_program(root, "opt/pinned", elf, 0755);
+    static const char *const link[][2] = {
+        {"real-1.2", "usr/bin/real"},      {"../../usr/bin/./real", "usr/bin/long"}, {"/usr/bin/real", "usr/bin/absolute"},
+        {"/nowhere/tool", "usr/bin/lost"}, {"loop", "usr/bin/loop"},                 {"usr/bin", "bin"},
+        {"../../../../../../usr/bin/real", "usr/bin/up"},
+    };
+    for (size_t i = 0; i < sizeof link / sizeof *link; i++)
+        assert_int_equal(symlinkat(link[i][0], root, link[i][1]), 0);
+    static const struct {
+        const char *ask, *answer; /* a path, or what the reason must hold */
+        bool found;
+    } row[] = {
+        {"real", "/usr/bin/real-1.2", true},
+        {"long", "/usr/bin/real-1.2", true},
+        {"absolute", "/usr/bin/real-1.2", true},
+        {"up", "/usr/bin/real-1.2", true}, /* the root has nothing above it */
+        {"script real", "/usr/bin/real-1.2", true},
+        {"/opt/pinned", "/opt/pinned", true},
+        {"/bin/real", "/usr/bin/real-1.2", true},
+        {"missing /opt/pinned", "/opt/pinned", true},
+        {"missing", "none of these is installed where a box can run it: missing", false},
+        {"script", "/script is no ELF file", false},
+        {"empty", "/empty is no ELF file", false},
+        {"plain", "none of these", false},
+        {"lost", "/lost leads to something that boxes do not see", false},
+        {"loop", "/loop leads to something", false},
+        {"/opt/absent", "/opt/absent is not there", false},
+        {"/usr/bin", "/usr/bin is not there", false},
+        {"/", "/ is not there", false},
+        {"   ", "none of these", false},
+        {"../bin/real", "/usr/bin/real-1.2", true},
+        {"tool\nwith\nlines", "names that are no plain text", false},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        bool found = find_tool(root, row[i].ask, text);
+        if (found != row[i].found || (found ? strcmp(text, row[i].answer) != 0 : strstr(text, row[i].answer) == NULL))
+            fail_msg("%s: %d, %s", row[i].ask, found, text);
+    }
+    /* the longest question is answered, and not cut into something else */
+    char longest[ASSAY_WARDEN_PATH_MAX + 1];
+    memset(longest, 'x', sizeof longest - 1);
+    longest[0] = '/';
+    longest[sizeof longest - 1] = 0;
+    assert_false(find_tool(root, longest, text));
+    (void)snprintf(remove, sizeof remove, "rm -r %s", dir);
+    assert_int_equal(system(remove), 0);
+}
+
 static void frames_are_split_anywhere(void **state)
 {
     (void)state;
@@ -358,6 +460,10 @@ static void nonsense_ends_the_warden(void **state)
     assert_true(hangs_up_after(&h, sizeof h));
     h = (struct assay_warden_frame){.length = 4, .type = ASSAY_WARDEN_CANCEL};
     assert_true(hangs_up_after(&h, sizeof h));
+    h = (struct assay_warden_frame){.length = ASSAY_WARDEN_FIND_BYTES + 1, .type = ASSAY_WARDEN_FIND};
+    assert_true(hangs_up_after(&h, sizeof h));
+    static const uint32_t find[] = {4, ASSAY_WARDEN_FIND, ASSAY_WARDEN_FIND_MAX + 1};
+    assert_true(hangs_up_after(find, sizeof find));
     static const char http[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
     assert_true(hangs_up_after(http, sizeof http - 1));
 }
@@ -558,6 +664,8 @@ int main(void)
         cmocka_unit_test(paths),
         cmocka_unit_test(numbers),
         cmocka_unit_test(sha256_examples),
+        cmocka_unit_test(finds_are_checked),
+        cmocka_unit_test(tools_are_found_inside_the_root_only),
         cmocka_unit_test(frames_are_split_anywhere),
         cmocka_unit_test(writer_keeps_room_for_the_result),
         cmocka_unit_test(nonsense_ends_the_warden),

@@ -98,6 +98,11 @@ struct assay_box_hello { /* what the warden says of itself once, at the start of
     char mode[32];     /* "native", "native-userns", "docker" */
 };
 
+struct assay_box_found {
+    struct assay_str path; /* absolute, in the root that boxes see; "" when there is none */
+    struct assay_str why;  /* then: why not */
+};
+
 struct assay_box_client;
 struct assay_box_events {
     void (*output)(void *arg, int stream /* 1, 2 */, struct assay_str bytes);
@@ -106,6 +111,8 @@ struct assay_box_events {
     void (*content)(void *arg, struct assay_str bytes);
     /* the end of a put or a get; artefact is "" when it failed, and message says why */
     void (*stored)(void *arg, struct assay_str artefact, struct assay_str message);
+    /* of assay_box_client_find: as many as were asked for, in that order; they last as long as the call */
+    void (*found)(void *arg, const struct assay_box_found *list, size_t n);
 };
 
 /* Takes fd (made non-blocking, closed by _free). */
@@ -129,6 +136,9 @@ int assay_box_client_drop(struct assay_box_client *c, struct assay_str artefact,
 int assay_box_client_put(struct assay_box_client *c, struct assay_str encoding, struct assay_err *err) ASSAY_MUST_CHECK;
 /* Asks for an artefact's encoding: `content` as often as needed, then `stored`. For a cache of builds. */
 int assay_box_client_get(struct assay_box_client *c, struct assay_str artefact, struct assay_err *err) ASSAY_MUST_CHECK;
+/* Asks where tools are in the root that boxes see; the answer comes by `found`. Each is named by its candidates, as
+ * warden_wire.h has them; at most ASSAY_WARDEN_FIND_MAX. ASSAY_E_BUSY while something is under way. */
+int assay_box_client_find(struct assay_box_client *c, const struct assay_str *tool, size_t n, struct assay_err *err) ASSAY_MUST_CHECK;
 /* Reads and writes what the descriptor allows and makes the calls. An error means the stream is dead. */
 int assay_box_client_on_ready(struct assay_box_client *c, struct assay_err *err) ASSAY_MUST_CHECK;
 /* For tests and tools: run one box and wait, output into the builders. Blocks. */

@@ -10,8 +10,9 @@
  * The warden sends HELLO once.  Then, one box at a time: RUN (client), OUTPUT* (warden), DONE
  * (warden).  CANCEL may come while a box runs; its serial says which one is meant, so that a cancel
  * that crosses a DONE is harmless.  DROP forgets an artefact.  PUT brings an artefact and is answered
- * STORED; GET asks for one and is answered CONTENT* STORED; neither may come while a box runs.  End of file ends the warden and with
- * it the box.
+ * STORED; GET asks for one and is answered CONTENT* STORED; FIND asks where programs are in the root that
+ * boxes see and is answered FOUND; none of the three may come while a box runs.  End of file ends the
+ * warden and with it the box.
  *
  * CONTROL (SOCK_SEQPACKET, boxkeeper <-> warden; may be absent).  The boxkeeper gives a leaf, the
  * place where a box's program tree is accounted and limited:
@@ -97,11 +98,13 @@ enum assay_warden_frame_type {
     ASSAY_WARDEN_DONE = 3,    /* warden: struct assay_warden_done */
     ASSAY_WARDEN_CONTENT = 4, /* warden: 1 to ASSAY_WARDEN_OUTPUT_MAX bytes of an artefact's encoding */
     ASSAY_WARDEN_STORED = 5,  /* warden: struct assay_warden_stored */
+    ASSAY_WARDEN_FOUND = 6,   /* warden: u32 count, then so many times { u32 found; string text } */
     ASSAY_WARDEN_RUN = 16,    /* client: struct assay_warden_run and what follows it */
     ASSAY_WARDEN_CANCEL = 17, /* client: u64 serial */
     ASSAY_WARDEN_DROP = 18,   /* client: 64 hex digits */
     ASSAY_WARDEN_PUT = 19,    /* client: an artefact's encoding */
     ASSAY_WARDEN_GET = 20,    /* client: 64 hex digits */
+    ASSAY_WARDEN_FIND = 21,   /* client: u32 count, then so many strings; see below */
 };
 
 struct assay_warden_frame {
@@ -166,6 +169,17 @@ struct assay_warden_stored {
     char artefact[72]; /* 64 hex digits; "" when it was refused, or is not there */
     char message[256]; /* why */
 };
+
+/*
+ * FIND.  Each string names one tool by candidates between single spaces, best first: a name without '/' is
+ * looked for in ASSAY_WARDEN_PLACES, an absolute path is pinned to itself.  Found is the first candidate
+ * that is, with all links followed inside the box's root, a regular ELF file that somebody may execute.  Scripts
+ * are refused: a version manager's shim is one, and would start a shell for each run.  In FOUND `found` is 1
+ * and `text` the file's own path, or 0 and why none was taken; as many answers as questions, in their order.
+ */
+#define ASSAY_WARDEN_FIND_MAX 32u          /* tools in one FIND */
+#define ASSAY_WARDEN_FIND_BYTES 65536u     /* longest FIND */
+#define ASSAY_WARDEN_PLACES {"/usr/bin", "/bin", "/usr/lib/go/bin", "/usr/local/bin"}
 
 /*
  * An artefact's encoding: ASSAY_ARTEFACT_MAGIC and then, for each file in the order of its path's
