@@ -72,7 +72,7 @@ static void check_leaves(const struct sn_driver *d, struct assay_jw *w)
               d->leaves.remedy);
         return;
     }
-    snprintf(detail, sizeof(detail), "version %d, %s%s, %zu leaves%s%s%s", d->leaves.version, d->leaves.group[SN_MEMORY],
+    snprintf(detail, sizeof(detail), "version %d, %s%s, %zu leaves%s%s%s", d->leaves.version, d->leaves.group[ASSAY_LEAVES_MEMORY],
              d->leaves.moved ? " (our processes were moved to keeper)" : "", d->leaves.count,
              d->leaves.trouble[0] != '\0' ? "; " : "", d->leaves.trouble,
              d->leaves.version == 1 && d->leaves.trouble[0] == '\0' ? ", with cpuacct and pids" : "");

@@ -81,62 +81,6 @@ static void close_ends(struct sn_driver *d, struct sn_warden *w)
     }
 }
 
-/* ---- leaves of a warden ---- */
-
-static size_t leaves_wanted(const struct sn_driver *d)
-{
-    return d->leaves.version == 0 ? 0 : d->leaves.version == 1 ? 1 : SN_AHEAD;
-}
-
-/* Gives the leaf up; false when there is no room to remember that it still has something inside. */
-static bool leaf_retire(struct sn_driver *d, struct sn_warden *w, struct sn_leaf *leaf)
-{
-    if (sn_leaf_remove(&d->leaves, leaf))
-        return true;
-    for (size_t i = 0; i < sizeof(w->dying) / sizeof(w->dying[0]); i++)
-        if (w->dying[i].id == 0) {
-            w->dying[i] = *leaf;
-            leaf->id = 0;
-            return true;
-        }
-    return false;
-}
-
-/* Makes and sends what the warden lacks. */
-static int leaves_top_up(struct sn_driver *d, struct sn_warden *w, struct assay_err *err)
-{
-    for (size_t i = 0; i < leaves_wanted(d); i++) {
-        struct sn_leaf fresh;
-        int rc;
-
-        if (w->leaf[i].id != 0)
-            continue;
-        rc = sn_leaf_make(&d->leaves, &fresh, err);
-        if (rc != 0)
-            return rc;
-        rc = sn_leaf_send(&d->leaves, &fresh, w->control, err);
-        if (rc != 0) {
-            if (!leaf_retire(d, w, &fresh)) /* nothing can be in it, so rmdir fails only when the machine is in trouble */
-                assay_log(d->host, ASSAY_LOG_ERROR, "leaf_lost", ASSAY_KI("leaf", fresh.id));
-            return rc;
-        }
-        w->leaf[i] = fresh;
-    }
-    return 0;
-}
-
-/* True when nothing is left in the leaves of a warden. */
-static bool leaves_gone(struct sn_driver *d, struct sn_warden *w)
-{
-    bool gone = true;
-
-    for (size_t i = 0; i < SN_AHEAD; i++)
-        gone = sn_leaf_remove(&d->leaves, &w->leaf[i]) && gone;
-    for (size_t i = 0; i < sizeof(w->dying) / sizeof(w->dying[0]); i++)
-        gone = sn_leaf_remove(&d->leaves, &w->dying[i]) && gone;
-    return gone;
-}
-
 /* ---- making and ending ---- */
 
 static struct sn_warden *slot_free(struct sn_driver *d)
@@ -204,8 +148,8 @@ static int spawn_warden(struct sn_driver *d, struct sn_warden **out, struct assa
         rc = assay_err_errno(err, ASSAY_E_IO, errno, "sockets for a warden");
     w->stream = stream[0];
     w->control = control[0];
-    if (rc == 0 && leaves_wanted(d) > 0) { /* before it starts: it looks for a leaf before its HELLO */
-        rc = leaves_top_up(d, w, err);
+    if (rc == 0) { /* before it starts: it looks for a leaf before its HELLO */
+        rc = assay_leaf_set_fill(&d->leaves, &w->leaves, w->control, err);
         if (rc != 0 && !(d->require & SN_CGROUP)) {
             assay_log(d->host, ASSAY_LOG_WARN, "warden_without_leaf", ASSAY_KZ("reason", err != NULL ? err->msg : ""));
             rc = 0;
@@ -222,7 +166,7 @@ static int spawn_warden(struct sn_driver *d, struct sn_warden **out, struct assa
     metric(d, SN_M_SPAWNS, rc == 0 ? "ok" : "failed", 1);
     if (rc != 0) {
         close_ends(d, w);
-        w->state = leaves_gone(d, w) ? SN_FREE : SN_GONE;
+        w->state = assay_leaf_set_empty(&d->leaves, &w->leaves) ? SN_FREE : SN_GONE;
         return rc;
     }
     w->id = d->next_id++;
@@ -280,7 +224,6 @@ static void on_control(struct sn_driver *d, struct sn_warden *w)
         struct assay_err err = {0, ""};
         /* no ancillary room: descriptors that a warden might send are closed by the kernel */
         ssize_t n = recv(w->control, &msg, sizeof(msg), MSG_DONTWAIT | MSG_TRUNC);
-        struct sn_leaf *leaf = NULL;
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
@@ -290,21 +233,18 @@ static void on_control(struct sn_driver *d, struct sn_warden *w)
             w->control = -1;
             return;
         }
-        for (size_t k = 0; k < SN_AHEAD && n == (ssize_t)sizeof(msg) && msg.type == ASSAY_WARDEN_SPENT; k++)
-            if (w->leaf[k].id != 0 && w->leaf[k].id == msg.id)
-                leaf = &w->leaf[k];
-        if (leaf == NULL) {
+        if (n != (ssize_t)sizeof(msg) || msg.type != ASSAY_WARDEN_SPENT || !assay_leaf_set_has(&w->leaves, msg.id)) {
             assay_log(d->host, ASSAY_LOG_ERROR, "warden_garbage", ASSAY_KI("pid", w->pid), ASSAY_KI("bytes", n));
             end_warden(d, w);
             return;
         }
         metric(d, SN_M_SPENT, msg.dirty ? "yes" : "no", 1);
-        if (!leaf_retire(d, w, leaf)) {
+        if (!assay_leaf_set_spent(&d->leaves, &w->leaves, msg.id)) {
             assay_log(d->host, ASSAY_LOG_ERROR, "leaves_do_not_empty", ASSAY_KI("pid", w->pid));
             end_warden(d, w);
             return;
         }
-        if (leaves_top_up(d, w, &err) != 0) /* tick tries again */
+        if (assay_leaf_set_fill(&d->leaves, &w->leaves, w->control, &err) != 0) /* tick tries again */
             assay_log(d->host, ASSAY_LOG_WARN, "leaf_not_given", ASSAY_KI("pid", w->pid), ASSAY_KZ("reason", err.msg));
     }
 }
@@ -463,12 +403,11 @@ static void sn_tick(void *self)
         struct sn_warden *w = &d->w[i];
         struct assay_err err;
 
-        if (w->state == SN_GONE && leaves_gone(d, w))
+        if (w->state == SN_GONE && assay_leaf_set_empty(&d->leaves, &w->leaves))
             w->state = SN_FREE;
         if (w->state == SN_POOL || w->state == SN_OUT) {
-            for (size_t k = 0; k < sizeof(w->dying) / sizeof(w->dying[0]); k++)
-                (void)sn_leaf_remove(&d->leaves, &w->dying[k]); /* stays listed until it is empty */
-            if (w->control >= 0 && leaves_top_up(d, w, &err) != 0)
+            assay_leaf_set_sweep(&d->leaves, &w->leaves);
+            if (w->control >= 0 && assay_leaf_set_fill(&d->leaves, &w->leaves, w->control, &err) != 0)
                 assay_log(d->host, ASSAY_LOG_DEBUG, "leaf_not_given", ASSAY_KZ("reason", err.msg));
         }
     }
@@ -510,7 +449,7 @@ static bool sn_reaped(void *self, pid_t pid, int status)
         }
         close_ends(d, w);
         w->pid = -1;
-        w->state = leaves_gone(d, w) ? SN_FREE : SN_GONE;
+        w->state = assay_leaf_set_empty(&d->leaves, &w->leaves) ? SN_FREE : SN_GONE;
         return true;
     }
     return false;
@@ -520,7 +459,7 @@ static int sn_reap(void *self, struct assay_err *err)
 {
     struct sn_driver *d = self;
     size_t strays = sn_probe_strays(d->name), left = 0;
-    size_t leaves = sn_leaves_reap(&d->leaves, &left);
+    size_t leaves = assay_leaves_reap(&d->leaves, &left);
 
     metric(d, SN_M_REAPED, "warden", (double)strays);
     metric(d, SN_M_REAPED, "leaf", (double)leaves);
@@ -574,34 +513,6 @@ static int require_parse(const char *text, bool root, uint32_t *out, struct assa
     return 0;
 }
 
-/* As configured; else in libexec_dir; else beside the program that loaded us. */
-static void warden_find(struct sn_driver *d)
-{
-    const char *option = d->host->option_str(d->host->ctx, "warden_path");
-    const char *folder = d->host->option_str(d->host->ctx, "libexec_dir");
-    char self[SN_PATH];
-    ssize_t n;
-    char *slash;
-
-    if (option[0] != '\0') {
-        if (strlen(option) < sizeof(d->warden_path))
-            memcpy(d->warden_path, option, strlen(option) + 1);
-        return;
-    }
-    if (folder[0] != '\0' && sn_join(d->warden_path, folder, "assay-warden"))
-        return;
-    n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    if (n <= 0)
-        return;
-    self[n] = '\0';
-    slash = strrchr(self, '/');
-    if (slash == NULL)
-        return;
-    *slash = '\0';
-    if (!sn_join(d->warden_path, self, "assay-warden"))
-        d->warden_path[0] = '\0';
-}
-
 int sn_init(const struct assay_host *host, void **self, struct assay_err *err)
 {
     struct sn_driver *d = calloc(1, sizeof(*d));
@@ -624,7 +535,7 @@ int sn_init(const struct assay_host *host, void **self, struct assay_err *err)
     if (d->pool_max < d->pool_min)
         return assay_err_set(err, ASSAY_E_CONFIG, "pool_max (%zu) is under pool_min (%zu)", d->pool_max, d->pool_min);
     d->pool_target = d->pool_min;
-    warden_find(d);
+    assay_sandbox_find_warden(host, d->warden_path, sizeof(d->warden_path));
     rc = require_parse(host->option_str(host->ctx, "require"), d->root, &d->require, err);
     if (rc == 0)
         rc = sn_paths_make(&d->paths, host->option_str(host->ctx, "native_binds"),
@@ -643,8 +554,8 @@ int sn_init(const struct assay_host *host, void **self, struct assay_err *err)
         snprintf(real, sizeof(real), "%s", data_dir);
     assay_sha256_hex(assay_str(real), hex);
     sn_probe_run(&d->probe, d->root);
-    sn_leaves_open(&d->leaves, host, hex, host->option_str(host->ctx, "native_cgroup_parent"),
-                   d->max_wardens * (SN_AHEAD + 2));
+    assay_leaves_open(&d->leaves, host, hex, host->option_str(host->ctx, "native_cgroup_parent"), "native_cgroup_parent",
+                      d->max_wardens);
     memcpy(d->name, d->leaves.name, sizeof(d->name));
     if (d->leaves.trouble[0] != '\0')
         assay_log(host, ASSAY_LOG_WARN, "cgroup_incomplete", ASSAY_KZ("reason", d->leaves.trouble),
@@ -671,7 +582,7 @@ void sn_drain(void *self)
         bool all = true;
 
         for (size_t i = 0; i < d->max_wardens; i++)
-            if (d->w[i].state == SN_GONE && leaves_gone(d, &d->w[i]))
+            if (d->w[i].state == SN_GONE && assay_leaf_set_empty(&d->leaves, &d->w[i].leaves))
                 d->w[i].state = SN_FREE;
             else
                 all = all && d->w[i].state == SN_FREE;
@@ -681,7 +592,7 @@ void sn_drain(void *self)
     }
     if (d->leaves.count > 0)
         assay_log(d->host, ASSAY_LOG_WARN, "leaves_stay", ASSAY_KI("count", d->leaves.count));
-    sn_leaves_close(&d->leaves);
+    assay_leaves_close(&d->leaves);
 }
 
 void sn_fini(void *self)

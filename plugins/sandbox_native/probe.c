@@ -154,7 +154,7 @@ static bool is_stray(const char *pid, const char *mark)
 size_t sn_probe_strays(const char *name)
 {
     DIR *d = opendir("/proc");
-    char mark[SN_NAME + 16];
+    char mark[ASSAY_LEAVES_NAME + 16];
     size_t ended = 0;
 
     if (d == NULL)

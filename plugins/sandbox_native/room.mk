@@ -2,7 +2,6 @@
 plugins_LTLIBRARIES += plugins/sandbox_native/assay_sandbox_native.la
 plugins_sandbox_native_assay_sandbox_native_la_SOURCES = \
 	plugins/sandbox_native/plugin.c plugins/sandbox_native/driver.c plugins/sandbox_native/doctor.c \
-	plugins/sandbox_native/leaves.c plugins/sandbox_native/leaves_v1.c plugins/sandbox_native/leaves_v2.c \
 	plugins/sandbox_native/paths.c plugins/sandbox_native/probe.c plugins/sandbox_native/spawn.c \
 	plugins/sandbox_native/local.h
 plugins_sandbox_native_assay_sandbox_native_la_CPPFLAGS = $(SDK_CPPFLAGS)

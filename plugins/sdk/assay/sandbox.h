@@ -51,6 +51,11 @@ struct assay_sandbox_ops {
     int (*info)(void *self, struct assay_buf *out, struct assay_err *err);
 };
 
+struct assay_host;
+/* Where the assay-warden program is: option warden_path; else in libexec_dir; else beside the program that
+ * loaded the driver. "" when it is none of these. */
+void assay_sandbox_find_warden(const struct assay_host *host, char *out, size_t room);
+
 #ifdef __cplusplus
 }
 #endif

@@ -10,9 +10,10 @@
  * of a run.  Before removal everything inside is killed: on version 2 by cgroup.kill, on version 1
  * by forbidding new tasks (pids.max 0) and killing until the list is empty.
  */
-#include "local.h"
+#include "leaves_local.h"
 
 #include <assay/value.h>
+#include <assay/warden_wire.h>
 
 #include <assert.h>
 #include <dirent.h>
@@ -24,13 +25,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char *const sn_controller_names[SN_CONTROLLERS] = {"memory", "cpuacct", "pids"};
+const char *const assay_leaves_controllers[ASSAY_LEAVES_CONTROLLERS] = {"memory", "cpuacct", "pids"};
 
 #define LIFE_DIGITS 8
 
-bool sn_join(char out[SN_PATH], const char *dir, const char *name)
+bool assay_leaves_join(char out[ASSAY_LEAVES_PATH], const char *dir, const char *name)
 {
-    char tmp[SN_PATH]; /* out may be dir */
+    char tmp[ASSAY_LEAVES_PATH]; /* out may be dir */
     int n = snprintf(tmp, sizeof(tmp), "%s/%s", dir, name);
 
     if (n < 0 || (size_t)n >= sizeof(tmp))
@@ -39,13 +40,13 @@ bool sn_join(char out[SN_PATH], const char *dir, const char *name)
     return true;
 }
 
-int sn_write(const char *dir, const char *file, const char *text)
+int assay_leaves_write(const char *dir, const char *file, const char *text)
 {
-    char path[SN_PATH];
+    char path[ASSAY_LEAVES_PATH];
     ssize_t n;
     int fd, e;
 
-    if (!sn_join(path, dir, file))
+    if (!assay_leaves_join(path, dir, file))
         return -ENAMETOOLONG;
     fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
@@ -72,7 +73,7 @@ static void unescape(char *s)
     *to = '\0';
 }
 
-bool sn_mount_find(int version, const char *controller, struct sn_mount *out)
+bool assay_leaves_mount_find(int version, const char *controller, struct assay_leaves_mount *out)
 {
     FILE *f = fopen("/proc/self/mountinfo", "re");
     char *line = NULL;
@@ -82,7 +83,7 @@ bool sn_mount_find(int version, const char *controller, struct sn_mount *out)
     if (f == NULL)
         return false;
     while (!found && getline(&line, &room, f) > 0) {
-        char type[32], root[SN_PATH], point[SN_PATH], options[254], mark[48];
+        char type[32], root[ASSAY_LEAVES_PATH], point[ASSAY_LEAVES_PATH], options[254], mark[48];
         const char *rest = strstr(line, " - ");
 
         /* id parent major:minor root point options [fields] - type source super-options */
@@ -106,7 +107,7 @@ bool sn_mount_find(int version, const char *controller, struct sn_mount *out)
     return found;
 }
 
-bool sn_own_cgroup(const struct sn_mount *m, const char *controller, char out[SN_PATH])
+bool assay_leaves_own_cgroup(const struct assay_leaves_mount *m, const char *controller, char out[ASSAY_LEAVES_PATH])
 {
     FILE *f = fopen("/proc/self/cgroup", "re");
     char *line = NULL;
@@ -131,10 +132,10 @@ bool sn_own_cgroup(const struct sn_mount *m, const char *controller, char out[SN
         snprintf(mark, sizeof(mark), ",%s,", controller);
         if (controller[0] == '\0' ? a[1] != '\0' : strstr(list, mark) == NULL)
             continue;
-        if (strncmp(path, m->root, root_len) != 0 || strlen(path + root_len) >= SN_PATH)
+        if (strncmp(path, m->root, root_len) != 0 || strlen(path + root_len) >= ASSAY_LEAVES_PATH)
             break; /* outside of what is mounted here */
         path += root_len;
-        snprintf(out, SN_PATH, "%s", strcmp(path, "/") == 0 ? "" : path);
+        snprintf(out, ASSAY_LEAVES_PATH, "%s", strcmp(path, "/") == 0 ? "" : path);
         found = strstr(out, "/..") == NULL;
     }
     free(line);
@@ -144,8 +145,8 @@ bool sn_own_cgroup(const struct sn_mount *m, const char *controller, char out[SN
 
 static size_t kill_listed(const char *dir)
 {
-    char path[SN_PATH];
-    FILE *f = sn_join(path, dir, "cgroup.procs") ? fopen(path, "re") : NULL;
+    char path[ASSAY_LEAVES_PATH];
+    FILE *f = assay_leaves_join(path, dir, "cgroup.procs") ? fopen(path, "re") : NULL;
     size_t n = 0;
     int pid;
 
@@ -160,20 +161,20 @@ static size_t kill_listed(const char *dir)
     return n;
 }
 
-bool sn_kill_inside(const char *dir, int version)
+bool assay_leaves_kill_inside(const char *dir, int version)
 {
-    if (version == 2 && sn_write(dir, "cgroup.kill", "1") != 0) {
+    if (version == 2 && assay_leaves_write(dir, "cgroup.kill", "1") != 0) {
         /* kernels before 5.14 */
-        if (sn_write(dir, "cgroup.freeze", "1") == 0) {
+        if (assay_leaves_write(dir, "cgroup.freeze", "1") == 0) {
             size_t n = kill_listed(dir);
 
-            (void)sn_write(dir, "cgroup.freeze", "0"); /* a failure shows as a leaf that does not empty */
+            (void)assay_leaves_write(dir, "cgroup.freeze", "0"); /* a failure shows as a leaf that does not empty */
             return n == 0;
         }
         return kill_listed(dir) == 0;
     }
     if (version == 1)
-        (void)sn_write(dir, "pids.max", "0"); /* only the pids hierarchy has it */
+        (void)assay_leaves_write(dir, "pids.max", "0"); /* only the pids hierarchy has it */
     return kill_listed(dir) == 0;
 }
 
@@ -186,7 +187,7 @@ static bool is_life_name(const char *s)
 }
 
 /* One pass over a group: kills and removes leaves of other lives. The number that remain. */
-static size_t reap_group(struct sn_leaves *l, const char *group, int version, size_t *removed)
+static size_t reap_group(struct assay_leaves *l, const char *group, int version, size_t *removed)
 {
     DIR *d = opendir(group);
     size_t left = 0;
@@ -194,11 +195,11 @@ static size_t reap_group(struct sn_leaves *l, const char *group, int version, si
     if (d == NULL)
         return 0;
     for (const struct dirent *e; (e = readdir(d)) != NULL;) {
-        char leaf[SN_PATH];
+        char leaf[ASSAY_LEAVES_PATH];
 
-        if (!is_life_name(e->d_name) || strncmp(e->d_name, l->life, LIFE_DIGITS) == 0 || !sn_join(leaf, group, e->d_name))
+        if (!is_life_name(e->d_name) || strncmp(e->d_name, l->life, LIFE_DIGITS) == 0 || !assay_leaves_join(leaf, group, e->d_name))
             continue;
-        (void)sn_kill_inside(leaf, version); /* rmdir below is the judge of it */
+        (void)assay_leaves_kill_inside(leaf, version); /* rmdir below is the judge of it */
         if (rmdir(leaf) == 0)
             (*removed)++;
         else if (errno != ENOENT)
@@ -209,17 +210,17 @@ static size_t reap_group(struct sn_leaves *l, const char *group, int version, si
 }
 
 struct places {
-    char dir[SN_CONTROLLERS * 2 + 3][SN_PATH];
-    int version[SN_CONTROLLERS * 2 + 3];
+    char dir[ASSAY_LEAVES_CONTROLLERS * 2 + 3][ASSAY_LEAVES_PATH];
+    int version[ASSAY_LEAVES_CONTROLLERS * 2 + 3];
     size_t n;
 };
 
 static void place_add(struct places *p, const char *dir, const char *name, int version)
 {
-    char path[SN_PATH];
+    char path[ASSAY_LEAVES_PATH];
     struct stat st;
 
-    if (!sn_join(path, dir, name) || stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
+    if (!assay_leaves_join(path, dir, name) || stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
         return;
     for (size_t i = 0; i < p->n; i++)
         if (strcmp(p->dir[i], path) == 0)
@@ -231,13 +232,13 @@ static void place_add(struct places *p, const char *dir, const char *name, int v
 }
 
 /* A parent is looked at itself, at its mount's top, and (for "keeper") one up. */
-static void places_of(struct places *p, const struct sn_mount *m, const char *controller, const char *name, int version)
+static void places_of(struct places *p, const struct assay_leaves_mount *m, const char *controller, const char *name, int version)
 {
-    char own[SN_PATH], dir[SN_PATH];
+    char own[ASSAY_LEAVES_PATH], dir[ASSAY_LEAVES_PATH];
     int n;
 
     place_add(p, m->point, name, version);
-    if (!sn_own_cgroup(m, controller, own))
+    if (!assay_leaves_own_cgroup(m, controller, own))
         return;
     n = snprintf(dir, sizeof(dir), "%s%s", m->point, own);
     if (n < 0 || (size_t)n >= sizeof(dir))
@@ -249,24 +250,24 @@ static void places_of(struct places *p, const struct sn_mount *m, const char *co
     }
 }
 
-size_t sn_leaves_reap(struct sn_leaves *l, size_t *left)
+size_t assay_leaves_reap(struct assay_leaves *l, size_t *left)
 {
     struct places p = {.n = 0};
-    struct sn_mount m;
+    struct assay_leaves_mount m;
     size_t removed = 0;
 
-    for (int i = 0; i < SN_CONTROLLERS; i++) {
-        if (sn_mount_find(1, sn_controller_names[i], &m))
-            places_of(&p, &m, sn_controller_names[i], l->name, 1);
+    for (int i = 0; i < ASSAY_LEAVES_CONTROLLERS; i++) {
+        if (assay_leaves_mount_find(1, assay_leaves_controllers[i], &m))
+            places_of(&p, &m, assay_leaves_controllers[i], l->name, 1);
         if (l->group[i][0] != '\0') { /* a configured parent */
-            char dir[SN_PATH];
+            char dir[ASSAY_LEAVES_PATH];
 
             memcpy(dir, l->group[i], sizeof(dir));
             *strrchr(dir, '/') = '\0';
             place_add(&p, dir, l->name, l->version);
         }
     }
-    if (sn_mount_find(2, "", &m))
+    if (assay_leaves_mount_find(2, "", &m))
         places_of(&p, &m, "", l->name, 2);
     /* what was killed needs a moment to be gone */
     for (int turn = 0; turn < 50; turn++) {
@@ -280,7 +281,7 @@ size_t sn_leaves_reap(struct sn_leaves *l, size_t *left)
     for (size_t i = 0; i < p.n; i++) {
         bool ours = false;
 
-        for (int c = 0; c < SN_CONTROLLERS; c++)
+        for (int c = 0; c < ASSAY_LEAVES_CONTROLLERS; c++)
             ours = ours || strcmp(p.dir[i], l->group[c]) == 0;
         if (!ours && rmdir(p.dir[i]) != 0 && errno != ENOENT)
             assay_log(l->host, ASSAY_LOG_WARN, "old_group_stays", ASSAY_KZ("path", p.dir[i]), ASSAY_KI("errno", errno));
@@ -288,49 +289,51 @@ size_t sn_leaves_reap(struct sn_leaves *l, size_t *left)
     return removed;
 }
 
-void sn_leaves_open(struct sn_leaves *l, const struct assay_host *host, const char *hash, const char *parent, size_t limit)
+void assay_leaves_open(struct assay_leaves *l, const struct assay_host *host, const char *hash, const char *parent,
+                       const char *parent_option, size_t wardens)
 {
-    struct sn_mount m;
+    struct assay_leaves_mount m;
 
-    *l = (struct sn_leaves){.host = host, .limit = limit, .next_id = 1};
+    *l = (struct assay_leaves){
+        .host = host, .parent_option = parent_option, .limit = wardens * (ASSAY_LEAF_AHEAD + 2), .next_id = 1};
     snprintf(l->name, sizeof(l->name), "assay-%.16s", hash);
     assay_random_hex(l->life, LIFE_DIGITS / 2);
     /* hybrid machines mount version 2 too, but without the controllers: where memory is decides */
-    if (sn_mount_find(1, "memory", &m))
-        sn_v1_open(l, parent);
-    else if (sn_mount_find(2, "", &m))
-        sn_v2_open(l, parent);
+    if (assay_leaves_mount_find(1, "memory", &m))
+        assay_leaves_v1_open(l, parent);
+    else if (assay_leaves_mount_find(2, "", &m))
+        assay_leaves_v2_open(l, parent);
     else {
         snprintf(l->trouble, sizeof(l->trouble), "no cgroup hierarchy is mounted");
         snprintf(l->remedy, sizeof(l->remedy), "mount cgroup2 at /sys/fs/cgroup (systemd and containers do it by default)");
     }
 }
 
-void sn_leaves_close(struct sn_leaves *l)
+void assay_leaves_close(struct assay_leaves *l)
 {
-    for (int c = 0; c < SN_CONTROLLERS; c++)
+    for (int c = 0; c < ASSAY_LEAVES_CONTROLLERS; c++)
         if (l->group[c][0] != '\0' && rmdir(l->group[c]) != 0 && errno != ENOENT)
             assay_log(l->host, ASSAY_LOG_WARN, "group_stays", ASSAY_KZ("path", l->group[c]), ASSAY_KI("errno", errno));
     l->version = 0;
 }
 
-static bool leaf_dir(const struct sn_leaves *l, const struct sn_leaf *leaf, int controller, char out[SN_PATH])
+static bool leaf_dir(const struct assay_leaves *l, const struct assay_leaf *leaf, int controller, char out[ASSAY_LEAVES_PATH])
 {
     char name[40];
 
     snprintf(name, sizeof(name), "%s-%llu", l->life, (unsigned long long)leaf->id);
-    return l->group[controller][0] != '\0' && sn_join(out, l->group[controller], name);
+    return l->group[controller][0] != '\0' && assay_leaves_join(out, l->group[controller], name);
 }
 
-int sn_leaf_make(struct sn_leaves *l, struct sn_leaf *out, struct assay_err *err)
+static int leaf_make(struct assay_leaves *l, struct assay_leaf *out, struct assay_err *err)
 {
-    struct sn_leaf leaf = {.id = l->next_id};
-    char dir[SN_PATH];
+    struct assay_leaf leaf = {.id = l->next_id};
+    char dir[ASSAY_LEAVES_PATH];
 
     if (l->count >= l->limit)
         return assay_err_set(err, ASSAY_E_BUSY, "all %zu cgroup leaves are in use", l->limit);
     l->next_id++;
-    for (int c = 0; c < SN_CONTROLLERS; c++) {
+    for (int c = 0; c < ASSAY_LEAVES_CONTROLLERS; c++) {
         bool made;
 
         if (!leaf_dir(l, &leaf, c, dir))
@@ -338,7 +341,7 @@ int sn_leaf_make(struct sn_leaves *l, struct sn_leaf *out, struct assay_err *err
         made = mkdir(dir, 0755) == 0;
         if (!made && errno == ENOENT) /* the group was emptied and removed by a predecessor that was still ending */
             made = (mkdir(l->group[c], 0755) == 0 || errno == EEXIST) &&
-                   (l->version != 2 || sn_write(l->group[c], "cgroup.subtree_control", "+memory +pids") == 0) &&
+                   (l->version != 2 || assay_leaves_write(l->group[c], "cgroup.subtree_control", "+memory +pids") == 0) &&
                    mkdir(dir, 0755) == 0;
         if (!made) {
             int e = errno;
@@ -356,37 +359,37 @@ int sn_leaf_make(struct sn_leaves *l, struct sn_leaf *out, struct assay_err *err
 
 struct file {
     enum assay_leaf_fd bit;
-    int controller; /* enum sn_controller */
+    int controller; /* enum assay_leaves_controller */
     const char *name;
     int flags;
 };
 /* In ascending order of the bits, as the wire demands. */
 static const struct file files_v1[] = {
-    {ASSAY_LEAF_MEMORY_PROCS, SN_MEMORY, "tasks", O_RDWR},
-    {ASSAY_LEAF_MEMORY_MAX, SN_MEMORY, "memory.limit_in_bytes", O_RDWR},
-    {ASSAY_LEAF_MEMORY_SWAP, SN_MEMORY, "memory.memsw.limit_in_bytes", O_RDWR},
-    {ASSAY_LEAF_MEMORY_PEAK, SN_MEMORY, "memory.max_usage_in_bytes", O_RDWR},
-    {ASSAY_LEAF_MEMORY_USAGE, SN_MEMORY, "memory.usage_in_bytes", O_RDONLY},
-    {ASSAY_LEAF_MEMORY_EVENTS, SN_MEMORY, "memory.oom_control", O_RDONLY},
-    {ASSAY_LEAF_CPU_PROCS, SN_CPU, "tasks", O_RDWR},
-    {ASSAY_LEAF_CPU_USAGE, SN_CPU, "cpuacct.usage", O_RDWR},
-    {ASSAY_LEAF_CPU_STAT, SN_CPU, "cpuacct.stat", O_RDONLY},
-    {ASSAY_LEAF_PIDS_PROCS, SN_PIDS, "tasks", O_RDWR},
-    {ASSAY_LEAF_PIDS_MAX, SN_PIDS, "pids.max", O_RDWR},
+    {ASSAY_LEAF_MEMORY_PROCS, ASSAY_LEAVES_MEMORY, "tasks", O_RDWR},
+    {ASSAY_LEAF_MEMORY_MAX, ASSAY_LEAVES_MEMORY, "memory.limit_in_bytes", O_RDWR},
+    {ASSAY_LEAF_MEMORY_SWAP, ASSAY_LEAVES_MEMORY, "memory.memsw.limit_in_bytes", O_RDWR},
+    {ASSAY_LEAF_MEMORY_PEAK, ASSAY_LEAVES_MEMORY, "memory.max_usage_in_bytes", O_RDWR},
+    {ASSAY_LEAF_MEMORY_USAGE, ASSAY_LEAVES_MEMORY, "memory.usage_in_bytes", O_RDONLY},
+    {ASSAY_LEAF_MEMORY_EVENTS, ASSAY_LEAVES_MEMORY, "memory.oom_control", O_RDONLY},
+    {ASSAY_LEAF_CPU_PROCS, ASSAY_LEAVES_CPU, "tasks", O_RDWR},
+    {ASSAY_LEAF_CPU_USAGE, ASSAY_LEAVES_CPU, "cpuacct.usage", O_RDWR},
+    {ASSAY_LEAF_CPU_STAT, ASSAY_LEAVES_CPU, "cpuacct.stat", O_RDONLY},
+    {ASSAY_LEAF_PIDS_PROCS, ASSAY_LEAVES_PIDS, "tasks", O_RDWR},
+    {ASSAY_LEAF_PIDS_MAX, ASSAY_LEAVES_PIDS, "pids.max", O_RDWR},
 };
 static const struct file files_v2[] = {
-    {ASSAY_LEAF_MEMORY_PROCS, SN_MEMORY, "cgroup.procs", O_RDWR},
-    {ASSAY_LEAF_MEMORY_MAX, SN_MEMORY, "memory.max", O_RDWR},
-    {ASSAY_LEAF_MEMORY_SWAP, SN_MEMORY, "memory.swap.max", O_RDWR},
-    {ASSAY_LEAF_MEMORY_PEAK, SN_MEMORY, "memory.peak", O_RDONLY},
-    {ASSAY_LEAF_MEMORY_USAGE, SN_MEMORY, "memory.current", O_RDONLY},
-    {ASSAY_LEAF_MEMORY_EVENTS, SN_MEMORY, "memory.events", O_RDONLY},
-    {ASSAY_LEAF_CPU_USAGE, SN_MEMORY, "cpu.stat", O_RDONLY},
-    {ASSAY_LEAF_PIDS_MAX, SN_MEMORY, "pids.max", O_RDWR},
-    {ASSAY_LEAF_DIR, SN_MEMORY, ".", O_RDONLY | O_DIRECTORY},
+    {ASSAY_LEAF_MEMORY_PROCS, ASSAY_LEAVES_MEMORY, "cgroup.procs", O_RDWR},
+    {ASSAY_LEAF_MEMORY_MAX, ASSAY_LEAVES_MEMORY, "memory.max", O_RDWR},
+    {ASSAY_LEAF_MEMORY_SWAP, ASSAY_LEAVES_MEMORY, "memory.swap.max", O_RDWR},
+    {ASSAY_LEAF_MEMORY_PEAK, ASSAY_LEAVES_MEMORY, "memory.peak", O_RDONLY},
+    {ASSAY_LEAF_MEMORY_USAGE, ASSAY_LEAVES_MEMORY, "memory.current", O_RDONLY},
+    {ASSAY_LEAF_MEMORY_EVENTS, ASSAY_LEAVES_MEMORY, "memory.events", O_RDONLY},
+    {ASSAY_LEAF_CPU_USAGE, ASSAY_LEAVES_MEMORY, "cpu.stat", O_RDONLY},
+    {ASSAY_LEAF_PIDS_MAX, ASSAY_LEAVES_MEMORY, "pids.max", O_RDWR},
+    {ASSAY_LEAF_DIR, ASSAY_LEAVES_MEMORY, ".", O_RDONLY | O_DIRECTORY},
 };
 
-int sn_leaf_send(struct sn_leaves *l, const struct sn_leaf *leaf, int control, struct assay_err *err)
+static int leaf_send(struct assay_leaves *l, const struct assay_leaf *leaf, int control, struct assay_err *err)
 {
     const struct file *files = l->version == 1 ? files_v1 : files_v2;
     size_t n_files = l->version == 1 ? sizeof(files_v1) / sizeof(files_v1[0]) : sizeof(files_v2) / sizeof(files_v2[0]);
@@ -405,10 +408,10 @@ int sn_leaf_send(struct sn_leaves *l, const struct sn_leaf *leaf, int control, s
     int rc = 0;
 
     for (size_t i = 0; i < n_files && rc == 0; i++) {
-        char path[SN_PATH];
+        char path[ASSAY_LEAVES_PATH];
         int fd;
 
-        if (!leaf_dir(l, leaf, files[i].controller, path) || !sn_join(path, path, files[i].name))
+        if (!leaf_dir(l, leaf, files[i].controller, path) || !assay_leaves_join(path, path, files[i].name))
             continue;
         fd = open(path, files[i].flags | O_CLOEXEC);
         if (fd >= 0) {
@@ -441,20 +444,20 @@ int sn_leaf_send(struct sn_leaves *l, const struct sn_leaf *leaf, int control, s
     return rc;
 }
 
-bool sn_leaf_remove(struct sn_leaves *l, struct sn_leaf *leaf)
+static bool leaf_remove(struct assay_leaves *l, struct assay_leaf *leaf)
 {
     bool gone = true;
-    char dir[SN_PATH];
+    char dir[ASSAY_LEAVES_PATH];
 
     if (leaf->id == 0)
         return true;
     /* pids first: no new task comes up while the others are emptied */
-    for (int c = SN_CONTROLLERS; c-- > 0;) {
+    for (int c = ASSAY_LEAVES_CONTROLLERS; c-- > 0;) {
         if (!leaf_dir(l, leaf, c, dir))
             continue;
         if (rmdir(dir) == 0 || errno == ENOENT) /* mostly empty already */
             continue;
-        (void)sn_kill_inside(dir, l->version); /* rmdir is the judge of it */
+        (void)assay_leaves_kill_inside(dir, l->version); /* rmdir is the judge of it */
         if (rmdir(dir) != 0 && errno != ENOENT)
             gone = false;
     }
@@ -462,5 +465,83 @@ bool sn_leaf_remove(struct sn_leaves *l, struct sn_leaf *leaf)
         l->count--;
         leaf->id = 0;
     }
+    return gone;
+}
+
+/* ---- a warden's leaves ---- */
+
+#define DYING_MAX (sizeof(((struct assay_leaf_set *)NULL)->dying) / sizeof(struct assay_leaf))
+
+static size_t wanted(const struct assay_leaves *l)
+{
+    return l->version == 0 ? 0 : l->version == 1 ? 1 : ASSAY_LEAF_AHEAD;
+}
+
+/* Gives the leaf up; false when there is no room to remember that it still has something inside. */
+static bool retire(struct assay_leaves *l, struct assay_leaf_set *s, struct assay_leaf *leaf)
+{
+    if (leaf_remove(l, leaf))
+        return true;
+    for (size_t i = 0; i < DYING_MAX; i++)
+        if (s->dying[i].id == 0) {
+            s->dying[i] = *leaf;
+            leaf->id = 0;
+            return true;
+        }
+    return false;
+}
+
+int assay_leaf_set_fill(struct assay_leaves *l, struct assay_leaf_set *s, int control, struct assay_err *err)
+{
+    for (size_t i = 0; i < wanted(l); i++) {
+        struct assay_leaf fresh;
+        int rc;
+
+        if (s->held[i].id != 0)
+            continue;
+        rc = leaf_make(l, &fresh, err);
+        if (rc != 0)
+            return rc;
+        rc = leaf_send(l, &fresh, control, err);
+        if (rc != 0) {
+            if (!retire(l, s, &fresh)) /* nothing can be in it, so rmdir fails only when the machine is in trouble */
+                assay_log(l->host, ASSAY_LOG_ERROR, "leaf_lost", ASSAY_KI("leaf", fresh.id));
+            return rc;
+        }
+        s->held[i] = fresh;
+    }
+    return 0;
+}
+
+bool assay_leaf_set_has(const struct assay_leaf_set *s, uint64_t id)
+{
+    for (size_t i = 0; i < ASSAY_LEAF_AHEAD; i++)
+        if (id != 0 && s->held[i].id == id)
+            return true;
+    return false;
+}
+
+bool assay_leaf_set_spent(struct assay_leaves *l, struct assay_leaf_set *s, uint64_t id)
+{
+    for (size_t i = 0; i < ASSAY_LEAF_AHEAD; i++)
+        if (id != 0 && s->held[i].id == id)
+            return retire(l, s, &s->held[i]);
+    return true;
+}
+
+void assay_leaf_set_sweep(struct assay_leaves *l, struct assay_leaf_set *s)
+{
+    for (size_t i = 0; i < DYING_MAX; i++)
+        (void)leaf_remove(l, &s->dying[i]); /* stays listed until it is empty */
+}
+
+bool assay_leaf_set_empty(struct assay_leaves *l, struct assay_leaf_set *s)
+{
+    bool gone = true;
+
+    for (size_t i = 0; i < ASSAY_LEAF_AHEAD; i++)
+        gone = leaf_remove(l, &s->held[i]) && gone;
+    for (size_t i = 0; i < DYING_MAX; i++)
+        gone = leaf_remove(l, &s->dying[i]) && gone;
     return gone;
 }

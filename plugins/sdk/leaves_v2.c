@@ -2,7 +2,7 @@
  * Version 2: one hierarchy, where a cgroup that has children with controllers may hold no process.
  *
  * The group needs a parent that hands memory and pids down.  Tried in this order:
- *   native_cgroup_parent, when set
+ *   the parent that the caller gives, when set
  *   the parent of our own cgroup when ours is called "keeper": a restarted boxkeeper is born in it
  *   our own cgroup, when systemd marked it as delegated (Delegate=yes).  It holds the supervisor, the
  *     server and us, so they move to a child called "keeper" first
@@ -10,7 +10,7 @@
  *   our own cgroup, when it may be written all the same (a container's top, a cgroup that was given
  *     by hand), and every process in it is of our own family: nobody else's shell is moved
  */
-#include "local.h"
+#include "leaves_local.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -26,11 +26,11 @@
 
 static bool read_file(const char *dir, const char *file, char *out, size_t room)
 {
-    char path[SN_PATH];
+    char path[ASSAY_LEAVES_PATH];
     ssize_t n;
     int fd;
 
-    if (!sn_join(path, dir, file))
+    if (!assay_leaves_join(path, dir, file))
         return false;
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -80,11 +80,11 @@ static bool is_family(pid_t pid)
 }
 
 /* Moves every process of dir to dir/keeper. False with a reason when one is not ours to move. */
-static bool move_out(struct sn_leaves *l, const char *dir, bool delegated)
+static bool move_out(struct assay_leaves *l, const char *dir, bool delegated)
 {
-    char keeper[SN_PATH], procs[SN_PATH];
+    char keeper[ASSAY_LEAVES_PATH], procs[ASSAY_LEAVES_PATH];
 
-    if (!sn_join(keeper, dir, KEEPER) || !sn_join(procs, dir, "cgroup.procs"))
+    if (!assay_leaves_join(keeper, dir, KEEPER) || !assay_leaves_join(procs, dir, "cgroup.procs"))
         return false;
     for (int turn = 0; turn < 10; turn++) { /* a fork between reading and moving leaves one behind */
         FILE *f = fopen(procs, "re");
@@ -110,7 +110,7 @@ static bool move_out(struct sn_leaves *l, const char *dir, bool delegated)
                 return false;
             }
             snprintf(text, sizeof(text), "%d", pid);
-            rc = sn_write(keeper, "cgroup.procs", text);
+            rc = assay_leaves_write(keeper, "cgroup.procs", text);
             if (rc != 0 && rc != -ESRCH) {
                 snprintf(l->trouble, sizeof(l->trouble), "pid %d cannot be moved to %.200s: %s", pid, keeper,
                          strerrorname_np(-rc));
@@ -129,16 +129,16 @@ static bool move_out(struct sn_leaves *l, const char *dir, bool delegated)
 /* Makes dir hand memory and pids to its children. */
 static int hand_down(const char *dir)
 {
-    int rc = sn_write(dir, "cgroup.subtree_control", "+memory +pids");
+    int rc = assay_leaves_write(dir, "cgroup.subtree_control", "+memory +pids");
 
     if (rc == 0)
-        (void)sn_write(dir, "cgroup.subtree_control", "+cpu"); /* for weights; cpu.stat is there without */
+        (void)assay_leaves_write(dir, "cgroup.subtree_control", "+cpu"); /* for weights; cpu.stat is there without */
     return rc;
 }
 
-static bool try_parent(struct sn_leaves *l, const char *dir, bool may_move, bool delegated)
+static bool try_parent(struct assay_leaves *l, const char *dir, bool may_move, bool delegated)
 {
-    char list[512], path[SN_PATH];
+    char list[512], path[ASSAY_LEAVES_PATH];
     int rc;
 
     if (!read_file(dir, "cgroup.controllers", list, sizeof(list))) {
@@ -160,7 +160,7 @@ static bool try_parent(struct sn_leaves *l, const char *dir, bool may_move, bool
                  strerrorname_np(-rc));
         return false;
     }
-    if (!sn_join(path, dir, l->name) || (mkdir(path, 0755) != 0 && errno != EEXIST)) {
+    if (!assay_leaves_join(path, dir, l->name) || (mkdir(path, 0755) != 0 && errno != EEXIST)) {
         snprintf(l->trouble, sizeof(l->trouble), "cannot make a cgroup in %.200s (%s)", dir, strerrorname_np(errno));
         return false;
     }
@@ -170,7 +170,7 @@ static bool try_parent(struct sn_leaves *l, const char *dir, bool may_move, bool
                  strerrorname_np(-rc));
         return false;
     }
-    memcpy(l->group[SN_MEMORY], path, sizeof(path));
+    memcpy(l->group[ASSAY_LEAVES_MEMORY], path, sizeof(path));
     l->trouble[0] = '\0';
     return true;
 }
@@ -182,19 +182,19 @@ static bool is_delegated(const char *dir)
     return getxattr(dir, "trusted.delegate", v, sizeof(v)) > 0 || getxattr(dir, "user.delegate", v, sizeof(v)) > 0;
 }
 
-static bool open_somewhere(struct sn_leaves *l, const struct sn_mount *m, const char *parent)
+static bool open_somewhere(struct assay_leaves *l, const struct assay_leaves_mount *m, const char *parent)
 {
-    char own[SN_PATH], dir[SN_PATH], type[32];
+    char own[ASSAY_LEAVES_PATH], dir[ASSAY_LEAVES_PATH], type[32];
     bool top, delegated;
     char *slash;
 
     if (parent[0] != '\0')
-        return sn_join(dir, m->point, parent) && try_parent(l, dir, false, false);
-    if (!sn_own_cgroup(m, "", own)) {
+        return assay_leaves_join(dir, m->point, parent) && try_parent(l, dir, false, false);
+    if (!assay_leaves_own_cgroup(m, "", own)) {
         snprintf(l->trouble, sizeof(l->trouble), "our own cgroup lies outside of what is mounted at %.200s", m->point);
         return false;
     }
-    if (strlen(m->point) + strlen(own) >= SN_PATH)
+    if (strlen(m->point) + strlen(own) >= ASSAY_LEAVES_PATH)
         return false;
     snprintf(dir, sizeof(dir), "%.*s%.*s", (int)strlen(m->point), m->point, (int)(sizeof(dir) - strlen(m->point) - 1), own);
     slash = strrchr(dir, '/');
@@ -214,11 +214,11 @@ static bool open_somewhere(struct sn_leaves *l, const struct sn_mount *m, const 
     return !delegated && (own[0] != '\0' || !top) && access(dir, W_OK) == 0 && try_parent(l, dir, true, false);
 }
 
-void sn_v2_open(struct sn_leaves *l, const char *parent)
+void assay_leaves_v2_open(struct assay_leaves *l, const char *parent)
 {
-    struct sn_mount m;
+    struct assay_leaves_mount m;
 
-    if (sn_mount_find(2, "", &m) && open_somewhere(l, &m, parent)) {
+    if (assay_leaves_mount_find(2, "", &m) && open_somewhere(l, &m, parent)) {
         l->version = 2;
         return;
     }
@@ -226,5 +226,6 @@ void sn_v2_open(struct sn_leaves *l, const char *parent)
         snprintf(l->trouble, sizeof(l->trouble), "no cgroup was delegated to us");
     snprintf(l->remedy, sizeof(l->remedy),
              "run assayd as a systemd service with Delegate=yes (as a user: systemd-run --user --scope -p Delegate=yes "
-             "assayd), or name a cgroup that it may write in native_cgroup_parent");
+             "assayd), or name a cgroup that it may write in %s",
+             l->parent_option);
 }
