@@ -114,6 +114,7 @@ struct sub {
     int64_t moved_ns;   /* when the cursor was last stored */
     size_t alone;       /* that many events one at a time */
     unsigned failures;  /* in a row */
+    atomic_bool expired; /* the events after the cursor are no longer kept */
     _Atomic int64_t seen; /* written by the running worker, read by caught_up and the lag */
 };
 
@@ -448,6 +449,20 @@ static struct next local(struct sub *s, int64_t head, const struct assay_event_r
     return rest;
 }
 
+#define REMEDY "stop the server and run: assayd --reset-cursor="
+
+/* A durable cursor that has expired is reset by a person, never passed over; on a database of several processes that
+ * may happen while we run. */
+static struct next expired(struct sub *s, const struct assay_err *gone)
+{
+    if (moved_by_another(s))
+        return more;
+    struct assay_err err;
+    (void)assay_err_set(&err, ASSAY_E_GONE, "%s: " REMEDY "%s", gone->msg, s->row->group);
+    atomic_store_explicit(&s->expired, true, memory_order_relaxed);
+    return failed(s, NULL, &err, "cursor_expired");
+}
+
 static struct next run_once(struct sub *s)
 {
     struct assay_err err = {0};
@@ -478,8 +493,11 @@ static struct next run_once(struct sub *s)
         atomic_store_explicit(&s->seen, head, memory_order_relaxed);
         return more;
     }
-    if (r != 0) /* a durable cursor that has expired is reset by a person, never passed over */
+    if (r == ASSAY_E_GONE && s->row->kind == ASSAY_SUB_DURABLE)
+        return expired(s, &err);
+    if (r != 0)
         return failed(s, NULL, &err, "outbox_not_read");
+    atomic_store_explicit(&s->expired, false, memory_order_relaxed);
     raise_head(s->d, head);
     if (s->row->kind == ASSAY_SUB_LOCAL)
         return local(s, head, ev, n, max);
@@ -824,6 +842,20 @@ int assay_dispatch_caught_up(struct assay_dispatch *d, struct assay_str group, i
     if (r == 0)
         *ret = cursor >= seq;
     return r;
+}
+
+int assay_dispatch_health(struct assay_dispatch *d, struct assay_err *err)
+{
+    check(d);
+    char names[200] = "";
+    size_t at = 0;
+    for (size_t i = 0; i < d->n_subs && at < sizeof names; i++)
+        if (atomic_load_explicit(&d->sub[i]->expired, memory_order_relaxed))
+            at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", at != 0 ? ", " : "", d->sub[i]->group);
+    if (at == 0)
+        return 0;
+    return assay_err_set(err, ASSAY_E_GONE, "events that these groups have not taken are no longer kept: %s; for each, " REMEDY "GROUP",
+                         names);
 }
 
 static void stop_thread(struct assay_dispatch *d)

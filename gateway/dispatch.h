@@ -9,7 +9,8 @@
  * DURABLE: events after the group's cursor, in batches; effects and the cursor's move are one
  * transaction, so each event has its effect once, however often the server dies.  A failing event
  * holds its group back and is tried again after 50 ms, doubling up to 30 s; ASSAY_E_INVALID parks it
- * as a dead letter in the same transaction that moves the cursor over it.
+ * as a dead letter in the same transaction that moves the cursor over it.  A group whose cursor has
+ * expired (what comes next is no longer kept) stands still and says so until a person resets it.
  * LOCAL: every event from the start of this process on.  BELL: a call without an event, coalesced.
  *
  * Order of life: new, add*, (store start with assay_dispatch_committed), start, drain, free.  new,
@@ -55,6 +56,10 @@ void assay_dispatch_committed(void *arg, int64_t last_seq, const struct assay_ev
  * asks the store (a group of another process): worker threads only. */
 int assay_dispatch_caught_up(struct assay_dispatch *d, struct assay_str group, int64_t seq, bool *ret,
                              struct assay_err *err) ASSAY_MUST_CHECK;
+
+/* 0, or ASSAY_E_GONE with the durable groups whose cursor has expired and what a person does about it.
+ * Any thread. */
+int assay_dispatch_health(struct assay_dispatch *d, struct assay_err *err) ASSAY_MUST_CHECK;
 
 /* Begins no more deliveries and waits for those in hand, at most timeout_ms: ASSAY_E_TIMEOUT.
  * Before the pool and the store are stopped. */

@@ -1,5 +1,6 @@
 /*
- * assayd: the command line.  Commands (--help, --version, --dump-config, --dump-routes, --doctor)
+ * assayd: the command line.  Commands (--help, --version, --dump-config, --dump-routes, --doctor,
+ * --reset-cursor)
  * answer and exit; everything else is options, and runs the supervisor.
  */
 #include <fcntl.h>
@@ -20,12 +21,12 @@
 
 extern char **environ;
 
-enum command { CMD_RUN, CMD_HELP, CMD_VERSION, CMD_DUMP_CONFIG, CMD_DUMP_ROUTES, CMD_DOCTOR };
+enum command { CMD_RUN, CMD_HELP, CMD_VERSION, CMD_DUMP_CONFIG, CMD_DUMP_ROUTES, CMD_DOCTOR, CMD_RESET_CURSOR };
 
 static const struct {
     const char *name;
     enum command command;
-    const char *forms; /* what may stand after '=', "a|b" */
+    const char *forms; /* what may stand after '=': "a|b"; one word in capitals is a value that must be given */
     const char *help;
 } commands[] = {
     {"--help", CMD_HELP, "", "Show this text and exit."},
@@ -33,7 +34,14 @@ static const struct {
     {"--dump-config", CMD_DUMP_CONFIG, "text|json", "Show every option's value and where it came from, secrets masked, and exit."},
     {"--dump-routes", CMD_DUMP_ROUTES, "json|table", "Show the routes of all plugins, one JSON object a line, and exit."},
     {"--doctor", CMD_DOCTOR, "text|json", "Say what this machine offers and lacks, and exit (1 when something needed is missing)."},
+    {"--reset-cursor", CMD_RESET_CURSOR, "GROUP",
+     "With the server stopped: let an event group whose cursor has expired go on with the oldest event that is kept, and exit."},
 };
+
+static bool takes_value(size_t command)
+{
+    return commands[command].forms[0] >= 'A' && commands[command].forms[0] <= 'Z';
+}
 
 static int report(const struct assay_setup *s, const struct assay_err *err)
 {
@@ -65,8 +73,8 @@ static int help(char *const *flags)
                        "(ASSAY_NAME) and from the INI file that --config names; flags win over the\n"
                        "environment, the environment over the file, the file over the defaults.\n\nCommands:\n");
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-        assay_buf_fmt(&b, "  %s%s%s%s\n      %s\n", commands[i].name, commands[i].forms[0] ? "[=" : "", commands[i].forms,
-                      commands[i].forms[0] ? "]" : "", commands[i].help);
+        assay_buf_fmt(&b, "  %s%s%s%s\n      %s\n", commands[i].name, commands[i].forms[0] == '\0' ? "" : takes_value(i) ? "=" : "[=",
+                      commands[i].forms, commands[i].forms[0] == '\0' || takes_value(i) ? "" : "]", commands[i].help);
     if (assay_setup_core(&s, &err) != 0)
         return report(&s, &err);
     /* the plugins' rows too, where they can be loaded; help must not fail over them */
@@ -189,7 +197,14 @@ int main(int argc, char **argv)
                 return 64;
             }
             command = commands[k].command;
-            if (arg[len] == '=') {
+            if (takes_value(k)) {
+                form = arg[len] == '=' ? arg + len + 1 : "";
+                if (form[0] == '\0') {
+                    (void)fprintf(stderr, "assayd: %s wants a value: %s=%s\n", commands[k].name, commands[k].name, commands[k].forms);
+                    free(flags);
+                    return 64;
+                }
+            } else if (arg[len] == '=') {
                 form = arg + len + 1;
                 const char *bar = strchr(commands[k].forms, '|');
                 size_t first = bar != NULL ? (size_t)(bar - commands[k].forms) : 0;
@@ -221,6 +236,9 @@ int main(int argc, char **argv)
         break;
     case CMD_DOCTOR:
         status = assay_doctor_main(flags, environ, strcmp(form, "json") == 0);
+        break;
+    case CMD_RESET_CURSOR:
+        status = assay_supervisor_reset_cursor(flags, environ, form);
         break;
     case CMD_RUN:
         status = assay_supervisor_main(flags, environ);

@@ -73,7 +73,7 @@ CLEANFILES += bench/front_server$(EXEEXT)
 # ---- the core: worker pool, log, metrics, event dispatcher --------------------------------------------
 noinst_LTLIBRARIES += gateway/libassay_core.la
 gateway_libassay_core_la_SOURCES = \
-	gateway/dispatch.c gateway/dispatch.h gateway/log.c gateway/log.h gateway/metrics.c gateway/metrics.h \
+	gateway/cursors.c gateway/cursors.h gateway/dispatch.c gateway/dispatch.h gateway/log.c gateway/log.h gateway/metrics.c gateway/metrics.h \
 	gateway/pool.c gateway/pool.h gateway/text.c gateway/text.h
 gateway_libassay_core_la_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir)
 
@@ -109,6 +109,7 @@ gateway_libassay_config_la_LIBADD = $(SDK_LIBS) $(INIH_LIBS) -ldl
 bin_PROGRAMS += assayd
 assayd_SOURCES = \
 	gateway/main.c gateway/supervisor.c gateway/supervisor.h gateway/server.c gateway/server.h \
+	gateway/server_impl.h gateway/server_report.c gateway/server_task.c \
 	gateway/setup.c gateway/setup.h gateway/boxes.c gateway/boxes.h gateway/core_routes.c gateway/core_routes.h \
 	gateway/doctor.c gateway/doctor.h
 assayd_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir) $(HOST_PATHS)

@@ -12,7 +12,7 @@
  *
  * The main thread does all of this and in between only waits for a signal or the supervisor's end.
  */
-#include "server.h"
+#include "server_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,149 +34,17 @@
 
 #include <linux/capability.h>
 
-#include <assay/blob.h>
 #include <assay/boxkeeper_wire.h>
 #include <assay/events.h>
-#include <assay/identity.h>
-#include <assay/store.h>
 #include <assay/value.h>
 
-#include "boxes.h"
 #include "core_routes.h"
-#include "dispatch.h"
-#include "gate.h"
-#include "http.h"
-#include "log.h"
-#include "metrics.h"
-#include "pool.h"
-#include "proxies.h"
-#include "queue/topics.h"
-#include "setup.h"
 
 /* Behind a plugin's host: the server, and whose host it is. */
 struct lent {
     struct assay_server *server;
     struct assay_plugin_entry *entry;
 };
-
-struct assay_server {
-    struct assay_setup setup;
-    char instance_id[ASSAY_ID_SIZE];
-    struct assay_logger *log;
-    struct assay_metrics *metrics;
-    struct assay_pool *pool;
-    struct assay_topics *topics;
-    struct assay_boxes *boxes;
-    struct assay_store store;
-    struct assay_blobs blobs;
-    bool store_started, dispatch_started;
-    struct assay_secret *secret;
-    struct assay_gate *gate;
-    struct assay_dispatch *dispatch;
-    struct assay_bound_route *routes;
-    int *listen_fds;
-    char *origins;       /* the text that cors points into */
-    const char **cors;   /* NULL-terminated; NULL: none */
-    struct assay_proxies *proxies;
-    char *spool_dir;
-    struct assay_front *front;
-    bool access_log, wants_boxes; /* options that every request asks for */
-    int64_t descriptors;          /* what this process may open; less than it needs: said at start */
-    int listeners;
-    int wake; /* eventfd: the supervisor has gone */
-    uid_t uid;
-    gid_t gid;
-    _Atomic bool up, stopping;
-};
-
-/* ---- the program's own metrics ----------------------------------------------------------------- */
-
-static const double seconds[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 0};
-enum {
-    M_REQUESTS, M_REQUEST_SECONDS, M_CONNECTIONS, M_ACCEPTED, M_REFUSED, M_PARSE_ERRORS, M_TIMEOUTS, M_LATE,
-    M_WAITING, M_WORKERS, M_WORK_QUEUED, M_WORK_RUNNING, M_WORK_REFUSED, M_WORK_DONE, M_WORK_WAIT, M_LOG_LINES,
-    M_LOG_DROPPED, M_BUILD,
-};
-static const struct assay_metric metric[] = {
-    [M_REQUESTS] = {"assay_http_requests_total", ASSAY_METRIC_COUNTER, "Requests by route and status.",
-                    "method,route,status", NULL},
-    [M_REQUEST_SECONDS] = {"assay_http_request_seconds", ASSAY_METRIC_HISTOGRAM,
-                           "Time from a request's first byte to its answer.", "route", seconds},
-    [M_CONNECTIONS] = {"assay_http_connections", ASSAY_METRIC_GAUGE, "Open connections.", "", NULL},
-    [M_ACCEPTED] = {"assay_http_connections_accepted_total", ASSAY_METRIC_COUNTER, "Connections accepted.", "", NULL},
-    [M_REFUSED] = {"assay_http_connections_refused_total", ASSAY_METRIC_COUNTER, "Connections over the bound.", "", NULL},
-    [M_PARSE_ERRORS] = {"assay_http_parse_errors_total", ASSAY_METRIC_COUNTER, "Requests that were not HTTP.", "", NULL},
-    [M_TIMEOUTS] = {"assay_http_timeouts_total", ASSAY_METRIC_COUNTER, "Requests that took too long.", "", NULL},
-    [M_LATE] = {"assay_http_late_answers_total", ASSAY_METRIC_COUNTER, "Answers whose client had gone.", "", NULL},
-    [M_WAITING] = {"assay_http_requests_waiting", ASSAY_METRIC_GAUGE, "Requests waiting for their answer.", "", NULL},
-    [M_WORKERS] = {"assay_worker_threads", ASSAY_METRIC_GAUGE, "Threads of the worker pool.", "", NULL},
-    [M_WORK_QUEUED] = {"assay_worker_jobs_queued", ASSAY_METRIC_GAUGE, "Jobs that wait for a worker.", "", NULL},
-    [M_WORK_RUNNING] = {"assay_worker_jobs_running", ASSAY_METRIC_GAUGE, "Jobs on a worker.", "", NULL},
-    [M_WORK_REFUSED] = {"assay_worker_jobs_refused_total", ASSAY_METRIC_COUNTER, "Jobs refused: the queue was full.", "", NULL},
-    [M_WORK_DONE] = {"assay_worker_jobs_total", ASSAY_METRIC_COUNTER, "Jobs finished.", "", NULL},
-    [M_WORK_WAIT] = {"assay_worker_wait_seconds_total", ASSAY_METRIC_COUNTER, "Time that jobs waited, summed.", "", NULL},
-    [M_LOG_LINES] = {"assay_log_lines_total", ASSAY_METRIC_COUNTER, "Log lines written.", "", NULL},
-    [M_LOG_DROPPED] = {"assay_log_dropped_total", ASSAY_METRIC_COUNTER, "Log lines dropped.", "", NULL},
-    [M_BUILD] = {"assay_build_info", ASSAY_METRIC_GAUGE, "Version of the program; always 1.", "version", NULL},
-};
-
-static void on_scrape(void *arg)
-{
-    struct assay_server *s = arg;
-    struct assay_pool_stats pool;
-    assay_pool_stats(s->pool, &pool);
-    assay_metrics_set(s->metrics, &metric[M_WORKERS], NULL, pool.threads);
-    assay_metrics_set(s->metrics, &metric[M_WORK_QUEUED], NULL, (double)pool.queued);
-    assay_metrics_set(s->metrics, &metric[M_WORK_RUNNING], NULL, (double)pool.running);
-    assay_metrics_count_to(s->metrics, &metric[M_WORK_REFUSED], NULL, (double)pool.refused);
-    assay_metrics_count_to(s->metrics, &metric[M_WORK_DONE], NULL, (double)pool.finished);
-    assay_metrics_count_to(s->metrics, &metric[M_WORK_WAIT], NULL, (double)pool.wait_ns / 1e9);
-    assay_metrics_count_to(s->metrics, &metric[M_LOG_LINES], NULL, (double)assay_log_lines(s->log));
-    assay_metrics_count_to(s->metrics, &metric[M_LOG_DROPPED], NULL, (double)assay_log_dropped(s->log));
-    const char *version[] = {PACKAGE_VERSION};
-    assay_metrics_set(s->metrics, &metric[M_BUILD], version, 1);
-    if (!atomic_load(&s->up))
-        return;
-    struct assay_front_stats http;
-    assay_front_stats(s->front, &http);
-    assay_metrics_set(s->metrics, &metric[M_CONNECTIONS], NULL, (double)http.connections_open);
-    assay_metrics_set(s->metrics, &metric[M_WAITING], NULL, (double)http.requests_waiting);
-    assay_metrics_count_to(s->metrics, &metric[M_ACCEPTED], NULL, (double)http.connections_accepted);
-    assay_metrics_count_to(s->metrics, &metric[M_REFUSED], NULL, (double)http.connections_refused);
-    assay_metrics_count_to(s->metrics, &metric[M_PARSE_ERRORS], NULL, (double)http.parse_errors);
-    assay_metrics_count_to(s->metrics, &metric[M_TIMEOUTS], NULL, (double)http.timeouts);
-    assay_metrics_count_to(s->metrics, &metric[M_LATE], NULL, (double)http.late_answers);
-}
-
-int assay_server_metrics(struct assay_server *s, struct assay_buf *out, struct assay_err *err)
-{
-    int rc = assay_metrics_expose(s->metrics, out, err);
-    /* the boxkeeper's own are a help, not a condition */
-    if (rc == 0 && assay_boxes_connected(s->boxes))
-        (void)!assay_boxes_ask(s->boxes, ASSAY_BK_METRICS, 1000, out, NULL);
-    return rc;
-}
-
-static void request_done(void *ctx, const struct assay_front_record *r)
-{
-    struct assay_server *s = ctx;
-    char status[16], method[16];
-    const char *route = r->route != NULL ? r->route->path : "none";
-    (void)snprintf(status, sizeof status, "%d", r->status);
-    /* an unknown method is the client's text: it must not make a series */
-    (void)snprintf(method, sizeof method, "%.*s", r->route != NULL ? (int)r->method.n : 5,
-                   r->route != NULL ? r->method.p : "other");
-    const char *labels[] = {method, route, status};
-    assay_metrics_add(s->metrics, &metric[M_REQUESTS], labels, 1);
-    const char *timed[] = {route};
-    assay_metrics_observe(s->metrics, &metric[M_REQUEST_SECONDS], timed, (double)r->duration_ns / 1e9);
-    if (!s->access_log || !assay_log_wants(s->log, ASSAY_LOG_INFO))
-        return;
-    ASSAY_LOG(s->log, r->status >= 500 ? ASSAY_LOG_WARN : ASSAY_LOG_INFO, "http", "request", ASSAY_KS("method", r->method),
-              ASSAY_KS("path", r->path), ASSAY_KI("status", r->status), ASSAY_KR("ms", (double)r->duration_ns / 1e6),
-              ASSAY_KI("bytes", r->bytes_out), ASSAY_KS("request_id", r->request_id), ASSAY_KS("remote", r->remote),
-              ASSAY_KS("user_id", r->user_id));
-}
 
 /* ---- what the host lends ------------------------------------------------------------------------ */
 
@@ -317,74 +184,6 @@ struct assay_server *assay_server_of(const struct assay_host *host)
     return ((struct lent *)host->ctx)->server;
 }
 
-/* ---- readiness ------------------------------------------------------------------------------------ */
-
-static bool check(struct assay_jw *w, const char *name, int rc, const struct assay_err *err)
-{
-    assay_jw_object(w);
-    assay_jw_kz(w, "name", name);
-    assay_jw_kbool(w, "ok", rc == 0);
-    if (rc != 0)
-        assay_jw_kz(w, "reason", err->msg);
-    assay_jw_end(w);
-    return rc == 0;
-}
-
-/* What the services themselves say; a plugin built before the hook existed has none. */
-static bool services_ready(struct assay_server *s, struct assay_jw *checks)
-{
-    const struct assay_plugins *ps = &s->setup.plugins;
-    const size_t with_hook = offsetof(struct assay_plugin, ready) + sizeof ps->entry[0]->p->ready;
-    bool ok = true;
-    for (size_t i = 0; i < ps->n_order; i++) {
-        const struct assay_plugin_entry *e = ps->entry[ps->order[i]];
-        struct assay_err why = {0, ""};
-        if (!e->started || e->p->kind != ASSAY_PLUGIN_SERVICE || e->p->size < with_hook || e->p->ready == NULL)
-            continue;
-        int rc = e->p->ready(e->self, &why);
-        ok = check(checks, e->p->name, rc, &why) && ok;
-    }
-    return ok;
-}
-
-bool assay_server_readiness(struct assay_server *s, struct assay_jw *w)
-{
-    bool ok = true, stopping = atomic_load(&s->stopping);
-    struct assay_err err = {0, ""};
-    int rc;
-    bool serving = atomic_load(&s->up) && !stopping;
-    /* the checks come first in time and last in the object */
-    struct assay_jw *checks = assay_jw_new();
-    ASSAY_CLEANUP_BUF struct assay_buf text = ASSAY_BUF_INIT;
-    if (checks != NULL) {
-        assay_jw_array(checks);
-        rc = serving ? 0 : assay_err_set(&err, ASSAY_E_BUSY, stopping ? "the server is stopping" : "the server is starting");
-        ok = check(checks, "serving", rc, &err) && ok;
-        rc = s->store.ops->health(s->store.self, &err);
-        ok = check(checks, "store", rc, &err) && ok;
-        rc = s->blobs.ops->health != NULL ? s->blobs.ops->health(s->blobs.self, &err) : 0;
-        ok = check(checks, "blobs", rc, &err) && ok;
-        if (s->wants_boxes) {
-            rc = assay_boxes_connected(s->boxes) ? 0 : assay_err_set(&err, ASSAY_E_BUSY, "the boxkeeper is not connected");
-            ok = check(checks, "boxkeeper", rc, &err) && ok;
-        }
-        if (serving)
-            ok = services_ready(s, checks) && ok;
-        assay_jw_end(checks);
-        if (assay_jw_finish(checks, &text, NULL) != 0)
-            ok = false;
-        assay_jw_free(checks);
-    } else {
-        ok = false;
-    }
-    assay_jw_object(w);
-    assay_jw_kbool(w, "ready", ok);
-    assay_jw_kz(w, "version", PACKAGE_VERSION);
-    assay_jw_kraw(w, "checks", assay_buf_view(&text));
-    assay_jw_end(w);
-    return ok;
-}
-
 /* ---- the start ------------------------------------------------------------------------------------ */
 
 static int give_up_privileges(struct assay_server *s, struct assay_err *err)
@@ -468,7 +267,7 @@ static int init_plugin(struct assay_server *s, struct assay_plugin_entry *e, str
     return 0;
 }
 
-static int init_drivers(struct assay_server *s, struct assay_err *err)
+int assay_server_drivers(struct assay_server *s, struct assay_err *err)
 {
     struct assay_plugin_entry *store = assay_plugins_find(&s->setup.plugins, s->setup.store);
     struct assay_plugin_entry *blobs = assay_plugins_find(&s->setup.plugins, s->setup.blobs);
@@ -709,7 +508,7 @@ static int make_front(struct assay_server *s, struct assay_err *err)
         .ctx = s,
         .offload = pool_offload,
         .log = front_log,
-        .done = request_done,
+        .done = assay_server_request_done,
     };
     return assay_front_new(&cfg, &s->front, err);
 }
@@ -745,22 +544,26 @@ static int make_log(struct assay_server *s, struct assay_err *err)
     return s->log != NULL ? 0 : err->code;
 }
 
-static int start(struct assay_server *s, struct assay_err *err)
+int assay_server_base(struct assay_server *s, struct assay_err *err)
 {
-    struct assay_config *c = s->setup.config;
-    struct assay_plugins *ps = &s->setup.plugins;
+    const struct assay_config *c = s->setup.config;
     int rc = make_log(s, err);
     if (rc == 0 && (s->metrics = assay_metrics_new(0, err)) == NULL)
         rc = err->code;
     if (rc == 0)
-        rc = assay_metrics_register(s->metrics, (struct assay_table)ASSAY_TABLE(metric), err);
-    if (rc == 0)
-        rc = assay_metrics_on_scrape(s->metrics, on_scrape, s, err);
+        rc = assay_server_count(s, err);
     if (rc == 0 && (s->pool = assay_pool_new(worker_count(assay_config_int(c, "workers")),
                                              (size_t)assay_config_int(c, "worker_queue"), 0, err)) == NULL)
         rc = err->code;
     if (rc == 0 && (s->topics = assay_topics_new((size_t)assay_config_int(c, "queue_buffer_size"), err)) == NULL)
         rc = err->code;
+    return rc;
+}
+
+static int start(struct assay_server *s, struct assay_err *err)
+{
+    struct assay_plugins *ps = &s->setup.plugins;
+    int rc = assay_server_base(s, err);
     if (rc == 0)
         rc = assay_boxes_new(ASSAY_SERVER_CONTROL_FD, supervisor_lost, s, &s->boxes, err);
     if (rc == 0)
@@ -768,7 +571,7 @@ static int start(struct assay_server *s, struct assay_err *err)
     if (rc == 0)
         rc = make_gate(s, err);
     if (rc == 0)
-        rc = init_drivers(s, err);
+        rc = assay_server_drivers(s, err);
     if (rc == 0)
         rc = prepare_services(s, err);
     for (size_t i = 0; rc == 0 && i < ps->n_order; i++)
@@ -879,6 +682,15 @@ static int64_t argument(int argc, char **argv, const char *name, int64_t max)
     return -1;
 }
 
+static struct assay_str text_argument(int argc, char **argv, const char *name)
+{
+    size_t n = strlen(name);
+    for (int i = 1; i < argc; i++)
+        if (strncmp(argv[i], name, n) == 0 && argv[i][n] == '=')
+            return assay_str(argv[i] + n + 1);
+    return ASSAY_STR_NULL;
+}
+
 static int fail(struct assay_server *s, const struct assay_err *err)
 {
     if (s->log != NULL) {
@@ -900,8 +712,9 @@ int assay_server_main(int argc, char **argv)
     sigset_t set;
 
     int64_t listeners = argument(argc, argv, "--listeners", 1024);
+    struct assay_str task = text_argument(argc, argv, "--reset-cursor");
     int64_t uid = argument(argc, argv, "--uid", UINT32_MAX - 1), gid = argument(argc, argv, "--gid", UINT32_MAX - 1);
-    if (listeners < 1 || uid < 0 || gid < 0 || fcntl(ASSAY_SERVER_CONTROL_FD, F_SETFD, FD_CLOEXEC) != 0) {
+    if (listeners < (task.n != 0 ? 0 : 1) || uid < 0 || gid < 0 || fcntl(ASSAY_SERVER_CONTROL_FD, F_SETFD, FD_CLOEXEC) != 0) {
         (void)fprintf(stderr, "assayd: --role=server is for the supervisor, not for hand\n");
         return 64;
     }
@@ -939,6 +752,11 @@ int assay_server_main(int argc, char **argv)
         s->descriptors = assay_setup_descriptors(s->setup.config, true);
         s->wants_boxes = assay_config_int(s->setup.config, "boxkeeper") != 0;
         rc = give_up_privileges(s, &err);
+    }
+    if (rc == 0 && task.n != 0) {
+        int status = assay_server_reset_cursor(s, task);
+        stop(s, false);
+        return status;
     }
     if (rc == 0)
         rc = start(s, &err);

@@ -89,6 +89,7 @@ struct supervisor {
     uid_t uid;
     gid_t gid;
     char url[128];
+    char task[200]; /* what the server does instead of serving; "": it serves */
     char exe[PATH_MAX], boxkeeper[PATH_MAX];
     struct child child[N_CHILDREN];
     char *boxkeeper_env[ENV_MAX + 1];
@@ -509,7 +510,7 @@ static void start_child(struct supervisor *s, int which)
     (void)snprintf(uid, sizeof uid, "--uid=%u", (unsigned)s->uid);
     (void)snprintf(gid, sizeof gid, "--gid=%u", (unsigned)s->gid);
     char role[] = "--role=server";
-    char *server_argv[] = {s->exe, role, listeners, uid, gid, NULL};
+    char *server_argv[] = {s->exe, role, listeners, uid, gid, s->task[0] != '\0' ? s->task : NULL, NULL};
     char *boxkeeper_argv[] = {s->boxkeeper, NULL};
     pid_t parent = getpid();
 
@@ -726,15 +727,22 @@ static int run(struct supervisor *s)
     }
 }
 
-int assay_supervisor_main(char *const *flags, char *const *env)
+static struct supervisor *begin(void)
 {
     static struct supervisor supervisor;
     struct supervisor *s = &supervisor;
-    sigset_t set;
     s->lock = -1;
     s->child[SERVER] = (struct child){.name = "server", .control = -1, .wanted = true};
     s->child[BOXKEEPER] = (struct child){.name = "boxkeeper", .control = -1};
+    ssize_t n = readlink("/proc/self/exe", s->exe, sizeof s->exe - 1);
+    s->exe[n > 0 ? n : 0] = '\0';
+    return s;
+}
 
+int assay_supervisor_main(char *const *flags, char *const *env)
+{
+    sigset_t set;
+    struct supervisor *s = begin();
     int status = configure(s, flags, env);
     if (status != 0)
         return status;
@@ -747,8 +755,6 @@ int assay_supervisor_main(char *const *flags, char *const *env)
     if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR ||
         (s->signals = high(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK))) < 0)
         return 71;
-    ssize_t n = readlink("/proc/self/exe", s->exe, sizeof s->exe - 1);
-    s->exe[n > 0 ? n : 0] = '\0';
     (void)snprintf(s->boxkeeper, sizeof s->boxkeeper, "%s/assay-boxkeeper", assay_options_str(s->options, "libexec_dir"));
     choose_env(s, env);
     s->drain_ms = assay_options_int(s->options, "drain_timeout", 10000);
@@ -764,6 +770,38 @@ int assay_supervisor_main(char *const *flags, char *const *env)
         status = listen_all(s);
     if (status == 0)
         status = run(s);
+    assay_log_free(s->log);
+    assay_options_free(s->options);
+    return status;
+}
+
+int assay_supervisor_reset_cursor(char *const *flags, char *const *env, const char *group)
+{
+    struct supervisor *s = begin();
+    int n = snprintf(s->task, sizeof s->task, "--reset-cursor=%s", group), how = 0;
+    if (n < 0 || (size_t)n >= sizeof s->task) {
+        (void)fprintf(stderr, "assayd: no event group has so long a name\n");
+        return 64;
+    }
+    int status = configure(s, flags, env);
+    if (status != 0)
+        return status;
+    const char *data_dir = assay_options_str(s->options, "data_dir");
+    char lock[PATH_MAX];
+    (void)snprintf(lock, sizeof lock, "%.4000s/lock", data_dir);
+    status = make_log(s);
+    if (status == 0 && access(lock, F_OK) != 0)
+        status = refuse(s, ASSAY_EXIT_CONFIG, "%s is not the data directory of a server that has run", data_dir);
+    if (status == 0)
+        status = prepare_data_dir(s);
+    if (status == 0) {
+        start_child(s, SERVER);
+        pid_t pid = s->child[SERVER].pid;
+        if (pid == 0 || waitpid(pid, &how, 0) != pid || !WIFEXITED(how))
+            status = refuse(s, EXIT_GAVE_UP, "the process for it could not be started, or crashed");
+        else
+            status = WEXITSTATUS(how);
+    }
     assay_log_free(s->log);
     assay_options_free(s->options);
     return status;

@@ -10,5 +10,8 @@
  * 0 after an orderly stop, ASSAY_EXIT_CONFIG when starting again cannot help, 70 when a child keeps dying or does
  * not end well. */
 int assay_supervisor_main(char *const *flags, char *const *env);
+/* With the lock of the data directory and as the server's user, but without network and boxes: has the server's process
+ * reset the event cursor of a group, and gives its exit status. */
+int assay_supervisor_reset_cursor(char *const *flags, char *const *env, const char *group);
 
 #endif

@@ -8,6 +8,7 @@ import os
 import pathlib
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -81,6 +82,13 @@ def alive(pid):
     """A zombie that its new parent has not waited for yet is not."""
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def answers(server):
+    try:
+        return server.api().call("GET", "/healthz").status == 200
     except OSError:
         return False
 
@@ -433,6 +441,64 @@ def test_a_request_under_way_is_answered_before_the_end():
         assert answer.getheader("Connection", "").lower() == "close"
         stopper.join(20)
         assert not stopper.is_alive()
+    finally:
+        s.close()
+
+
+def test_an_expired_event_cursor_is_reset_by_a_person():
+    """A group whose next events are no longer kept stands still, says so, and goes on after assayd --reset-cursor."""
+    s = Server(args=["--log-format=json"])
+    env = {"ASSAY_DATA_DIR": str(s.data), "HTTP_PORT": str(s.port), "ASSAY_BOXKEEPER": "false"}
+
+    def reset(group):
+        return run(f"--reset-cursor={group}", env=env)
+
+    try:
+        nowhere = run("--reset-cursor=scoring", env={**env, "ASSAY_DATA_DIR": str(s.tmp / "nothing")})
+        refused(nowhere, "is not the data directory of a server that has run")
+        assert not (s.tmp / "nothing").exists()
+        refused(run("--reset-cursor", env=env), "--reset-cursor wants a value: --reset-cursor=GROUP", status=64)
+        s.start()
+        admin = s.login()
+        for i in range(5):
+            admin.post("/agents", {"id": f"agent-{i}"}, expect=201)
+        refused(reset("scoring"), "another assayd")
+        assert s.stop() == 0
+        refused(reset("scores"), 'no plugin has a durable event group "scores"', "scoring", "leaderboard", status=64)
+        refused(reset("scoring"), "the cursor of scoring has not expired", status=1)
+
+        with sqlite3.connect(s.data / "assay.db") as db:
+            head = db.execute("SELECT MAX(seq) FROM assay_events").fetchone()[0]
+            db.execute("DELETE FROM assay_events WHERE seq < ?", (head - 1,))
+            db.execute("UPDATE assay_store SET number = ? WHERE name = 'pruned_to'", (head - 2,))
+            assert db.execute("UPDATE assay_cursors SET seq = 1 WHERE grp = 'scoring'").rowcount == 1
+            owner = (s.data / "assay.db").stat().st_uid
+        db.close()
+        for left in s.data.glob("assay.db-*"):  # what this process made would belong to it
+            os.chown(left, owner, -1)
+
+        def events():
+            a = s.api().call("GET", "/readyz")
+            check = [c for c in a.json["checks"] if c["name"] == "events"] if a.body else []
+            return a.status == 503 and check and not check[0]["ok"] and check[0]["reason"]
+
+        s.spawn()
+        wait_for("the server to answer", lambda: answers(s))
+        reason = wait_for("/readyz to name the group", events)
+        assert "scoring" in reason and "assayd --reset-cursor=" in reason, reason
+        line = wait_for("the log to say so", lambda: [x for x in s.log_text().splitlines() if '"cursor_expired"' in x])[0]
+        assert "assayd --reset-cursor=scoring" in line and json.loads(line)["group"] == "scoring", line
+        s.login().post("/agents", {"id": "another"}, expect=201)  # everything else goes on
+        assert s.stop() == 0
+
+        done = reset("scoring")
+        assert done.returncode == 0, done.stderr
+        assert f"was at event 1 and is at {head - 2} now: up to {head - 3} events" in done.stdout, done.stdout
+        owners = {f.stat().st_uid for f in s.data.glob("assay.db*")}
+        assert owners == {owner}, owners
+        refused(reset("scoring"), "has not expired", status=1)
+        s.start()
+        assert [c for c in s.api().get("/readyz").json["checks"] if c["name"] == "events"][0]["ok"]
     finally:
         s.close()
 

@@ -16,6 +16,7 @@
 
 #include <assay/value.h>
 
+#include "gateway/cursors.h"
 #include "gateway/dispatch.h"
 #include "gateway/metrics.h"
 #include "gateway/pool.h"
@@ -42,6 +43,7 @@ struct fake {
     size_t n_dead;
     unsigned commits, empty_commits;
     /* orders */
+    int64_t pruned_to;     /* events up to this are gone */
     int fail_next;         /* status of the next exec; 0: none */
     int64_t guard_on;      /* a transaction with this event's effect fails its guard while it is set */
     void (*committed)(void *arg, int64_t last_seq, const struct assay_event *ev, size_t n);
@@ -108,8 +110,12 @@ static int f_events(void *self, int64_t after, const char *const *topics, size_t
                     struct assay_event_row **out, size_t *n, struct assay_err *err)
 {
     struct fake *f = self;
-    (void)err;
     f_lock(f);
+    if (after < f->pruned_to) {
+        int r = assay_err_set(err, ASSAY_E_GONE, "events up to %lld are gone", (long long)f->pruned_to);
+        f_unlock(f);
+        return r;
+    }
     struct assay_event_row *row = assay_arena_array(arena, max, sizeof *row);
     size_t k = 0;
     for (int64_t seq = after + 1; seq <= f->head && k < max; seq++) {
@@ -588,6 +594,63 @@ static void draining_finishes_the_delivery_in_hand_and_begins_none(void **state)
     fake_free(f);
 }
 
+static void an_expired_cursor_stands_still_until_a_person_resets_it(void **state)
+{
+    (void)state;
+    struct fake *f = fake_new();
+    struct rig r;
+    rig_begin(&r, f, 20);
+    struct taker a = {0}, b = {0};
+    struct assay_err err = {0};
+    struct assay_cursor_place was;
+    for (int i = 0; i < 10; i++)
+        (void)append(f, i % 2 ? "a.made" : "b.x", false);
+    *f_cursor(f, ASSAY_STR("ga")) = 2;
+    *f_cursor(f, ASSAY_STR("gb")) = 10;
+    f->pruned_to = 6;
+    assert_int_equal(assay_dispatch_add(r.d, &durable_a, &a, "pa", NULL), 0);
+    assert_int_equal(assay_dispatch_add(r.d, &durable_b, &b, "pb", NULL), 0);
+    assert_int_equal(assay_dispatch_health(r.d, &err), 0);
+    assert_int_equal(assay_dispatch_start(r.d, NULL), 0);
+    SOON(assay_dispatch_health(r.d, &err) == ASSAY_E_GONE);
+    assert_non_null(strstr(err.msg, ": ga;"));
+    assert_non_null(strstr(err.msg, "assayd --reset-cursor="));
+    int64_t seq = append(f, "b.x", true);
+    SOON(stored(f, "gb") == seq); /* the others go on */
+    assert_int_equal(stored(f, "ga"), 2);
+    assert_int_equal(atomic_load(&a.calls), 0);
+
+    assert_int_equal(assay_cursor_reset(&r.store, ASSAY_STR("gb"), &was, &err), ASSAY_E_CONFLICT);
+    assert_int_equal(stored(f, "gb"), seq);
+    assert_int_equal(assay_cursor_find(&r.store, ASSAY_STR("ga"), &was, &err), 0);
+    assert_int_equal(was.at, 2);
+    assert_int_equal(was.oldest, 6);
+    assert_int_equal(was.head, seq);
+    /* by another process on the same database: the one that runs notices by itself */
+    assert_int_equal(assay_cursor_reset(&r.store, ASSAY_STR("ga"), &was, &err), 0);
+    assert_int_equal(was.at, 2);
+    assert_int_equal(was.oldest, 6);
+    SOON(stored(f, "ga") == seq && assay_dispatch_health(r.d, &err) == 0);
+    for (int64_t s = 1; s <= 10; s++)
+        assert_int_equal(effects(f, s), s > 6 && s % 2 == 0 ? 1 : 0);
+    assert_int_equal(assay_cursor_reset(&r.store, ASSAY_STR("ga"), &was, &err), ASSAY_E_CONFLICT);
+
+    /* a group that is new on an old store has a cursor that was never stored */
+    assert_int_equal(assay_cursor_reset(&r.store, ASSAY_STR("new"), &was, &err), 0);
+    assert_int_equal(was.at, 0);
+    assert_int_equal(stored(f, "new"), 6);
+    /* everything but the head is gone, and a store without events has nothing to expire */
+    f->pruned_to = seq - 1;
+    assert_int_equal(assay_cursor_find(&r.store, ASSAY_STR("new"), &was, &err), 0);
+    assert_int_equal(was.oldest, seq - 1);
+    f->head = f->pruned_to = 0;
+    *f_cursor(f, ASSAY_STR("none")) = 0;
+    assert_int_equal(assay_cursor_reset(&r.store, ASSAY_STR("none"), &was, &err), ASSAY_E_CONFLICT);
+    f->head = seq;
+    rig_end(&r);
+    fake_free(f);
+}
+
 static void a_full_pool_only_delays(void **state)
 {
     (void)state;
@@ -657,6 +720,7 @@ int main(void)
         cmocka_unit_test(events_of_another_process_are_found_by_polling),
         cmocka_unit_test(two_processes_on_one_database_share_a_group),
         cmocka_unit_test(draining_finishes_the_delivery_in_hand_and_begins_none),
+        cmocka_unit_test(an_expired_cursor_stands_still_until_a_person_resets_it),
         cmocka_unit_test(a_full_pool_only_delays),
     };
     return cmocka_run_group_tests_name("dispatch", tests, NULL, NULL);

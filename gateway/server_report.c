@@ -1,0 +1,174 @@
+/* What the server says about itself: the program's own metrics, the access log, readiness. */
+#include "server_impl.h"
+
+#include <stdio.h>
+
+#include <assay/boxkeeper_wire.h>
+#include <assay/value.h>
+
+/* ---- the program's own metrics ----------------------------------------------------------------- */
+
+static const double seconds[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 0};
+enum {
+    M_REQUESTS, M_REQUEST_SECONDS, M_CONNECTIONS, M_ACCEPTED, M_REFUSED, M_PARSE_ERRORS, M_TIMEOUTS, M_LATE,
+    M_WAITING, M_WORKERS, M_WORK_QUEUED, M_WORK_RUNNING, M_WORK_REFUSED, M_WORK_DONE, M_WORK_WAIT, M_LOG_LINES,
+    M_LOG_DROPPED, M_BUILD,
+};
+static const struct assay_metric metric[] = {
+    [M_REQUESTS] = {"assay_http_requests_total", ASSAY_METRIC_COUNTER, "Requests by route and status.",
+                    "method,route,status", NULL},
+    [M_REQUEST_SECONDS] = {"assay_http_request_seconds", ASSAY_METRIC_HISTOGRAM,
+                           "Time from a request's first byte to its answer.", "route", seconds},
+    [M_CONNECTIONS] = {"assay_http_connections", ASSAY_METRIC_GAUGE, "Open connections.", "", NULL},
+    [M_ACCEPTED] = {"assay_http_connections_accepted_total", ASSAY_METRIC_COUNTER, "Connections accepted.", "", NULL},
+    [M_REFUSED] = {"assay_http_connections_refused_total", ASSAY_METRIC_COUNTER, "Connections over the bound.", "", NULL},
+    [M_PARSE_ERRORS] = {"assay_http_parse_errors_total", ASSAY_METRIC_COUNTER, "Requests that were not HTTP.", "", NULL},
+    [M_TIMEOUTS] = {"assay_http_timeouts_total", ASSAY_METRIC_COUNTER, "Requests that took too long.", "", NULL},
+    [M_LATE] = {"assay_http_late_answers_total", ASSAY_METRIC_COUNTER, "Answers whose client had gone.", "", NULL},
+    [M_WAITING] = {"assay_http_requests_waiting", ASSAY_METRIC_GAUGE, "Requests waiting for their answer.", "", NULL},
+    [M_WORKERS] = {"assay_worker_threads", ASSAY_METRIC_GAUGE, "Threads of the worker pool.", "", NULL},
+    [M_WORK_QUEUED] = {"assay_worker_jobs_queued", ASSAY_METRIC_GAUGE, "Jobs that wait for a worker.", "", NULL},
+    [M_WORK_RUNNING] = {"assay_worker_jobs_running", ASSAY_METRIC_GAUGE, "Jobs on a worker.", "", NULL},
+    [M_WORK_REFUSED] = {"assay_worker_jobs_refused_total", ASSAY_METRIC_COUNTER, "Jobs refused: the queue was full.", "", NULL},
+    [M_WORK_DONE] = {"assay_worker_jobs_total", ASSAY_METRIC_COUNTER, "Jobs finished.", "", NULL},
+    [M_WORK_WAIT] = {"assay_worker_wait_seconds_total", ASSAY_METRIC_COUNTER, "Time that jobs waited, summed.", "", NULL},
+    [M_LOG_LINES] = {"assay_log_lines_total", ASSAY_METRIC_COUNTER, "Log lines written.", "", NULL},
+    [M_LOG_DROPPED] = {"assay_log_dropped_total", ASSAY_METRIC_COUNTER, "Log lines dropped.", "", NULL},
+    [M_BUILD] = {"assay_build_info", ASSAY_METRIC_GAUGE, "Version of the program; always 1.", "version", NULL},
+};
+
+static void on_scrape(void *arg)
+{
+    struct assay_server *s = arg;
+    struct assay_pool_stats pool;
+    assay_pool_stats(s->pool, &pool);
+    assay_metrics_set(s->metrics, &metric[M_WORKERS], NULL, pool.threads);
+    assay_metrics_set(s->metrics, &metric[M_WORK_QUEUED], NULL, (double)pool.queued);
+    assay_metrics_set(s->metrics, &metric[M_WORK_RUNNING], NULL, (double)pool.running);
+    assay_metrics_count_to(s->metrics, &metric[M_WORK_REFUSED], NULL, (double)pool.refused);
+    assay_metrics_count_to(s->metrics, &metric[M_WORK_DONE], NULL, (double)pool.finished);
+    assay_metrics_count_to(s->metrics, &metric[M_WORK_WAIT], NULL, (double)pool.wait_ns / 1e9);
+    assay_metrics_count_to(s->metrics, &metric[M_LOG_LINES], NULL, (double)assay_log_lines(s->log));
+    assay_metrics_count_to(s->metrics, &metric[M_LOG_DROPPED], NULL, (double)assay_log_dropped(s->log));
+    const char *version[] = {PACKAGE_VERSION};
+    assay_metrics_set(s->metrics, &metric[M_BUILD], version, 1);
+    if (!atomic_load(&s->up))
+        return;
+    struct assay_front_stats http;
+    assay_front_stats(s->front, &http);
+    assay_metrics_set(s->metrics, &metric[M_CONNECTIONS], NULL, (double)http.connections_open);
+    assay_metrics_set(s->metrics, &metric[M_WAITING], NULL, (double)http.requests_waiting);
+    assay_metrics_count_to(s->metrics, &metric[M_ACCEPTED], NULL, (double)http.connections_accepted);
+    assay_metrics_count_to(s->metrics, &metric[M_REFUSED], NULL, (double)http.connections_refused);
+    assay_metrics_count_to(s->metrics, &metric[M_PARSE_ERRORS], NULL, (double)http.parse_errors);
+    assay_metrics_count_to(s->metrics, &metric[M_TIMEOUTS], NULL, (double)http.timeouts);
+    assay_metrics_count_to(s->metrics, &metric[M_LATE], NULL, (double)http.late_answers);
+}
+
+int assay_server_count(struct assay_server *s, struct assay_err *err)
+{
+    int rc = assay_metrics_register(s->metrics, (struct assay_table)ASSAY_TABLE(metric), err);
+    return rc != 0 ? rc : assay_metrics_on_scrape(s->metrics, on_scrape, s, err);
+}
+
+int assay_server_metrics(struct assay_server *s, struct assay_buf *out, struct assay_err *err)
+{
+    int rc = assay_metrics_expose(s->metrics, out, err);
+    /* the boxkeeper's own are a help, not a condition */
+    if (rc == 0 && assay_boxes_connected(s->boxes))
+        (void)!assay_boxes_ask(s->boxes, ASSAY_BK_METRICS, 1000, out, NULL);
+    return rc;
+}
+
+void assay_server_request_done(void *ctx, const struct assay_front_record *r)
+{
+    struct assay_server *s = ctx;
+    char status[16], method[16];
+    const char *route = r->route != NULL ? r->route->path : "none";
+    (void)snprintf(status, sizeof status, "%d", r->status);
+    /* an unknown method is the client's text: it must not make a series */
+    (void)snprintf(method, sizeof method, "%.*s", r->route != NULL ? (int)r->method.n : 5,
+                   r->route != NULL ? r->method.p : "other");
+    const char *labels[] = {method, route, status};
+    assay_metrics_add(s->metrics, &metric[M_REQUESTS], labels, 1);
+    const char *timed[] = {route};
+    assay_metrics_observe(s->metrics, &metric[M_REQUEST_SECONDS], timed, (double)r->duration_ns / 1e9);
+    if (!s->access_log || !assay_log_wants(s->log, ASSAY_LOG_INFO))
+        return;
+    ASSAY_LOG(s->log, r->status >= 500 ? ASSAY_LOG_WARN : ASSAY_LOG_INFO, "http", "request", ASSAY_KS("method", r->method),
+              ASSAY_KS("path", r->path), ASSAY_KI("status", r->status), ASSAY_KR("ms", (double)r->duration_ns / 1e6),
+              ASSAY_KI("bytes", r->bytes_out), ASSAY_KS("request_id", r->request_id), ASSAY_KS("remote", r->remote),
+              ASSAY_KS("user_id", r->user_id));
+}
+
+/* ---- readiness ------------------------------------------------------------------------------------ */
+
+static bool check(struct assay_jw *w, const char *name, int rc, const struct assay_err *err)
+{
+    assay_jw_object(w);
+    assay_jw_kz(w, "name", name);
+    assay_jw_kbool(w, "ok", rc == 0);
+    if (rc != 0)
+        assay_jw_kz(w, "reason", err->msg);
+    assay_jw_end(w);
+    return rc == 0;
+}
+
+/* What the services themselves say; a plugin built before the hook existed has none. */
+static bool services_ready(struct assay_server *s, struct assay_jw *checks)
+{
+    const struct assay_plugins *ps = &s->setup.plugins;
+    const size_t with_hook = offsetof(struct assay_plugin, ready) + sizeof ps->entry[0]->p->ready;
+    bool ok = true;
+    for (size_t i = 0; i < ps->n_order; i++) {
+        const struct assay_plugin_entry *e = ps->entry[ps->order[i]];
+        struct assay_err why = {0, ""};
+        if (!e->started || e->p->kind != ASSAY_PLUGIN_SERVICE || e->p->size < with_hook || e->p->ready == NULL)
+            continue;
+        int rc = e->p->ready(e->self, &why);
+        ok = check(checks, e->p->name, rc, &why) && ok;
+    }
+    return ok;
+}
+
+bool assay_server_readiness(struct assay_server *s, struct assay_jw *w)
+{
+    bool ok = true, stopping = atomic_load(&s->stopping);
+    struct assay_err err = {0, ""};
+    int rc;
+    bool serving = atomic_load(&s->up) && !stopping;
+    /* the checks come first in time and last in the object */
+    struct assay_jw *checks = assay_jw_new();
+    ASSAY_CLEANUP_BUF struct assay_buf text = ASSAY_BUF_INIT;
+    if (checks != NULL) {
+        assay_jw_array(checks);
+        rc = serving ? 0 : assay_err_set(&err, ASSAY_E_BUSY, stopping ? "the server is stopping" : "the server is starting");
+        ok = check(checks, "serving", rc, &err) && ok;
+        rc = s->store.ops->health(s->store.self, &err);
+        ok = check(checks, "store", rc, &err) && ok;
+        rc = s->blobs.ops->health != NULL ? s->blobs.ops->health(s->blobs.self, &err) : 0;
+        ok = check(checks, "blobs", rc, &err) && ok;
+        if (s->wants_boxes) {
+            rc = assay_boxes_connected(s->boxes) ? 0 : assay_err_set(&err, ASSAY_E_BUSY, "the boxkeeper is not connected");
+            ok = check(checks, "boxkeeper", rc, &err) && ok;
+        }
+        if (s->dispatch_started && serving) {
+            rc = assay_dispatch_health(s->dispatch, &err);
+            ok = check(checks, "events", rc, &err) && ok;
+        }
+        if (serving)
+            ok = services_ready(s, checks) && ok;
+        assay_jw_end(checks);
+        if (assay_jw_finish(checks, &text, NULL) != 0)
+            ok = false;
+        assay_jw_free(checks);
+    } else {
+        ok = false;
+    }
+    assay_jw_object(w);
+    assay_jw_kbool(w, "ready", ok);
+    assay_jw_kz(w, "version", PACKAGE_VERSION);
+    assay_jw_kraw(w, "checks", assay_buf_view(&text));
+    assay_jw_end(w);
+    return ok;
+}
