@@ -177,6 +177,7 @@ static int spec_check(const struct assay_box_spec *s, struct assay_err *err)
         int64_t value, max;
     } bound[] = {
         {s->limits.cpu_ms, INT64_C(86400000)},         {s->limits.wall_ms, INT64_C(86400000)},
+        {s->limits.cpu_hard_ms, INT64_C(86400000)},
         {s->limits.memory_bytes, INT64_C(1) << 46},    {s->limits.stdout_bytes, INT64_C(1) << 40},
         {s->limits.stderr_bytes, INT64_C(1) << 40},    {s->limits.processes, 32768},
         {s->limits.open_files, 65536},                 {s->limits.file_bytes, INT64_C(1) << 46},
@@ -186,10 +187,14 @@ static int spec_check(const struct assay_box_spec *s, struct assay_err *err)
     for (size_t i = 0; i < sizeof bound / sizeof *bound; i++)
         if (bound[i].value < 0 || bound[i].value > bound[i].max)
             return assay_err_set(err, ASSAY_E_INVALID, "box: limit %zu is %lld", i, (long long)bound[i].value);
+    if (s->limits.cpu_hard_ms != 0 && s->limits.cpu_hard_ms < s->limits.cpu_ms)
+        return assay_err_set(err, ASSAY_E_INVALID, "box: the hard limit of CPU time is below the limit");
     if (s->flags & ~(uint32_t)(ASSAY_BOX_STDERR_TO_STDOUT | ASSAY_BOX_STRICT_OUTPUT))
         return assay_err_set(err, ASSAY_E_INVALID, "box: unknown flags %#x", s->flags);
     return 0;
 }
+
+_Static_assert(ASSAY_BOX_CPU_WORDS == ASSAY_WARDEN_CPU_WORDS, "one mask");
 
 static void put_run(struct assay_buf *b, uint64_t serial, const struct assay_box_spec *s)
 {
@@ -207,6 +212,7 @@ static void put_run(struct assay_buf *b, uint64_t serial, const struct assay_box
         .stack_bytes = l->stack_bytes,
         .scratch_bytes = l->scratch_bytes,
         .scratch_files = l->scratch_files,
+        .cpu_hard_ms = l->cpu_hard_ms,
         .collect_bytes = s->collect_bytes,
         .stdin_bytes = s->stdin_bytes.n,
         .seccomp_bytes = (uint32_t)s->seccomp.n,
@@ -217,6 +223,7 @@ static void put_run(struct assay_buf *b, uint64_t serial, const struct assay_box
         .n_mounts = (uint32_t)s->n_mounts,
         .n_collect = (uint32_t)s->n_collect,
     };
+    memcpy(h.cpus, s->cpus, sizeof h.cpus);
     assay_buf_add(b, &h, sizeof h);
     for (size_t i = 0; i < s->n_argv; i++)
         put_string(b, s->argv[i]);
@@ -436,7 +443,7 @@ static int take_done(struct assay_box_client *c, const uint8_t *p, size_t n, str
         return corrupt(c, err, "a misplaced or malformed result");
     memcpy(&d, p, sizeof d);
     if (d.serial != c->serial || d.end < ASSAY_BOX_EXITED || d.end > ASSAY_BOX_FAILED ||
-        !text_ok(d.message, sizeof d.message) || !text_ok(d.artefact, sizeof d.artefact) || d.cpu_us < 0 || d.wall_us < 0)
+        d.finished > 1 || !text_ok(d.message, sizeof d.message) || !text_ok(d.artefact, sizeof d.artefact) || d.cpu_us < 0 || d.wall_us < 0)
         return corrupt(c, err, "a malformed result");
     struct assay_str artefact = assay_str(d.artefact);
     if (artefact.n > 0 && !hex_ok(artefact))
@@ -450,6 +457,7 @@ static int take_done(struct assay_box_client *c, const uint8_t *p, size_t n, str
         .cpu_system_us = d.cpu_system_us,
         .wall_us = d.wall_us,
         .memory_peak_bytes = d.memory_peak_bytes,
+        .memory_own_bytes = d.memory_own_bytes,
         .max_rss_bytes = d.max_rss_bytes,
         .oom_kills = d.oom_kills,
         .stdout_bytes = d.stdout_bytes,
@@ -457,6 +465,7 @@ static int take_done(struct assay_box_client *c, const uint8_t *p, size_t n, str
         .voluntary_switches = d.voluntary_switches,
         .forced_switches = d.forced_switches,
         .precision = d.precision,
+        .finished = d.finished != 0,
     };
     memcpy(o.artefact, d.artefact, sizeof o.artefact);
     memcpy(o.message, d.message, sizeof o.message);

@@ -376,6 +376,7 @@ static const struct file files_v1[] = {
     {ASSAY_LEAF_CPU_STAT, ASSAY_LEAVES_CPU, "cpuacct.stat", O_RDONLY},
     {ASSAY_LEAF_PIDS_PROCS, ASSAY_LEAVES_PIDS, "tasks", O_RDWR},
     {ASSAY_LEAF_PIDS_MAX, ASSAY_LEAVES_PIDS, "pids.max", O_RDWR},
+    {ASSAY_LEAF_MEMORY_STAT, ASSAY_LEAVES_MEMORY, "memory.stat", O_RDONLY},
 };
 static const struct file files_v2[] = {
     {ASSAY_LEAF_MEMORY_PROCS, ASSAY_LEAVES_MEMORY, "cgroup.procs", O_RDWR},
@@ -387,6 +388,7 @@ static const struct file files_v2[] = {
     {ASSAY_LEAF_CPU_USAGE, ASSAY_LEAVES_MEMORY, "cpu.stat", O_RDONLY},
     {ASSAY_LEAF_PIDS_MAX, ASSAY_LEAVES_MEMORY, "pids.max", O_RDWR},
     {ASSAY_LEAF_DIR, ASSAY_LEAVES_MEMORY, ".", O_RDONLY | O_DIRECTORY},
+    {ASSAY_LEAF_MEMORY_STAT, ASSAY_LEAVES_MEMORY, "memory.stat", O_RDONLY},
 };
 
 static int leaf_send(struct assay_leaves *l, const struct assay_leaf *leaf, int control, struct assay_err *err)

@@ -12,7 +12,7 @@
  * When the warden decides that the run is over it kills init, and the kernel kills and reaps the rest
  * of the namespace before init's own end shows.
  *
- * Order in the child: leave (own session), join the leaf, limits, chroot, ids, capabilities,
+ * Order in the child: leave (own session), join the leaf, processors, limits, chroot, ids, capabilities,
  * descriptors, seccomp last, since the filter need not allow any of the former.  The bounding set is
  * empty and no_new_privs set since the warden's start (main.c).
  */
@@ -35,6 +35,7 @@
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #define SCRATCH "/scratch"
@@ -46,6 +47,7 @@ struct maker {
     struct slot *s;
     const int *theirs;
     int box;        /* of the scratch's box directory */
+    int64_t given;  /* bytes of the scratch before the program ran: charged to init */
     int scratch_fs; /* the tmpfs' configuration */
     bool born_inside; /* the program's child need not join the leaf */
 };
@@ -221,7 +223,7 @@ static void child_limits(struct maker *m)
         stack = h->memory_bytes && h->memory_bytes < (INT64_C(64) << 20) ? h->memory_bytes : INT64_C(64) << 20;
     if (h->cpu_ms) {
         /* only a backstop, per process and in whole seconds: the watching decides */
-        int64_t seconds = (h->cpu_ms + 999) / 1000 + 1;
+        int64_t seconds = ((h->cpu_hard_ms ? h->cpu_hard_ms : h->cpu_ms) + 999) / 1000 + 1;
         limit(m, RLIMIT_CPU, seconds, seconds + 1);
     }
     limit(m, RLIMIT_FSIZE, file_bytes, file_bytes);
@@ -241,6 +243,17 @@ static void child_join(struct maker *m)
     for (size_t i = 0; l->held && !m->born_inside && i < sizeof order / sizeof *order; i++)
         if (l->fd[order[i]] >= 0 && write(l->fd[order[i]], "0", 1) != 1)
             child_fail(m, "joining the leaf");
+}
+
+/* Inherited by all that the program starts; the filter keeps it from changing it. A processor that is not
+ * ours (a container's cpuset) is passed over, and when none is left the box runs where it may. */
+static void child_pin(struct maker *m)
+{
+    const uint64_t *cpus = m->w->request->head.cpus;
+    bool any = false;
+    for (size_t i = 0; i < ASSAY_WARDEN_CPU_WORDS; i++)
+        any = any || cpus[i] != 0;
+    m->s->pinned = any && syscall(SYS_sched_setaffinity, 0, sizeof m->w->request->head.cpus, cpus) == 0;
 }
 
 static void child_ids(struct maker *m)
@@ -268,6 +281,7 @@ static int child_main(void *arg)
     if (setsid() < 0 || sigaction(SIGPIPE, &plain, NULL) < 0 || sigprocmask(SIG_SETMASK, &none, NULL) < 0)
         child_fail(m, "session");
     child_join(m);
+    child_pin(m);
     child_limits(m);
     if (chroot(ROOT_BOX) < 0 || chdir("/box") < 0)
         child_fail(m, "chroot");
@@ -378,6 +392,12 @@ static void look_around(const struct maker *m)
     atomic_store(&m->s->seen_tasks, tasks);
 }
 
+static int64_t scratch_used(const struct maker *m)
+{
+    struct statfs fs;
+    return fstatfs(m->box, &fs) < 0 ? 0 : (int64_t)(fs.f_blocks - fs.f_bfree) * fs.f_bsize;
+}
+
 static void wait_program(const struct maker *m, pid_t program)
 {
     uint32_t need = PRECISE_CPU | PRECISE_MEMORY;
@@ -407,6 +427,8 @@ static void wait_program(const struct maker *m, pid_t program)
             break;
     }
     (void)getrusage(RUSAGE_CHILDREN, &m->s->reaped);
+    int64_t usage = leaf_usage(m->w->leaf), files = scratch_used(m) - m->given;
+    atomic_store(&m->s->lingers, usage < 0 ? -1 : usage - (files < 0 ? 0 : files < usage ? files : usage));
 }
 
 void init_main(const struct box_world *w, struct slot *s, const int ours[3], const int theirs[3])
@@ -430,6 +452,7 @@ void init_main(const struct box_world *w, struct slot *s, const int ours[3], con
         (void)sys_futex(&s->go, FUTEX_WAIT, 0);
 
     fill_scratch(&m);
+    m.given = scratch_used(&m);
     pid_t program = start(&m);
     if (program < 0)
         fail_errno(&m, "fork");

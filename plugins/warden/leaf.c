@@ -10,6 +10,16 @@
  * linger, so each box is measured against what was read before it; only the peak has to be written.
  * What lingers in memory is page cache that an earlier box was charged for; the peak is reported
  * above as much of it as is still there at the end (what was reclaimed made room for this box). A version 2 leaf's peak cannot be reset (before 6.12), so it serves one box.
+ *
+ * The program's own memory.  Both versions' peaks count page cache, which belongs to whoever first read a
+ * file: the same program has 2 MB more or less of it as the machine happens to have its libraries in
+ * memory.  When all processes are gone, what is still charged is just that: page cache, and the files that
+ * the program left in its scratch (whose size the scratch tells).  So the peak, less what lingers, plus those
+ * files, is what was the program's: anonymous memory, files in memory, and what the kernel needed for
+ * them (page tables).  It errs low when cache was read after the peak; so the statistics are looked at
+ * whenever the limits are, and the larger of the two is reported.  The statistics alone would not do: a
+ * short program ends between two looks, and the kernel lets them lag by up to 64 pages for each processor.
+ * The percpu stocks of charges (64 pages each) are in the peak and in what lingers alike.
  */
 #include "warden.h"
 
@@ -230,6 +240,21 @@ int64_t leaf_cpu_ns(const struct leaf *l)
     return cpu < 0 ? -1 : cpu - l->base_cpu_ns;
 }
 
+int64_t leaf_usage(const struct leaf *l)
+{
+    return leaf_precision(l) & PRECISE_MEMORY ? read_number(l->fd[ASSAY_LEAF_MEMORY_USAGE]) : -1;
+}
+
+int64_t leaf_own_now(const struct leaf *l)
+{
+    char text[1024]; /* the lines asked for are among the first ten */
+    if (!l->held || l->fd[ASSAY_LEAF_MEMORY_STAT] < 0)
+        return -1;
+    slurp(l->fd[ASSAY_LEAF_MEMORY_STAT], text, sizeof text);
+    int64_t anonymous = keyed(text, l->version == 2 ? "anon" : "rss"), shared = keyed(text, "shmem");
+    return anonymous < 0 ? -1 : anonymous + (shared > 0 ? shared : 0);
+}
+
 int64_t leaf_oom_kills(const struct leaf *l)
 {
     if (!(leaf_precision(l) & PRECISE_MEMORY))
@@ -240,7 +265,7 @@ int64_t leaf_oom_kills(const struct leaf *l)
 
 void leaf_read(const struct leaf *l, struct leaf_figures *ret)
 {
-    struct leaf_figures f = {-1, -1, -1, -1, -1};
+    struct leaf_figures f = {-1, -1, -1, -1, -1, -1};
     uint32_t bits = leaf_precision(l);
     if (bits & PRECISE_CPU) {
         int64_t cpu, user, system;
@@ -252,7 +277,7 @@ void leaf_read(const struct leaf *l, struct leaf_figures *ret)
         }
     }
     if (bits & PRECISE_MEMORY) {
-        f.peak = read_number(l->fd[ASSAY_LEAF_MEMORY_PEAK]);
+        f.peak = f.raw_peak = read_number(l->fd[ASSAY_LEAF_MEMORY_PEAK]);
         if (f.peak >= 0 && l->base_usage > 0) {
             int64_t usage = read_number(l->fd[ASSAY_LEAF_MEMORY_USAGE]);
             int64_t older = usage >= 0 && usage < l->base_usage ? usage : l->base_usage;

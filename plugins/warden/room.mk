@@ -23,10 +23,13 @@ endif
 endif
 
 # What boxes are tested with: static, so that they run in any root, and never sanitized.
-check_PROGRAMS += tests/boxes/hostile tests/boxes/noop
+check_PROGRAMS += tests/boxes/hostile tests/boxes/measured tests/boxes/noop
 tests_boxes_hostile_SOURCES = tests/boxes/hostile.c
 tests_boxes_hostile_CFLAGS = -O1 -Wall -Wextra
 tests_boxes_hostile_LDFLAGS = -all-static
+tests_boxes_measured_SOURCES = tests/boxes/measured.c
+tests_boxes_measured_CFLAGS = -O1 -Wall -Wextra
+tests_boxes_measured_LDFLAGS = -all-static
 tests_boxes_noop_SOURCES = tests/boxes/noop.c
 tests_boxes_noop_CFLAGS = -O1 -Wall -Wextra
 tests_boxes_noop_LDFLAGS = -all-static
@@ -37,7 +40,8 @@ bench_box_bench_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir)
 bench_box_bench_LDADD = $(SDK_LIBS)
 
 if HAVE_CMOCKA
-box_tests = tests/unit/warden_test tests/unit/box_test tests/unit/box_noleaf_test tests/unit/box_userns_test
+box_tests = tests/unit/warden_test tests/unit/box_test tests/unit/box_noleaf_test tests/unit/box_userns_test \
+	tests/unit/measure_test
 check_PROGRAMS += $(box_tests)
 TESTS += $(box_tests)
 box_test_sources = tests/unit/box_test.c tests/unit/ordinary.h tests/unit/warden_fixture.c tests/unit/warden_fixture.h
@@ -50,6 +54,9 @@ tests_unit_box_noleaf_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 tests_unit_box_userns_test_SOURCES = $(box_test_sources)
 tests_unit_box_userns_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_MODE='"userns"' -DBOX_LEAF=1 -DBOX_ORDINARY=true
 tests_unit_box_userns_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
+tests_unit_measure_test_SOURCES = tests/unit/measure_test.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h
+tests_unit_measure_test_CPPFLAGS = $(TEST_CPPFLAGS)
+tests_unit_measure_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 tests_unit_warden_test_SOURCES = tests/unit/warden_test.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h \
 	plugins/warden/find.c plugins/warden/sha256.c plugins/warden/util.c plugins/warden/wire.c plugins/warden/warden.h
 tests_unit_warden_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)

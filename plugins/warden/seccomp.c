@@ -65,6 +65,7 @@ static const struct sock_filter program[] = {
     DENY(SYS_reboot, EPERM),
     DENY(SYS_swapon, EPERM),
     DENY(SYS_swapoff, EPERM),
+    DENY(SYS_sched_setaffinity, EPERM), /* a box stays on the processors it was given */
     DENY(SYS_acct, EPERM),
     DENY(SYS_quotactl, EPERM),
     DENY(SYS_syslog, EPERM),

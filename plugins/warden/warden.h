@@ -28,7 +28,7 @@
 /* ---- the numbers of assay/box.h, which is the client's header and drags in the SDK ---- */
 enum box_end { END_EXITED = 1, END_SIGNALLED, END_CPU, END_WALL, END_MEMORY, END_OUTPUT, END_CANCELLED, END_FAILED };
 enum box_flag { FLAG_STDERR_TO_STDOUT = 1, FLAG_STRICT_OUTPUT = 2 };
-enum precision { PRECISE_CPU = 1, PRECISE_MEMORY = 2, PRECISE_PIDS = 4 };
+enum precision { PRECISE_CPU = 1, PRECISE_MEMORY = 2, PRECISE_PIDS = 4, PINNED = 8 };
 enum feature {
     FEATURE_LEAF_CPU = 1, FEATURE_LEAF_MEMORY = 2, FEATURE_LEAF_PIDS = 4, FEATURE_SECCOMP = 8, FEATURE_USERNS = 16,
     FEATURE_NETNS = 32, FEATURE_ROOT = 64
@@ -168,7 +168,8 @@ struct leaf {
 };
 struct leaf_figures {
     int64_t cpu_ns, user_us, system_us; /* user_us -1: no split known */
-    int64_t peak;
+    int64_t peak; /* above what lingered */
+    int64_t raw_peak; /* as the kernel says it */
     int64_t oom_kills;
 };
 void leaf_init(struct leaf *l);
@@ -178,6 +179,10 @@ uint32_t leaf_precision(const struct leaf *l);
 int leaf_prepare(struct leaf *l, int64_t memory, int64_t pids, struct note *why);
 int64_t leaf_cpu_ns(const struct leaf *l); /* of this box so far; -1 unknown */
 int64_t leaf_oom_kills(const struct leaf *l);
+/* What is charged now; -1 unknown. When no process is left: page cache, and files in memory. */
+int64_t leaf_usage(const struct leaf *l);
+/* Anonymous and shared memory of the box now, as far as the kernel's statistics are up to date; -1 unknown. */
+int64_t leaf_own_now(const struct leaf *l);
 void leaf_read(const struct leaf *l, struct leaf_figures *ret);
 bool leaf_empty(const struct leaf *l);
 /* After a box: keeps a reusable leaf, else closes it and says SPENT. */
@@ -233,9 +238,11 @@ struct slot {
     _Atomic uint32_t phase;
     _Atomic int64_t started_ns, ended_ns;
     _Atomic int64_t seen_cpu_ns, seen_memory, seen_tasks; /* by the watching loop, without a leaf */
+    _Atomic int64_t lingers; /* PHASE_EMPTY: charged to the leaf, without a process and not the program's own; -1 unknown */
     _Atomic uint32_t failed; /* note says why the box could not be made */
     const char *stage;       /* of the program's child, when it failed before execve; NULL: in execve, or not at all */
     int error;               /* its errno */
+    bool pinned;             /* it runs on the processors that the request names */
     bool starved;            /* the memory limit left no room to execute the program */
     int32_t status;          /* of the program, as wait4 gives it */
     struct rusage usage;     /* of the program and what it waited for */

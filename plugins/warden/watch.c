@@ -6,6 +6,8 @@
  * wakes for the limits: the wall limit when it is due, the CPU limit no later than the program could
  * reach it on all processors (and no less often than every 50 ms, for the OOM counter).  The clock
  * starts when the program is about to be executed; init notes that and the end in shared memory.
+ * Over its CPU limit a run has lost, but it is only killed at the hard limit: so the result can say
+ * that a program needed 1.04 of its time, and not merely too much.
  *
  * Flow control: a full writer means that the runner is slow; then the program's pipes are left
  * alone, the program waits in its write, and the limits go on.
@@ -39,7 +41,10 @@ struct run {
     struct warden *w;
     struct box *b;
     const struct assay_warden_run *head;
-    int64_t go_ns, out_bytes, err_bytes, peak_seen;
+    int64_t go_ns, out_bytes, err_bytes;
+    int64_t peak_seen; /* without a leaf: of memory that is not shared */
+    int64_t own_seen;  /* in the leaf, at the looks */
+    long cpus;         /* that it may run on */
     uint64_t in_sent;
     uint32_t killed; /* enum box_end we killed it for, or 0 */
     bool over, empty, dead, reaped;
@@ -61,6 +66,12 @@ static int64_t cpu_ns(const struct run *r)
 {
     int64_t leaf = leaf_cpu_ns(&r->w->leaf);
     return leaf >= 0 ? leaf : atomic_load(&r->b->slot->seen_cpu_ns);
+}
+
+/* Over cpu_ms the run is lost, but goes on to here, so that one sees by how much. */
+static int64_t hard_cpu_ms(const struct assay_warden_run *h)
+{
+    return h->cpu_hard_ms ? h->cpu_hard_ms : h->cpu_ms;
 }
 
 /* Ends the run when a limit is reached; else the time until the next look. */
@@ -94,15 +105,17 @@ static int64_t check_limits(struct run *r)
     }
     int64_t cpu = cpu_ns(r);
     if (r->head->cpu_ms) {
-        int64_t left = r->head->cpu_ms * MS - cpu;
+        int64_t left = hard_cpu_ms(r->head) * MS - cpu;
         if (left <= 0) {
             end_run(r, END_CPU);
             return 0;
         }
-        left /= r->w->cpus;
+        left /= r->cpus;
         left = left < 1 * MS ? 1 * MS : left;
         next = left < next ? left : next;
     }
+    int64_t own = leaf_own_now(&r->w->leaf);
+    r->own_seen = own > r->own_seen ? own : r->own_seen;
     if (r->head->memory_bytes) {
         int64_t seen = atomic_load(&s->seen_memory);
         r->peak_seen = seen > r->peak_seen ? seen : r->peak_seen;
@@ -218,6 +231,16 @@ static int receive(struct warden *w, struct note *why)
 
 /* ---- one run ---- */
 
+/* leaf.c says how and why. */
+static int64_t own_memory(const struct run *r, const struct leaf_figures *f)
+{
+    int64_t seen = r->own_seen > r->peak_seen ? r->own_seen : r->peak_seen;
+    int64_t lingers = r->empty ? atomic_load(&r->b->slot->lingers) : leaf_usage(&r->w->leaf);
+    int64_t own = f->raw_peak >= 0 && lingers >= 0 ? f->raw_peak - lingers : -1;
+    own = own > seen ? own : seen;
+    return own > 0 ? own : -1;
+}
+
 static void report(struct run *r)
 {
     struct warden *w = r->w;
@@ -244,6 +267,9 @@ static void report(struct run *r)
     d.voluntary_switches = main_ru->ru_nvcsw;
     d.forced_switches = main_ru->ru_nivcsw;
     d.memory_peak_bytes = f.peak >= 0 ? f.peak : d.max_rss_bytes > r->peak_seen ? d.max_rss_bytes : r->peak_seen;
+    d.memory_own_bytes = own_memory(r, &f);
+    d.finished = ended != 0;
+    d.precision |= s->pinned ? PINNED : 0u;
     d.oom_kills = f.oom_kills;
     d.stdout_bytes = r->out_bytes;
     d.stderr_bytes = r->err_bytes;
@@ -404,7 +430,7 @@ static int admit(struct warden *w, struct note *why)
 
 static bool refuse(struct warden *w, uint64_t serial, const struct note *why)
 {
-    struct assay_warden_done d = {.serial = serial, .end = END_FAILED, .memory_peak_bytes = -1, .oom_kills = -1};
+    struct assay_warden_done d = {.serial = serial, .end = END_FAILED, .memory_peak_bytes = -1, .memory_own_bytes = -1, .oom_kills = -1};
     memcpy(d.message, why->text, sizeof d.message);
     return writer_frame(&w->writer, ASSAY_WARDEN_DONE, &d, sizeof d);
 }
@@ -426,7 +452,10 @@ static int fresh_box(struct warden *w, struct box *b, struct note *why)
 /* false: the stream is dead. */
 static bool run_box(struct warden *w, struct box *b, struct note *why)
 {
-    struct run r = {.w = w, .b = b, .head = &w->request->head};
+    struct run r = {.w = w, .b = b, .head = &w->request->head, .cpus = 0};
+    for (size_t i = 0; i < ASSAY_WARDEN_CPU_WORDS; i++)
+        r.cpus += __builtin_popcountll(r.head->cpus[i]);
+    r.cpus = r.cpus > 0 && r.cpus < w->cpus ? r.cpus : w->cpus;
     if (admit(w, &r.note) < 0 || fresh_box(w, b, &r.note) < 0) {
         (void)refuse(w, r.head->serial, &r.note);
         return true;

@@ -197,6 +197,7 @@ static int limits_ok(const struct assay_warden_run *h, struct note *why)
         int64_t value, max;
     } bound[] = {
         {"cpu_ms", h->cpu_ms, INT64_C(86400000)},
+        {"cpu_hard_ms", h->cpu_hard_ms, INT64_C(86400000)},
         {"wall_ms", h->wall_ms, INT64_C(86400000)},
         {"memory_bytes", h->memory_bytes, INT64_C(1) << 46},
         {"stdout_bytes", h->stdout_bytes, INT64_C(1) << 40},
@@ -212,6 +213,8 @@ static int limits_ok(const struct assay_warden_run *h, struct note *why)
     for (size_t i = 0; i < sizeof bound / sizeof *bound; i++)
         if (bound[i].value < 0 || bound[i].value > bound[i].max)
             return note_set(why, "%s is %lld", bound[i].name, (long long)bound[i].value);
+    if (h->cpu_hard_ms != 0 && h->cpu_hard_ms < h->cpu_ms)
+        return note_set(why, "cpu_hard_ms is below cpu_ms");
     return 0;
 }
 

@@ -31,6 +31,7 @@ static const struct {
     [ASSAY_LEAF_CPU_STAT] = {1, "cpuacct.stat", O_RDONLY},
     [ASSAY_LEAF_PIDS_PROCS] = {2, "tasks", O_RDWR},
     [ASSAY_LEAF_PIDS_MAX] = {2, "pids.max", O_RDWR},
+    [ASSAY_LEAF_MEMORY_STAT] = {0, "memory.stat", O_RDONLY},
 };
 
 static bool leaf_make(struct fixture *f)

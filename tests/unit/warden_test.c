@@ -163,6 +163,8 @@ static void every_rule_is_held(void **state)
     BREAK(b.head.flags = 4);
     BREAK(b.head.zero = 1);
     BREAK(b.head.cpu_ms = -1);
+    BREAK(b.head.cpu_hard_ms = b.head.cpu_ms - 1);
+    BREAK(b.head.cpu_hard_ms = -1);
     BREAK(b.head.wall_ms = INT64_MAX);
     BREAK(b.head.memory_bytes = INT64_MIN);
     BREAK(b.head.processes = 32769);

@@ -8,6 +8,7 @@
 #ifndef ASSAY_BOX_H
 #define ASSAY_BOX_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <assay/err.h>
@@ -18,7 +19,8 @@ extern "C" {
 #endif
 
 struct assay_box_limits {
-    int64_t cpu_ms;        /* of the whole tree; 0: none */
+    int64_t cpu_ms;        /* of the whole tree; over it the run ends as CPU; 0: none */
+    int64_t cpu_hard_ms;   /* where the tree is killed; at least cpu_ms; 0: at cpu_ms */
     int64_t wall_ms;       /* 0: none */
     int64_t memory_bytes;  /* of the whole tree; 0: none */
     int64_t stdout_bytes;  /* beyond it the run ends as OUTPUT */
@@ -46,6 +48,8 @@ enum assay_box_flag {
     ASSAY_BOX_STRICT_OUTPUT = 1 << 1, /* reading stops and the tree dies at the first byte over stdout_bytes */
 };
 
+#define ASSAY_BOX_CPU_WORDS 16
+
 struct assay_box_spec {
     const struct assay_str *argv; /* argv[0] is an absolute path, or relative to the working directory */
     size_t n_argv;
@@ -62,6 +66,7 @@ struct assay_box_spec {
     struct assay_box_limits limits;
     struct assay_str seccomp; /* array of struct sock_filter, or "" */
     uint32_t flags;
+    uint64_t cpus[ASSAY_BOX_CPU_WORDS]; /* the processors it may use, bit n % 64 of word n / 64; all zero: any */
 };
 
 enum assay_box_end {
@@ -81,12 +86,14 @@ struct assay_box_outcome {
     int signal;    /* SIGNALLED */
     int64_t cpu_us, cpu_user_us, cpu_system_us; /* whole tree from the leaf; user/system from wait4 without one */
     int64_t wall_us;
-    int64_t memory_peak_bytes; /* leaf peak; -1 unknown */
-    int64_t max_rss_bytes;     /* largest process, wait4 */
+    int64_t memory_peak_bytes; /* leaf peak, page cache and all; -1 unknown */
+    int64_t memory_own_bytes;  /* most of what was the program's own: the peak without page cache; -1 unknown */
+    int64_t max_rss_bytes;     /* largest process, wait4; shared libraries and mapped files included */
     int64_t oom_kills;         /* -1 unknown */
     int64_t stdout_bytes, stderr_bytes; /* produced as far as seen */
     int64_t voluntary_switches, forced_switches; /* of the main process and its waited-for children */
-    uint32_t precision; /* bit 0: CPU time from the leaf; bit 1: memory from the leaf; bit 2: pids from the leaf */
+    uint32_t precision; /* bit 0: CPU time from the leaf; 1: memory from the leaf; 2: pids from the leaf; 3: pinned as asked */
+    bool finished;      /* the program ended by itself, even when end says that it was over a limit */
     char artefact[65];  /* "" without collect */
     char message[256];
 };

@@ -40,6 +40,7 @@
  *     fds[8] = open(".../cpuacct.stat", O_RDONLY | O_CLOEXEC);                                   CPU_STAT
  *     fds[9] = open("/sys/fs/cgroup/pids/assay/w3/tasks", O_RDWR | O_CLOEXEC);                   PIDS_PROCS
  *     fds[10] = open(".../pids.max", O_RDWR | O_CLOEXEC);                                        PIDS_MAX
+ *     fds[11] = open("/sys/fs/cgroup/memory/assay/w3/memory.stat", O_RDONLY | O_CLOEXEC);        MEMORY_STAT
  *     leaf = (struct assay_warden_leaf){.type = ASSAY_WARDEN_LEAF, .version = 1, .id = 3,
  *                                       .flags = ASSAY_LEAF_REUSABLE, .present = ASSAY_LEAF_ALL_V1};
  *     sendmsg(control, iov = leaf, SCM_RIGHTS = fds);  then close the fds.
@@ -49,7 +50,7 @@
  *
  * A version 2 leaf: one directory; MEMORY_PROCS is its cgroup.procs (O_RDWR), MEMORY_MAX memory.max,
  * MEMORY_SWAP memory.swap.max, MEMORY_PEAK memory.peak (5.19 and later), MEMORY_USAGE memory.current,
- * MEMORY_EVENTS memory.events, CPU_USAGE cpu.stat (O_RDONLY; user and system are in it), PIDS_MAX
+ * MEMORY_EVENTS memory.events, MEMORY_STAT memory.stat, CPU_USAGE cpu.stat (O_RDONLY; user and system are in it), PIDS_MAX
  * pids.max, DIR the directory itself (O_RDONLY | O_DIRECTORY: the program is then born in the leaf,
  * which spares the kernel a lock with a grace period); CPU_PROCS, CPU_STAT and PIDS_PROCS are not sent.  What a machine does not have is left
  * out of `present`, and the warden reports the lost precision.
@@ -123,6 +124,7 @@ struct assay_warden_frame {
 #define ASSAY_WARDEN_COLLECT_MAX 256u
 #define ASSAY_WARDEN_PATH_MAX 1024u    /* bytes of a path in a box; its parts at most 255 */
 #define ASSAY_WARDEN_SECCOMP_MAX 4096u /* instructions, BPF_MAXINSNS */
+#define ASSAY_WARDEN_CPU_WORDS 16u     /* of 64 processors each */
 
 struct assay_warden_hello {
     uint32_t protocol;
@@ -146,12 +148,14 @@ struct assay_warden_run {
     uint64_t serial; /* rises with each run of a stream */
     int64_t cpu_ms, wall_ms, memory_bytes, stdout_bytes, stderr_bytes, processes, open_files, file_bytes, stack_bytes,
         scratch_bytes, scratch_files; /* as struct assay_box_limits */
+    int64_t cpu_hard_ms;
     int64_t collect_bytes;
     uint64_t stdin_bytes;
     uint32_t seccomp_bytes;
     uint32_t flags; /* enum assay_box_flag */
     uint32_t n_argv, n_env, n_files, n_mounts, n_collect;
     uint32_t zero;
+    uint64_t cpus[ASSAY_WARDEN_CPU_WORDS]; /* processor n is bit n % 64 of word n / 64; all zero: wherever it likes */
 };
 
 struct assay_warden_done {
@@ -160,7 +164,9 @@ struct assay_warden_done {
     int32_t exit_code, signal;
     uint32_t precision;
     int64_t cpu_us, cpu_user_us, cpu_system_us, wall_us, memory_peak_bytes, max_rss_bytes, oom_kills, stdout_bytes,
-        stderr_bytes, voluntary_switches, forced_switches;
+        stderr_bytes, voluntary_switches, forced_switches, memory_own_bytes;
+    uint32_t finished; /* 1: the program ended by itself, even if over a limit */
+    uint32_t zero;
     char artefact[72]; /* 64 hex digits, or "" */
     char message[256];
 };
@@ -208,10 +214,11 @@ enum assay_leaf_fd {
     ASSAY_LEAF_PIDS_PROCS = 9,
     ASSAY_LEAF_PIDS_MAX = 10,
     ASSAY_LEAF_DIR = 11,          /* v2 only: the directory */
-    ASSAY_LEAF_FD_COUNT = 12,
+    ASSAY_LEAF_MEMORY_STAT = 12,
+    ASSAY_LEAF_FD_COUNT = 13,
 };
 #define ASSAY_LEAF_BIT(x) (1u << (x))
-#define ASSAY_LEAF_ALL_V1 ((1u << ASSAY_LEAF_DIR) - 1u)
+#define ASSAY_LEAF_ALL_V1 (((1u << ASSAY_LEAF_DIR) - 1u) | ASSAY_LEAF_BIT(ASSAY_LEAF_MEMORY_STAT))
 
 #define ASSAY_LEAF_REUSABLE 1u
 
@@ -232,8 +239,8 @@ struct assay_warden_spent {
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the stream is little-endian");
 _Static_assert(sizeof(struct assay_warden_frame) == 8, "no holes");
 _Static_assert(sizeof(struct assay_warden_hello) == 72, "no holes");
-_Static_assert(sizeof(struct assay_warden_run) == 14 * 8 + 8 * 4, "no holes");
-_Static_assert(sizeof(struct assay_warden_done) == 8 + 16 + 88 + 72 + 256, "no holes");
+_Static_assert(sizeof(struct assay_warden_run) == 15 * 8 + 8 * 4 + 8 * ASSAY_WARDEN_CPU_WORDS, "no holes");
+_Static_assert(sizeof(struct assay_warden_done) == 8 + 16 + 96 + 8 + 72 + 256, "no holes");
 _Static_assert(sizeof(struct assay_warden_stored) == 72 + 256, "no holes");
 _Static_assert(sizeof(struct assay_warden_leaf) == 24, "no holes");
 _Static_assert(sizeof(struct assay_warden_spent) == 16, "no holes");
