@@ -211,7 +211,7 @@ int summary_encode(const struct job *j, struct assay_arena *arena, struct assay_
     assay_jw_kint(w, "wall_ms", wall / 1000);
     assay_jw_kint(w, "memory_peak_bytes", peak);
     assay_jw_kint(w, "queue_ms", j->leased_ms > j->lease.created_ms ? j->leased_ms - j->lease.created_ms : 0);
-    assay_jw_kint(w, "build_ms", j->build_end_ms - j->build_start_ms);
+    assay_jw_kint(w, "build_ms", job_build_ms(j));
     if (j->lease.traceparent.n != 0)
         assay_jw_kstr(w, "traceparent", j->lease.traceparent);
     assay_jw_key(w, "spans");
@@ -347,6 +347,9 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
     }
     if (whole) {
         assay_jw_kint(w, "build_ms", r->build_ms);
+        /* to others it would tell that somebody has submitted the same before */
+        if (r->staff)
+            assay_jw_kbool(w, "build_cached", r->build_cached != 0);
         /* a compiler sees the source and no test */
         bytes(w, "build_output", "build_output_base64", r->build_output, (int64_t)r->build_output.n);
         if (feedback >= ASSAY_FEEDBACK_SAMPLES) {

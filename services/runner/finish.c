@@ -118,7 +118,8 @@ static void flush(struct loop *l, struct job *j)
 void job_tell_news(struct loop *l, struct job *j, int64_t now)
 {
     bool news = (!j->announced && j->started_ms != 0) || j->at_test > j->events_to || j->at_test - j->rows_to >= FLUSH_ROWS;
-    if (news && j->writes == 0 && now - j->flushed_mono_ms >= FLUSH_MS && j->stage != STAGE_READY && j->stage != STAGE_LOAD)
+    if (news && j->writes == 0 && now - j->flushed_mono_ms >= FLUSH_MS && j->stage != STAGE_READY && j->stage != STAGE_LOAD &&
+        j->stage != STAGE_RECALL)
         flush(l, j);
 }
 

@@ -1,11 +1,12 @@
 /*
  * Judging: a job that holds a slot, from its first box to its last.
  *
- *   [VERSION] ─▶ [BUILD] ─▶ (LOAD ⇄ TEST)… ─▶ job_finish
- *                                   └─ looks as if it could not be loaded ─▶ CHECK ─▶ (TEST)…
+ *   [VERSION] ─▶ [RECALL ─▶ BRING | BUILD] ─▶ (LOAD ⇄ TEST)… ─▶ job_finish
+ *                                                     └─ looks as if it could not be loaded ─▶ CHECK ─▶ (TEST)…
  *
  * job_next_step runs the next box, and job_box_done takes what came of it: a verdict that ends the job (the
- * build failed), or the next step.  VERSION is a self-test's only.  LOAD is a worker's, which reads the
+ * build failed), or the next step.  VERSION is a self-test's only; RECALL
+ * and BRING are in recall.c.  LOAD is a worker's, which reads the
  * blobs of as many tests as fit; until its mail is back the loop leaves the job's tests and arena alone.
  *
  * Three kinds of fault, never mixed: the program's is a verdict; a box's or the machine's is job_failed,
@@ -18,32 +19,40 @@
 static const char *const base_env[] = {"PATH=/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "TMPDIR=/tmp"};
 #define N_BASE_ENV (sizeof base_env / sizeof base_env[0])
 
+int job_command(const struct job *j, const struct stage *stage, int64_t memory, struct assay_arena *arena,
+                struct assay_strs *argv, struct assay_strs *env, struct assay_err *err)
+{
+    struct assay_strs own;
+    int rc = stage_expand(j->language, &stage->argv, j->path, j->n_files, memory, arena, argv, err);
+    if (rc >= 0)
+        rc = stage_expand(j->language, &stage->env, j->path, j->n_files, memory, arena, &own, err);
+    if (rc < 0)
+        return rc;
+    struct assay_str *all = assay_arena_array(arena, own.n + N_BASE_ENV, sizeof *all);
+    if (all == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    for (size_t i = 0; i < N_BASE_ENV; i++)
+        all[i] = assay_str(base_env[i]);
+    if (own.n != 0)
+        memcpy(all + N_BASE_ENV, own.items, own.n * sizeof *all);
+    *env = (struct assay_strs){all, own.n + N_BASE_ENV};
+    return ASSAY_OK;
+}
+
 /* Runs one stage of the language in a fresh box. */
 static void run_stage(struct loop *l, struct job *j, const struct stage *stage, struct assay_box_spec *spec)
 {
-    const struct language *lang = j->language;
     struct assay_err err;
     struct assay_strs argv, env;
-    int64_t memory = spec->limits.memory_bytes;
     /* a scratch arena: a job of many tests must not grow by each of them */
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
-    int rc = arena == NULL ? assay_err_set(&err, ASSAY_E_NOMEM, "no memory") : ASSAY_OK;
-    if (rc >= 0)
-        rc = stage_expand(lang, &stage->argv, j->path, j->n_files, memory, arena, &argv, &err);
-    if (rc >= 0)
-        rc = stage_expand(lang, &stage->env, j->path, j->n_files, memory, arena, &env, &err);
-    struct assay_str *all = rc >= 0 ? assay_arena_array(arena, env.n + N_BASE_ENV, sizeof *all) : NULL;
-    if (rc >= 0 && all == NULL)
-        rc = assay_err_set(&err, ASSAY_E_NOMEM, "no memory");
+    int rc = arena == NULL ? assay_err_set(&err, ASSAY_E_NOMEM, "no memory")
+                           : job_command(j, stage, spec->limits.memory_bytes, arena, &argv, &env, &err);
     if (rc >= 0) {
-        for (size_t i = 0; i < N_BASE_ENV; i++)
-            all[i] = assay_str(base_env[i]);
-        if (env.n != 0)
-            memcpy(all + N_BASE_ENV, env.items, env.n * sizeof *all);
         spec->argv = argv.items;
         spec->n_argv = argv.n;
-        spec->env = all;
-        spec->n_env = env.n + N_BASE_ENV;
+        spec->env = env.items;
+        spec->n_env = env.n;
         spec->seccomp = l->r->seccomp;
         assay_buf_free(&j->out);
         assay_buf_free(&j->err);
@@ -70,31 +79,37 @@ static void run_version(struct loop *l, struct job *j)
     run_stage(l, j, &j->language->version, &spec);
 }
 
-static void run_build(struct loop *l, struct job *j)
+void build_spec(const struct runner *r, const struct job *j, struct assay_box_spec *spec)
 {
     const struct language *lang = j->language;
     /* a program's limits never bind its build */
-    struct assay_box_spec spec = {.files = j->file,
-                                  .n_files = j->n_files,
-                                  .collect = lang->artefacts.items,
-                                  .n_collect = lang->artefacts.n,
-                                  .collect_bytes = (int64_t)64 << 20,
-                                  .flags = ASSAY_BOX_STDERR_TO_STDOUT,
-                                  .limits = {.cpu_ms = l->r->build_time_ms,
-                                             .wall_ms = l->r->build_time_ms * 2,
-                                             .memory_bytes = l->r->build_memory,
-                                             .stdout_bytes = (int64_t)1 << 20,
-                                             .stderr_bytes = (int64_t)1 << 20,
-                                             .processes = lang->build.limits.processes != 0 ? lang->build.limits.processes : 128,
-                                             .open_files = 1024,
-                                             .scratch_bytes = (int64_t)512 << 20,
-                                             .file_bytes = (int64_t)256 << 20,
-                                             .scratch_files = lang->build.limits.scratch_files != 0
-                                                                  ? lang->build.limits.scratch_files
-                                                                  : 16384}};
+    *spec = (struct assay_box_spec){.files = j->file,
+                                    .n_files = j->n_files,
+                                    .collect = lang->artefacts.items,
+                                    .n_collect = lang->artefacts.n,
+                                    .collect_bytes = (int64_t)64 << 20,
+                                    .flags = ASSAY_BOX_STDERR_TO_STDOUT,
+                                    .limits = {.cpu_ms = r->build_time_ms,
+                                               .wall_ms = r->build_time_ms * 2,
+                                               .memory_bytes = r->build_memory,
+                                               .stdout_bytes = (int64_t)1 << 20,
+                                               .stderr_bytes = (int64_t)1 << 20,
+                                               .processes = lang->build.limits.processes != 0 ? lang->build.limits.processes : 128,
+                                               .open_files = 1024,
+                                               .scratch_bytes = (int64_t)512 << 20,
+                                               .file_bytes = (int64_t)256 << 20,
+                                               .scratch_files = lang->build.limits.scratch_files != 0
+                                                                    ? lang->build.limits.scratch_files
+                                                                    : 16384}};
+}
+
+static void run_build(struct loop *l, struct job *j)
+{
+    struct assay_box_spec spec;
+    build_spec(l->r, j, &spec);
     j->stage = STAGE_BUILD;
     j->build_start_ms = now_ms(l);
-    run_stage(l, j, &lang->build, &spec);
+    run_stage(l, j, &j->language->build, &spec);
 }
 
 static void run_check(struct loop *l, struct job *j)
@@ -171,7 +186,8 @@ void job_next_step(struct loop *l, struct job *j)
     if (j->kind == JOB_SELF_TEST && j->version_text[0] == '\0') {
         run_version(l, j);
     } else if (j->language->builds && !j->built) {
-        run_build(l, j);
+        if (!job_recall(l, j))
+            run_build(l, j);
     } else if (j->at_test == j->n_tests) {
         job_finish(l, j);
     } else if (j->at_test >= j->loaded_to) {
@@ -227,6 +243,8 @@ static void build_done(struct loop *l, struct job *j, const struct assay_box_out
     if (o->end == ASSAY_BOX_EXITED && o->exit_code == 0 && o->artefact[0] != '\0') {
         memcpy(j->artefact, o->artefact, sizeof j->artefact);
         j->build_output = kept(j, &j->out); /* warnings */
+        if (o->oom_kills > 0)
+            j->build_key[0] = '\0'; /* part of it was killed, whatever its exit code says */
         return;
     }
     const char *why = "";

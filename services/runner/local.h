@@ -130,8 +130,40 @@ struct test {
     int64_t start_ms, end_ms;
 };
 enum job_kind { JOB_SUBMISSION, JOB_SELF_TEST };
-enum job_stage { STAGE_PREPARE, STAGE_READY, STAGE_VERSION, STAGE_BUILD, STAGE_LOAD, STAGE_TEST, STAGE_CHECK, STAGE_LIMBO, STAGE_FINISH };
-#define LOOP_MAIL_SIZE 640 /* a message of the loop; see loop.h */
+enum job_stage { STAGE_PREPARE, STAGE_READY, STAGE_VERSION, STAGE_RECALL, STAGE_BRING, STAGE_BUILD, STAGE_LOAD, STAGE_TEST, STAGE_CHECK, STAGE_LIMBO, STAGE_FINISH };
+#define LOOP_MAIL_SIZE 648 /* a message of the loop; see loop.h */
+
+/* ---- builds.c: what builds made, by all that they could see; any thread ------------------------------------------ */
+
+#define BUILD_KEY 65 /* 64 hex digits and NUL, as an artefact's id */
+
+/* A key is made of named fields, each with its length before it. */
+void build_key_add(struct assay_buf *b, const char *name, struct assay_str value);
+void build_key_list(struct assay_buf *b, const char *name, const struct assay_str *s, size_t n);
+int build_key_end(struct assay_buf *b, char key[BUILD_KEY], struct assay_err *err);
+
+struct kept_build {
+    char artefact[BUILD_KEY];
+    int64_t cpu_us, wall_us, memory_peak_bytes; /* of the build that made it */
+    struct assay_str output;
+    struct assay_buf encoding; /* the caller's to free; empty when the artefact is held already */
+    size_t n_encoding;
+};
+struct recall { /* what is asked for */
+    char (*held)[BUILD_KEY]; /* artefacts whose bytes are not wanted */
+    size_t n_held;
+};
+struct builds;
+int builds_open(const struct assay_host *host, int64_t max_bytes, struct builds **out, struct assay_err *err);
+void builds_free(struct builds *b);
+/* False: there is none, or it was damaged, dropped and the log says so. Blocks. */
+bool builds_read(struct builds *b, const char *key, const struct recall *want, struct assay_arena *arena, struct kept_build *out);
+/* Keeps it unless there is one of that key. A failure is logged and costs a later build. Blocks. */
+void builds_keep(struct builds *b, const char *key, const struct kept_build *build);
+void builds_drop(struct builds *b, const char *key, const char *why);
+
+/* recall.c: what of the machine a compiler can see; any thread */
+void machine_look(char out[ASSAY_SHA256_HEX]);
 
 struct slot;
 struct job {
@@ -160,6 +192,11 @@ struct job {
     char artefact[65];
     struct assay_box_outcome build;
     bool built, checked;
+    char build_key[BUILD_KEY]; /* "": not to be kept */
+    struct assay_str place;    /* where its warden stands; for the key */
+    struct recall want;
+    struct kept_build kept;
+    bool recalled, cached; /* the cache was asked; the artefact is from it */
     struct assay_str build_output;
     int64_t build_start_ms, build_end_ms, leased_ms, prepared_ms, started_ms;
     /* of the run under way */
@@ -183,6 +220,11 @@ struct job {
     int keeper;            /* LIMBO: process that made the warden */
     bool give_back, charge;
 };
+/* What the program's build takes, however the program came here. */
+static inline int64_t job_build_ms(const struct job *j)
+{
+    return j->cached ? j->kept.wall_us / 1000 : j->build_end_ms - j->build_start_ms;
+}
 
 /* ---- cache.c: test inputs and manifests ------------------------------------------------------------------- */
 
@@ -251,6 +293,8 @@ int running_event_encode(const struct job *j, struct assay_arena *arena, struct 
 struct result {
     struct assay_str submission_id, benchmark_id, problem_id, agent_id, owner_id, language, verdict, build_output, mode,
         fault, first_verdict;
+    int64_t build_cached;
+    bool staff; /* the viewer is */
     int64_t kind, passed, total, cpu_ms, wall_ms, memory_peak, build_ms, fence, finished_ms, first_number, feedback, precision;
     double score;
     bool scored, all; /* all: the viewer may see everything */
@@ -265,7 +309,7 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
 
 /* ---- repo.c ---------------------------------------------------------------------------------------------------------- */
 
-#define RUNNER_MIGRATIONS 1
+#define RUNNER_MIGRATIONS 2
 #define RUNNER_STATEMENTS 11
 extern const struct assay_migration runner_migrations[RUNNER_MIGRATIONS];
 extern const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS];
@@ -302,7 +346,10 @@ void loop_look(struct runner *r, struct loop_state *out);
 
 /* ---- the service --------------------------------------------------------------------------------------------------------- */
 
-enum { METRIC_VERDICTS, METRIC_QUEUE_WAIT, METRIC_BUILD, METRIC_RUN, METRIC_SLOTS_BUSY, METRIC_WARDEN_DEATHS, METRIC_COUNT };
+enum {
+    METRIC_VERDICTS, METRIC_QUEUE_WAIT, METRIC_BUILD, METRIC_RUN, METRIC_SLOTS_BUSY, METRIC_WARDEN_DEATHS,
+    METRIC_CACHE, METRIC_CACHE_BYTES, METRIC_COUNT
+};
 extern const struct assay_metric runner_metrics[METRIC_COUNT];
 
 struct runner {
@@ -313,6 +360,8 @@ struct runner {
     struct assay_arena *arena; /* of the seccomp program */
     struct assay_str seccomp;
     struct cache *cache;
+    struct builds *builds; /* NULL: builds are not kept */
+    char machine[ASSAY_SHA256_HEX]; /* what of this machine a compiler can see */
     struct loop *loop;
     int64_t max_parallel, time_limit_ms, memory_limit, output_limit, lease_ms, build_time_ms, build_memory, drain_ms, max_attempts;
     bool judges; /* there is a boxkeeper to ask for wardens */

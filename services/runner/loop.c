@@ -6,12 +6,13 @@
  * host's workers; what is written runs on the store's writer.  Both come back through the mailbox: a
  * list under a mutex and an eventfd that is written only when the list was empty.
  *
- *   leased ─▶ PREPARE ─▶ READY ─▶ [VERSION] ─▶ [BUILD] ─▶ (LOAD ⇄ TEST)… ─▶ FINISH ─▶ gone
+ *   leased ─▶ PREPARE ─▶ READY ─▶ [VERSION] ─▶ [RECALL | BUILD] ─▶ (LOAD ⇄ TEST)… ─▶ FINISH ─▶ gone
  *                           │                      └─ warden dies ─▶ LIMBO ─▶ FINISH (given back)
  *                           └─ answers are judged by the worker and go to FINISH at once
  *
  *   lease.c   up to a slot         judge.c    in a slot, box by box
  *   warden.c  the slots, LIMBO     finish.c   FINISH
+ *   recall.c  builds that were done before
  *
  * Here is the rest: the thread itself, its mailbox, the list of all jobs, and time (each TICK_MS every job
  * is looked at: leases renewed, cancellations seen, news written, what failed tried again).
@@ -109,6 +110,12 @@ static void on_mail(struct loop *l, struct mail *m)
     case MAIL_WRITTEN:
         job_written(l, m);
         break;
+    case MAIL_RECALLED:
+        job_recalled(l, m);
+        break;
+    case MAIL_KEPT:
+        keep_ended(l, m);
+        break;
     case MAIL_DRAIN:
         l->draining = true;
         l->drain_until_ms = mono_ms(l) + l->r->drain_ms;
@@ -171,7 +178,7 @@ static void tick(struct loop *l)
         next = j->next; /* a job ends only itself here */
         tick_job(l, j, now);
     }
-    if (l->draining && l->n_jobs == 0 && !l->leasing) {
+    if (l->draining && l->n_jobs == 0 && !l->leasing && l->keeping == 0) {
         pthread_mutex_lock(&l->lock);
         l->drained = true;
         pthread_cond_broadcast(&l->drained_cond);
@@ -327,8 +334,11 @@ void loop_stop(struct runner *r)
         wake_up(l);
         pthread_join(l->thread, NULL);
     }
-    for (size_t i = 0; l->slot != NULL && i < l->n_slots; i++)
+    for (size_t i = 0; l->slot != NULL && i < l->n_slots; i++) {
         assay_box_client_free(l->slot[i].client);
+        slot_forget_held(&l->slot[i]);
+        assay_buf_free(&l->slot[i].opened_place);
+    }
     while (l->jobs != NULL) { /* what could not be given back in time is void at the next start */
         struct job *j = l->jobs;
         l->jobs = j->next;

@@ -3,7 +3,7 @@
  *
  * All functions here are called on the loop's thread only, but for mail_post, put_text and the clocks (any
  * thread).  A struct job (local.h) is the loop's as well, from the mail that brings it until it is forgotten;
- * while a worker prepares it or loads its tests, what the worker fills in is the worker's.
+ * while a worker prepares it, recalls its build or loads its tests, what the worker fills in is the worker's.
  *
  * Any of them may end a job: after job_next_step, job_finish, job_failed, job_leave_limbo, job_write_end
  * and what calls them, a job's pointer is not used again.
@@ -19,11 +19,11 @@
 
 #include "local.h"
 
-enum mail_kind { MAIL_OPENED = 1, MAIL_JOB, MAIL_LEASED, MAIL_LOADED, MAIL_WRITTEN, MAIL_DRAIN };
+enum mail_kind { MAIL_OPENED = 1, MAIL_JOB, MAIL_LEASED, MAIL_LOADED, MAIL_WRITTEN, MAIL_DRAIN, MAIL_RECALLED, MAIL_KEPT };
 
 /* A message to the loop. It belongs to whoever is to post it (a worker, the store's writer, the caller of
  * loop_drain), who alone may touch it until mail_post; from then on it is the loop's. next is the mailbox's.
- * It lives in what it speaks of (slot, loop, job), so that no message can fail; only MAIL_WRITTEN is
+ * It lives in what it speaks of (slot, loop, job, keep), so that no message can fail; only MAIL_WRITTEN is
  * allocated, one for each transaction, and is freed by job_written. */
 struct mail {
     struct mail *next;
@@ -31,6 +31,7 @@ struct mail {
     enum mail_kind kind;
     struct slot *slot;
     struct job *job;
+    struct keep *keep;
     struct assay_arena *arena; /* of the transaction under way */
     size_t want, rows_to, events_to;
     int fd, status;
@@ -38,6 +39,12 @@ struct mail {
     struct assay_err err;
 };
 _Static_assert(sizeof(struct mail) <= LOOP_MAIL_SIZE, "a job carries one mail");
+
+#define HELD_MAX 8
+struct held { /* an artefact in a warden's store */
+    char artefact[BUILD_KEY];
+    size_t bytes;
+};
 
 /* The loop's thread only. While opening is set a worker has its mail, and nothing else of it. */
 struct slot {
@@ -52,7 +59,15 @@ struct slot {
     struct job *job;
     bool done; /* an outcome came in on_ready */
     struct assay_box_outcome outcome;
+    bool told; /* the end of a put or a get came in on_ready, */
+    char stored[BUILD_KEY], stored_why[256]; /* and said this */
+    struct held held[HELD_MAX]; /* what its warden holds; oldest first */
+    size_t n_held, held_bytes;
+    struct keep *keep; /* the build that is read out of the warden */
+    struct assay_buf keep_content;
+    char place[1024]; /* where the warden stands, as JSON */
     struct mail mail; /* for opening */
+    struct assay_buf opened_place; /* the opening worker's, until its mail is here */
 };
 
 /* Each part says whose it is. Before the thread runs and after it was joined, all is the caller's of
@@ -86,6 +101,7 @@ struct loop {
     uint64_t given, given_before; /* to slots: so far, and when the lease began */
     struct mail lease_mail;
     bool leasing, draining;
+    size_t keeping; /* builds that workers are writing */
     int failures; /* of ours, one after another: the next lease waits a little longer for each */
     int64_t tick_ms, poll_ms, lease_after_ms, drain_until_ms;
     struct {
@@ -133,7 +149,26 @@ bool slot_cancel(struct slot *s); /* ends the box under way; false when there is
 void slot_release(struct job *j); /* if it has one */
 void job_leave_limbo(struct loop *l, struct job *j);
 
+/* recall.c */
+/* Asks the cache for the job's build; false when it is to be built at once. */
+bool job_recall(struct loop *l, struct job *j);
+void job_recalled(struct loop *l, struct mail *m);
+void job_brought(struct loop *l, struct slot *s); /* in BRING, the put has ended */
+/* Reads the job's build out of the warden, if it is to be kept; the slot is not idle until slot_got. */
+void slot_keep(struct slot *s, const struct job *j);
+void slot_got(struct slot *s);
+bool slot_holds(const struct slot *s, const char *artefact);
+void slot_forget_held(struct slot *s); /* its warden is gone */
+void keep_ended(struct loop *l, struct mail *m);
+/* What of a language's installed tools goes into keys. Any thread. */
+void toolchain_look(struct language *l, struct assay_buf *b);
+
 /* judge.c */
+/* What a job's build runs in, without its command. Any thread that has the job. */
+void build_spec(const struct runner *r, const struct job *j, struct assay_box_spec *spec);
+/* A stage's command line and environment for this job. Any thread that has the job. */
+int job_command(const struct job *j, const struct stage *stage, int64_t memory, struct assay_arena *arena,
+                struct assay_strs *argv, struct assay_strs *env, struct assay_err *err);
 /* What comes next for a job that holds a slot with an idle warden. */
 void job_next_step(struct loop *l, struct job *j);
 void job_loaded(struct loop *l, struct mail *m);

@@ -21,6 +21,8 @@ static const struct assay_option options[] = {
      "how long a stop waits for programs that run; then they are handed back", 0, 1000},
     {"runner_cache", NULL, ASSAY_OPT_BYTES, "64m", 0, INT64_C(1) << 36, NULL,
      "memory that keeps manifests and test data of the last problems", 0, 0},
+    {"build_cache", NULL, ASSAY_OPT_BYTES, "1g", 0, INT64_C(1) << 44, NULL,
+     "disk space in data_dir/builds for what builds made, so that the same source is not built twice; 0 builds always", 0, 0},
     {"languages_path", NULL, ASSAY_OPT_STRING, "", 0, 0, NULL,
      "more folders of language definitions, separated by ':'; a later file replaces an earlier one of its name", 0, 0},
 };
@@ -45,6 +47,9 @@ const struct assay_metric runner_metrics[METRIC_COUNT] = {
     [METRIC_SLOTS_BUSY] = {"assay_runner_slots_busy", ASSAY_METRIC_GAUGE, "Slots with a job", "", NULL},
     [METRIC_WARDEN_DEATHS] = {"assay_runner_warden_deaths_total", ASSAY_METRIC_COUNTER, "Wardens that ended by themselves", "",
                               NULL},
+    [METRIC_CACHE] = {"assay_runner_build_cache_total", ASSAY_METRIC_COUNTER, "Look-ups in the build cache (hit, miss, damaged)",
+                      "outcome", NULL},
+    [METRIC_CACHE_BYTES] = {"assay_runner_build_cache_bytes", ASSAY_METRIC_GAUGE, "Disk space of the build cache", "", NULL},
 };
 
 static const char *const bell_topics[] = {"submission.created", "submission.queued", NULL};
@@ -135,6 +140,10 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     if (r->jobs == NULL)
         return assay_err_set(err, ASSAY_E_CONFIG, "the runner needs the submissions service");
     int rc = seccomp_compile(r->arena, &r->seccomp, err);
+    int64_t build_cache = host->option_int(host->ctx, "build_cache");
+    machine_look(r->machine);
+    if (rc >= 0 && build_cache != 0)
+        rc = builds_open(host, build_cache, &r->builds, err);
     if (rc >= 0)
         rc = load_languages(r, err);
     if (rc >= 0)
@@ -182,6 +191,7 @@ static void fini(void *self)
     loop_stop(r);
     languages_free(&r->languages);
     cache_free(r->cache);
+    builds_free(r->builds);
     assay_arena_free(r->arena);
     free(r);
 }

@@ -19,6 +19,7 @@ void job_free(struct job *j)
         return;
     assay_buf_free(&j->out);
     assay_buf_free(&j->err);
+    assay_buf_free(&j->kept.encoding);
     assay_arena_free(j->test_arena);
     struct assay_arena *arena = j->arena;
     free(j->mail);

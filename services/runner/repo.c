@@ -5,21 +5,24 @@ const struct assay_migration runner_migrations[RUNNER_MIGRATIONS] = {
     {1, "runner",
 #include "schema/001_runner.h"
      , "0.1.0"},
+    {2, "build_cached",
+#include "schema/002_build_cached.h"
+     , "0.1.0"},
 };
 
 static const struct assay_stmt put_result = {
     .name = "runner.put_result",
     .sql = "INSERT INTO runner_results (submission_id, kind, owner_id, benchmark_id, problem_id, agent_id, language, verdict,"
            " score, passed, total, first_number, first_verdict, cpu_ms, wall_ms, memory_peak, build_ms, build_output, mode,"
-           " precision_bits, fault, fence, finished_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
-           " $15, $16, $17, $18, $19, $20, $21, $22, $23) ON CONFLICT (submission_id) DO UPDATE SET"
+           " precision_bits, fault, fence, finished_ms, build_cached) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
+           " $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) ON CONFLICT (submission_id) DO UPDATE SET"
            " language = excluded.language, verdict = excluded.verdict, score = excluded.score, passed = excluded.passed,"
            " total = excluded.total, first_number = excluded.first_number, first_verdict = excluded.first_verdict,"
            " cpu_ms = excluded.cpu_ms, wall_ms = excluded.wall_ms, memory_peak = excluded.memory_peak,"
            " build_ms = excluded.build_ms, build_output = excluded.build_output, mode = excluded.mode,"
            " precision_bits = excluded.precision_bits, fault = excluded.fault, fence = excluded.fence,"
-           " finished_ms = excluded.finished_ms WHERE runner_results.fence < excluded.fence",
-    .params = "titttttt" "riii" "tiiii" "btitii",
+           " finished_ms = excluded.finished_ms, build_cached = excluded.build_cached WHERE runner_results.fence < excluded.fence",
+    .params = "titttttt" "riii" "tiiii" "btitiii",
     .columns = "",
     .write = true};
 static const struct assay_stmt put_test = {
@@ -47,7 +50,7 @@ static const struct assay_stmt get_feedback = {.name = "runner.get_feedback",
 #define RESULTS(where)                                                                                                 \
     "SELECT s.submission_id, s.kind, s.owner_id, s.benchmark_id, s.problem_id, s.agent_id, s.language, s.verdict,"     \
     " s.score, s.passed, s.total, s.first_number, s.first_verdict, s.cpu_ms, s.wall_ms, s.memory_peak, s.build_ms,"    \
-    " s.build_output, s.mode, s.precision_bits, s.fault, s.fence, s.finished_ms, " FEEDBACK ", " EVERYTHING            \
+    " s.build_output, s.mode, s.precision_bits, s.fault, s.fence, s.finished_ms, " FEEDBACK ", " EVERYTHING ", s.build_cached"            \
     " FROM runner_results s LEFT JOIN runner_benchmarks b ON b.id = s.benchmark_id WHERE " where                       \
     " AND (" EVERYTHING " = 1 OR s.owner_id = $1) AND (CAST($3 AS TEXT) = '' OR s.agent_id = $3)"                      \
     " AND s.submission_id < $4 AND (CAST($6 AS TEXT) = '' OR s.benchmark_id = $6)"                                     \
@@ -56,7 +59,7 @@ static const struct assay_stmt get_feedback = {.name = "runner.get_feedback",
     " AND s.finished_ms >= $10 AND (CAST($11 AS TEXT) = '' OR s.submission_id = $11)"                                  \
     " ORDER BY s.submission_id DESC LIMIT $5"
 #define RESULTS_PARAMS "tittittttit"
-#define RESULTS_COLUMNS "titttttt" "riiitiiiibtitiiii"
+#define RESULTS_COLUMNS "titttttt" "riiitiiiibtitiiiii"
 static const struct assay_stmt results_one = {.name = "runner.results_one",
                                               .sql = RESULTS("s.submission_id = $11"),
                                               .params = RESULTS_PARAMS,
@@ -166,9 +169,10 @@ int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, st
              ASSAY_VT(or_empty(l->benchmark_id)), ASSAY_VT(or_empty(l->problem_id)), ASSAY_VT(or_empty(l->agent_id)),
              ASSAY_VT(or_empty(l->language)), ASSAY_VZ(verdict_name(j->verdict)), judged ? ASSAY_VR(j->score) : ASSAY_VNULL,
              ASSAY_VI(passed), ASSAY_VI((int64_t)j->n_tests), ASSAY_VI(first), ASSAY_VZ(verdict_name(first_verdict)),
-             ASSAY_VI(cpu / 1000), ASSAY_VI(wall / 1000), ASSAY_VI(peak), ASSAY_VI(j->build_end_ms - j->build_start_ms),
+             ASSAY_VI(cpu / 1000), ASSAY_VI(wall / 1000), ASSAY_VI(peak), ASSAY_VI(job_build_ms(j)),
              ASSAY_VB(or_empty(j->build_output)), ASSAY_VT(or_empty(mode)), ASSAY_VI(precision),
-             ASSAY_VT(assay_arena_str(tx->arena, assay_str(j->fault))), ASSAY_VI(l->fence), ASSAY_VI(now_ms));
+             ASSAY_VT(assay_arena_str(tx->arena, assay_str(j->fault))), ASSAY_VI(l->fence), ASSAY_VI(now_ms),
+             ASSAY_VI(j->cached ? 1 : 0));
     return tx_check(tx, err);
 }
 
@@ -219,7 +223,9 @@ int repo_results(struct runner *r, const struct result_filter *f, struct assay_s
                                   .fence = c[21].i,
                                   .finished_ms = c[22].i,
                                   .feedback = c[23].i,
-                                  .all = c[24].i != 0};
+                                  .all = c[24].i != 0,
+                                  .build_cached = c[25].i,
+                                  .staff = f->staff};
     }
     *out = list;
     *n = rows.n;

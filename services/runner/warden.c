@@ -7,8 +7,8 @@
  * Between two openings a slot waits, twice as long each time up to BACKOFF_MAX_MS; a warden's hello makes it
  * short again.  Opening blocks, so a worker does it and sends the stream by mail; all else is the loop's.
  *
- * What a warden says comes through the client's events: output goes to the slot's job, and an outcome is
- * only noted while the client reads (it may not be run again or freed from inside its own events) and is
+ * What a warden says comes through the client's events: output goes to the slot's job, and an outcome, or the
+ * end of a put or get, is only noted while the client reads (it may not be run again or freed from inside its own events) and is
  * told to judge.c when it has returned.
  *
  * When a warden dies its job waits LIMBO_MS, until it is known whether the process that made the warden is
@@ -43,7 +43,7 @@ static void open_work(void *arg)
 {
     struct mail *m = arg;
     const struct assay_host *host = m->loop->r->host;
-    m->status = host->warden_open(host->ctx, ASSAY_STR(""), ASSAY_STR(""), OPEN_TIMEOUT_MS, &m->fd, NULL, &m->err);
+    m->status = host->warden_open(host->ctx, ASSAY_STR(""), ASSAY_STR(""), OPEN_TIMEOUT_MS, &m->fd, &m->slot->opened_place, &m->err);
     mail_post(m);
 }
 
@@ -52,6 +52,7 @@ void slot_open(struct slot *s)
     struct loop *l = s->loop;
     const struct assay_host *host = l->r->host;
     s->mail = (struct mail){.loop = l, .kind = MAIL_OPENED, .slot = s, .fd = -1};
+    assay_buf_reset(&s->opened_place);
     if (host->offload(host->ctx, open_work, &s->mail) < 0)
         s->open_mono_ms = mono_ms(l) + 100;
     else
@@ -90,9 +91,24 @@ static void on_done(void *arg, const struct assay_box_outcome *o)
     s->done = true;
 }
 
+static void on_content(void *arg, struct assay_str bytes)
+{
+    struct slot *s = arg;
+    assay_buf_str(&s->keep_content, bytes);
+}
+
+static void on_stored(void *arg, struct assay_str artefact, struct assay_str message)
+{
+    struct slot *s = arg;
+    s->told = true;
+    put_text(s->stored, sizeof s->stored, "%.*s", ASSAY_FMT(artefact));
+    put_text(s->stored_why, sizeof s->stored_why, "%.*s", ASSAY_FMT(message));
+}
+
 void slot_opened(struct loop *l, struct mail *m)
 {
-    static const struct assay_box_events events = {.output = on_output, .done = on_done};
+    static const struct assay_box_events events = {
+        .output = on_output, .done = on_done, .content = on_content, .stored = on_stored};
     struct slot *s = m->slot;
     s->opening = false;
     if (m->status < 0) {
@@ -114,6 +130,7 @@ void slot_opened(struct loop *l, struct mail *m)
         return;
     }
     s->armed = 0;
+    put_text(s->place, sizeof s->place, "%.*s", ASSAY_FMT(assay_buf_view(&s->opened_place)));
     slot_arm(s);
 }
 
@@ -130,10 +147,11 @@ void slot_release(struct job *j)
         return;
     s->job = NULL;
     struct assay_err ignored;
-    if (s->client != NULL && j->artefact[0] != '\0') {
-        if (assay_box_client_drop(s->client, assay_str(j->artefact), &ignored) >= 0)
-            slot_arm(s);
-    }
+    if (s->client == NULL || j->artefact[0] == '\0' || j->cached)
+        return;
+    slot_keep(s, j);
+    if (s->keep == NULL && !slot_holds(s, j->artefact) && assay_box_client_drop(s->client, assay_str(j->artefact), &ignored) >= 0)
+        slot_arm(s);
 }
 
 bool slot_cancel(struct slot *s)
@@ -159,14 +177,15 @@ static void warden_died(struct slot *s, const char *why)
     assay_box_client_free(s->client);
     s->client = NULL;
     s->armed = 0;
-    s->done = false;
+    s->done = s->told = false;
     s->job = NULL;
+    slot_forget_held(s);
     reopen_later(s);
     if (j == NULL)
         return;
     j->slot = NULL;
     j->artefact[0] = '\0';
-    if (j->stage == STAGE_LOAD) { /* its worker still has it: see job_loaded */
+    if (j->stage == STAGE_LOAD || j->stage == STAGE_RECALL) { /* its worker still has it: see job_loaded, job_recalled */
         put_text(j->fault, sizeof j->fault, "the warden died: %s", why);
         j->give_back = true;
         j->keeper = s->keeper;
@@ -211,6 +230,13 @@ void slot_on_ready(struct slot *s)
     if (s->done) {
         s->done = false;
         job_box_done(s->loop, s);
+    }
+    if (s->told) {
+        s->told = false;
+        if (s->job != NULL)
+            job_brought(s->loop, s);
+        else if (s->keep != NULL)
+            slot_got(s);
     }
     if (rc < 0)
         warden_died(s, err.msg);

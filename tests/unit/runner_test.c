@@ -8,11 +8,13 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -522,6 +524,100 @@ static void test_a_program_of_several_files(void **state)
     end(h);
 }
 
+static void expect_build(struct svc *h, const char *source, const char *verdict, int cached)
+{
+    const char *id = submit(h, "sum", "c", source);
+    expect_verdict(h, id, verdict);
+    struct svc_reply r = see(h, SVC_ADMIN, "/results/", id);
+    if (svc_bool(&r, "/build_cached") != cached)
+        tell(source, assay_str(svc_log_text(h)));
+    assert_int_equal(svc_bool(&r, "/build_cached"), cached);
+    r = see(h, SVC_USER, "/results/", id);
+    assert_false(svc_has(&r, "/build_cached")); /* it would tell that somebody had submitted the same */
+}
+
+/* The files of the build cache; when they are to be spoilt a byte near the end of each, which is the artefact's. */
+static int cached_files(struct svc *h, bool spoil)
+{
+    char path[4200], folder[4096];
+    int n = 0;
+    snprintf(folder, sizeof folder, "%s/builds", svc_host(h)->option_str(svc_host(h)->ctx, "data_dir"));
+    DIR *d = opendir(folder);
+    assert_non_null(d);
+    for (const struct dirent *e; (e = readdir(d)) != NULL;) {
+        struct stat st;
+        snprintf(path, sizeof path, "%s/%.64s", folder, e->d_name);
+        if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || strncmp(e->d_name, "tmp.", 4) == 0)
+            continue;
+        n++;
+        if (!spoil)
+            continue;
+        assert_int_equal(chmod(path, 0600), 0);
+        int fd = open(path, O_RDWR);
+        char c = 0;
+        assert_int_equal(pread(fd, &c, 1, st.st_size - 100), 1);
+        c = (char)(c ^ 1);
+        assert_int_equal(pwrite(fd, &c, 1, st.st_size - 100), 1);
+        close(fd);
+    }
+    closedir(d);
+    return n;
+}
+
+/* Keeping comes after the verdict. */
+static void wait_for_files(struct svc *h, int n)
+{
+    for (int i = 0; i < 1000 && cached_files(h, false) < n; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    assert_int_equal(cached_files(h, false), n);
+}
+
+#define SELF_MODIFYING                                                                                                 \
+    "#include <stdio.h>\n#include <unistd.h>\n#include <fcntl.h>\nint main(void){int fd=open(\"app/main\",O_WRONLY);"      \
+    "if(fd>=0||unlink(\"app/main\")==0||rename(\"app\",\"x\")==0||open(\"app/new\",O_CREAT|O_WRONLY,0600)>=0){"                   \
+    "puts(\"poisoned\");return 0;}long long s=0,v;while(scanf(\"%lld\",&v)==1)s+=v;printf(\"%lld\\n\",s);return 0;}"
+
+static void test_the_same_source_is_built_once(void **state)
+{
+    (void)state;
+    struct svc *h = world();
+    expect_build(h, C_SUM, "OK", 0);
+    wait_for_files(h, 1);
+    expect_build(h, C_SUM, "OK", 1);
+    expect_build(h, C_SUM "\n", "OK", 0); /* one byte more is another source */
+    wait_for_files(h, 2);
+    expect_build(h, "int main(void){", "BF", 0); /* a failure is never kept */
+    expect_build(h, "int main(void){", "BF", 0);
+    expect_build(h, SELF_MODIFYING, "OK", 0); /* what a program does to its files reaches nobody */
+    wait_for_files(h, 3);
+    expect_build(h, SELF_MODIFYING, "OK", 1);
+    /* a hit and a build are alike also to a program that asks when it was built */
+    expect_build(h, "#include <stdio.h>\nint main(void){puts(__DATE__ __TIME__);return 0;}", "WA", 0);
+    wait_for_files(h, 4);
+
+    h = svc_restart(h); /* new wardens: the bytes come from the disk */
+    expect_build(h, C_SUM, "OK", 1);
+    expect_build(h, C_SUM, "OK", 1);
+
+    h = svc_restart(h);
+    assert_int_equal(cached_files(h, true), 4);
+    expect_build(h, C_SUM, "OK", 0);
+    assert_non_null(strstr(svc_log_text(h), "build_cache_damaged"));
+    wait_for_files(h, 4);
+    expect_build(h, C_SUM, "OK", 1);
+
+    svc_option(h, "build_memory_limit", "1g"); /* another limit, another build */
+    h = svc_restart(h);
+    expect_build(h, C_SUM, "OK", 0);
+    wait_for_files(h, 5);
+    svc_option(h, "build_cache", "0");
+    h = svc_restart(h);
+    expect_build(h, C_SUM, "OK", 0);
+    expect_build(h, C_SUM, "OK", 0);
+    assert_int_equal(cached_files(h, false), 5);
+    end(h);
+}
+
 static void test_a_cancel_ends_a_running_program(void **state)
 {
     (void)state;
@@ -671,6 +767,7 @@ int main(void)
         cmocka_unit_test(test_programs_get_their_verdicts),
         cmocka_unit_test(test_other_ways_to_judge),
         cmocka_unit_test(test_a_program_of_several_files),
+        cmocka_unit_test(test_the_same_source_is_built_once),
         cmocka_unit_test(test_a_cancel_ends_a_running_program),
         cmocka_unit_test(test_killed_wardens_cost_no_submission),
         cmocka_unit_test(test_what_cannot_be_judged_ends_as_IE),

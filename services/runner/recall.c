@@ -1,0 +1,337 @@
+/*
+ * Recall: a build that was done before is not done again.
+ *
+ *   job_recall ─▶ RECALL (a worker: key, files) ─▶ job_recalled ─┬─ hit, the warden holds it ──────────▶ next step
+ *                                                                ├─ hit ─▶ BRING (put) ─▶ job_brought ─▶ next step
+ *                                                                └─ miss ─▶ BUILD … slot_release ─▶ (get) ─▶ a worker writes
+ *
+ * The key covers all that a build can see: the warden's place and ways, the language's version, what is known of
+ * the installed toolchain, the machine, command line, environment, files, limits, the seccomp filter, warm material.
+ * Time is not in it, so that the C languages are given a fixed one (SOURCE_DATE_EPOCH), or __DATE__ would tell a
+ * hit from a build.
+ *
+ * What is kept: builds that ended by themselves with exit code 0 and an artefact, without an OOM kill.  Never a
+ * failure: a compiler that was short of memory, tasks or disk says so by an exit code as well, and a wrong BF
+ * would then be everybody's for ever; a program that does not compile is soon another one.
+ *
+ * Two equal builds at once are both made, and the first to end is kept: waiting would hold a slot idle and tie
+ * one submission's fate to another's, to save at most one build for each slot.
+ *
+ * A slot remembers what its warden holds, within less than the warden itself keeps, so that what is believed to
+ * be there is there.  Reading an artefact out of the warden comes after the job's last box: it delays no
+ * verdict, only the slot's next job.
+ */
+#include "loop.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HELD_BYTES ((size_t)32 << 20)
+#define KEEP_MAX ((size_t)128 << 20)
+
+/* ---- keys; on workers --------------------------------------------------------------------------------------- */
+
+/* Who installs, removes or upgrades something leaves a trace in one of these. */
+static const char *const installed[] = {
+    "/var/lib/dpkg/status", "/var/lib/rpm/rpmdb.sqlite", "/var/lib/rpm/Packages", "/lib/apk/db/installed",
+    "/var/lib/pacman/local", "/usr/bin", "/usr/lib", "/usr/lib64", "/usr/include", "/usr/lib/gcc", "/usr/lib/jvm",
+    "/etc/ld.so.cache", "/etc/alternatives",
+};
+
+static void add_file(struct assay_buf *b, const char *path)
+{
+    struct stat st;
+    char text[128] = "none";
+    if (stat(path, &st) == 0)
+        snprintf(text, sizeof text, "%lld %lld.%09ld %lld.%09ld", (long long)st.st_size, (long long)st.st_mtim.tv_sec,
+                 st.st_mtim.tv_nsec, (long long)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+    build_key_add(b, path, assay_str(text));
+}
+
+void toolchain_look(struct language *l, struct assay_buf *b)
+{
+    pthread_mutex_lock(&l->lock);
+    build_key_add(b, "version", assay_str(l->version_text));
+    pthread_mutex_unlock(&l->lock);
+    for (size_t i = 0; i < sizeof installed / sizeof installed[0]; i++)
+        add_file(b, installed[i]);
+    for (size_t i = 0; i < l->tools.n; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%.*s", ASSAY_FMT(l->tools.items[i].value));
+        add_file(b, path);
+    }
+}
+
+void machine_look(char out[ASSAY_SHA256_HEX])
+{
+    static const char *const wanted[] = {"vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU implementer",
+                                         "CPU part"};
+    ASSAY_CLEANUP_BUF struct assay_buf b = ASSAY_BUF_INIT;
+    char line[8192];
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL && line[0] != '\n') { /* the first processor */
+        for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+            if (strncmp(line, wanted[i], strlen(wanted[i])) == 0)
+                assay_buf_puts(&b, line);
+        }
+    }
+    if (f != NULL)
+        fclose(f);
+    assay_sha256_hex(assay_buf_view(&b), out);
+}
+
+static int key_of(struct job *j, struct assay_err *err)
+{
+    struct runner *r = j->runner;
+    struct language *lang = j->language;
+    struct assay_box_spec spec;
+    struct assay_strs argv, env;
+    char limits[400];
+    ASSAY_CLEANUP_BUF struct assay_buf b = ASSAY_BUF_INIT;
+    build_spec(r, j, &spec);
+    const struct assay_box_limits *m = &spec.limits;
+    int rc = job_command(j, &lang->build, m->memory_bytes, j->arena, &argv, &env, err);
+    if (rc < 0)
+        return rc;
+    build_key_add(&b, "assay-build", ASSAY_STR("1"));
+    build_key_add(&b, "place", j->place);
+    build_key_add(&b, "machine", assay_str(r->machine));
+    toolchain_look(lang, &b);
+    build_key_list(&b, "argv", argv.items, argv.n);
+    build_key_list(&b, "env", env.items, env.n);
+    build_key_list(&b, "collect", spec.collect, spec.n_collect);
+    snprintf(limits, sizeof limits, "%lld %lld %lld %lld %lld %lld %lld %lld %lld %lld %lld %lld %u", (long long)m->cpu_ms,
+             (long long)m->wall_ms, (long long)m->memory_bytes, (long long)m->stdout_bytes, (long long)m->stderr_bytes,
+             (long long)m->processes, (long long)m->open_files, (long long)m->file_bytes, (long long)m->stack_bytes,
+             (long long)m->scratch_bytes, (long long)m->scratch_files, (long long)spec.collect_bytes, spec.flags);
+    build_key_add(&b, "limits", assay_str(limits));
+    build_key_add(&b, "seccomp", r->seccomp);
+    for (size_t i = 0; i < j->n_files; i++) {
+        build_key_add(&b, "file", j->file[i].path);
+        build_key_add(&b, j->file[i].mode == 0755 ? "755" : "644", j->file[i].bytes);
+    }
+    return build_key_end(&b, j->build_key, err);
+}
+
+static void recall_work(void *arg)
+{
+    struct mail *m = arg;
+    struct job *j = m->job;
+    m->status = key_of(j, &m->err);
+    m->final = m->status >= 0 && builds_read(j->runner->builds, j->build_key, &j->want, j->arena, &j->kept);
+    mail_post(m);
+}
+
+/* One build on its way to the disk. */
+struct keep {
+    struct mail mail;
+    char key[BUILD_KEY];
+    struct kept_build build;
+};
+
+static void keep_free(struct keep *k)
+{
+    if (k == NULL)
+        return;
+    assay_buf_free(&k->build.encoding);
+    free((void *)(uintptr_t)k->build.output.p);
+    free(k);
+}
+
+/* ---- what a warden holds ---------------------------------------------------------------------------------------- */
+
+static void drop_held(struct slot *s, size_t i)
+{
+    struct assay_err ignored;
+    if (s->client != NULL && assay_box_client_drop(s->client, assay_str(s->held[i].artefact), &ignored) >= 0)
+        slot_arm(s);
+    s->held_bytes -= s->held[i].bytes;
+    memmove(&s->held[i], &s->held[i + 1], (s->n_held - i - 1) * sizeof s->held[0]);
+    s->n_held--;
+}
+
+/* Last in the list is the last that was used. */
+static void hold(struct slot *s, const char *artefact, size_t bytes)
+{
+    for (size_t i = 0; i < s->n_held; i++) {
+        if (strcmp(s->held[i].artefact, artefact) == 0) {
+            struct held again = s->held[i];
+            memmove(&s->held[i], &s->held[i + 1], (s->n_held - i - 1) * sizeof s->held[0]);
+            s->held[s->n_held - 1] = again;
+            return;
+        }
+    }
+    if (s->n_held == HELD_MAX)
+        drop_held(s, 0);
+    struct held *h = &s->held[s->n_held++];
+    *h = (struct held){.bytes = bytes};
+    memcpy(h->artefact, artefact, sizeof h->artefact);
+    s->held_bytes += bytes;
+    while (s->held_bytes > HELD_BYTES)
+        drop_held(s, 0);
+}
+
+bool slot_holds(const struct slot *s, const char *artefact)
+{
+    for (size_t i = 0; i < s->n_held; i++) {
+        if (strcmp(s->held[i].artefact, artefact) == 0)
+            return true;
+    }
+    return false;
+}
+
+void slot_forget_held(struct slot *s)
+{
+    s->n_held = 0;
+    s->held_bytes = 0;
+    assay_buf_free(&s->keep_content);
+    keep_free(s->keep);
+    s->keep = NULL;
+}
+
+/* ---- before the build ---------------------------------------------------------------------------------------------- */
+
+bool job_recall(struct loop *l, struct job *j)
+{
+    struct slot *s = j->slot;
+    struct mail *m = j->mail;
+    const struct assay_host *host = l->r->host;
+    const struct assay_box_hello *hello = assay_box_client_hello(s->client);
+    if (l->r->builds == NULL || j->recalled || j->kind == JOB_SELF_TEST) /* a self-test is to show that the compiler works */
+        return false;
+    j->recalled = true;
+    j->place = assay_arena_fmt(j->arena, "%s %s %s %u", s->place, hello->mode, hello->version, hello->features);
+    j->want.held = assay_arena_alloc(j->arena, sizeof *j->want.held * (s->n_held + 1));
+    if (j->place.p == NULL || j->want.held == NULL)
+        return false;
+    for (size_t i = 0; i < s->n_held; i++)
+        memcpy(j->want.held[j->want.n_held++], s->held[i].artefact, BUILD_KEY);
+    *m = (struct mail){.loop = l, .kind = MAIL_RECALLED, .job = j};
+    j->stage = STAGE_RECALL;
+    j->build_start_ms = now_ms(l);
+    return host->offload(host->ctx, recall_work, m) >= 0; /* else it is built, and not kept */
+}
+
+static void take_kept(struct loop *l, struct job *j)
+{
+    const struct kept_build *k = &j->kept;
+    hold(j->slot, k->artefact, k->n_encoding);
+    memcpy(j->artefact, k->artefact, sizeof j->artefact);
+    j->build = (struct assay_box_outcome){.end = ASSAY_BOX_EXITED,
+                                          .cpu_us = k->cpu_us,
+                                          .wall_us = k->wall_us,
+                                          .memory_peak_bytes = k->memory_peak_bytes};
+    j->build_output = k->output;
+    j->built = j->cached = true;
+    j->build_key[0] = '\0'; /* it is kept already */
+    j->build_end_ms = now_ms(l);
+}
+
+void job_recalled(struct loop *l, struct mail *m)
+{
+    struct job *j = m->job;
+    struct assay_err err;
+    if (j->slot == NULL) { /* its warden died meanwhile; whose death it was is told when limbo ends */
+        assay_buf_free(&j->kept.encoding);
+        j->stage = STAGE_LIMBO;
+        return;
+    }
+    if (m->status < 0)
+        assay_log(l->r->host, ASSAY_LOG_WARN, "build_not_recalled", ASSAY_KZ("error", m->err.msg));
+    if (m->final && j->kept.encoding.n == 0) {
+        take_kept(l, j);
+    } else if (m->final) {
+        j->stage = STAGE_BRING;
+        int rc = assay_box_client_put(j->slot->client, assay_buf_view(&j->kept.encoding), &err);
+        assay_buf_free(&j->kept.encoding);
+        if (rc < 0) {
+            job_failed(l, j, err.msg, true);
+            return;
+        }
+        slot_arm(j->slot);
+        return;
+    }
+    job_next_step(l, j);
+}
+
+void job_brought(struct loop *l, struct slot *s)
+{
+    struct job *j = s->job;
+    struct assay_err ignored;
+    if (strcmp(s->stored, j->kept.artefact) == 0) {
+        take_kept(l, j);
+    } else {
+        builds_drop(l->r->builds, j->build_key, s->stored[0] != '\0' ? "its bytes are another artefact's" : s->stored_why);
+        if (s->stored[0] != '\0' && assay_box_client_drop(s->client, assay_str(s->stored), &ignored) >= 0)
+            slot_arm(s);
+    }
+    job_next_step(l, j);
+}
+
+/* ---- after the job ---------------------------------------------------------------------------------------------------- */
+
+static void keep_work(void *arg)
+{
+    struct keep *k = arg;
+    builds_keep(k->mail.loop->r->builds, k->key, &k->build);
+    mail_post(&k->mail);
+}
+
+void slot_keep(struct slot *s, const struct job *j)
+{
+    struct assay_err err;
+    struct keep *k = j->build_key[0] != '\0' && j->artefact[0] != '\0' && !s->loop->draining ? calloc(1, sizeof *k) : NULL;
+    char *output = k != NULL ? malloc(j->build_output.n + 1) : NULL;
+    if (output == NULL || assay_box_client_busy(s->client)) {
+        free(output);
+        free(k);
+        return;
+    }
+    if (j->build_output.n != 0)
+        memcpy(output, j->build_output.p, j->build_output.n);
+    memcpy(k->key, j->build_key, sizeof k->key);
+    memcpy(k->build.artefact, j->artefact, sizeof k->build.artefact);
+    k->build.output = (struct assay_str){output, j->build_output.n};
+    k->build.cpu_us = j->build.cpu_us;
+    k->build.wall_us = j->build.wall_us;
+    k->build.memory_peak_bytes = j->build.memory_peak_bytes;
+    assay_buf_init(&s->keep_content, KEEP_MAX);
+    if (assay_box_client_get(s->client, assay_str(k->build.artefact), &err) < 0) {
+        keep_free(k);
+        return;
+    }
+    s->keep = k;
+    slot_arm(s);
+}
+
+void slot_got(struct slot *s)
+{
+    struct loop *l = s->loop;
+    struct keep *k = s->keep;
+    s->keep = NULL;
+    k->build.encoding = s->keep_content;
+    s->keep_content = (struct assay_buf)ASSAY_BUF_INIT;
+    if (strcmp(s->stored, k->build.artefact) != 0 || k->build.encoding.failed) {
+        assay_log(l->r->host, ASSAY_LOG_WARN, "build_not_kept",
+                  ASSAY_KZ("error", k->build.encoding.failed ? "it is too large" : s->stored_why));
+        keep_free(k);
+        return;
+    }
+    hold(s, k->build.artefact, k->build.encoding.n);
+    k->mail = (struct mail){.loop = l, .kind = MAIL_KEPT};
+    k->mail.keep = k;
+    if (l->r->host->offload(l->r->host->ctx, keep_work, k) < 0)
+        keep_free(k); /* the workers have better things to do */
+    else
+        l->keeping++;
+}
+
+void keep_ended(struct loop *l, struct mail *m)
+{
+    l->keeping--;
+    keep_free(m->keep);
+}
