@@ -301,7 +301,8 @@ static int digest_of(const struct head *h, struct assay_str output, char out[BUI
 }
 
 /* NULL: all is as it was written; else what is wrong. */
-static const char *read_entry(int fd, const char *key, const struct recall *want, struct assay_arena *arena, struct kept_build *out)
+static const char *read_entry(int fd, const char *key, const struct recall *want, struct assay_arena *arena,
+                              struct kept_build *out)
 {
     struct head h;
     struct stat st;
@@ -316,8 +317,8 @@ static const char *read_entry(int fd, const char *key, const struct recall *want
     if (output == NULL || !read_all(fd, output, (size_t)h.n_output))
         return "it cannot be read";
     out->output = (struct assay_str){output, (size_t)h.n_output};
-    if (digest_of(&h, out->output, digest, &err) < 0 || memcmp(digest, h.digest, BUILD_KEY) != 0 || h.artefact[BUILD_KEY - 1] != '\0' ||
-        !key_ok(h.artefact))
+    if (digest_of(&h, out->output, digest, &err) < 0 || memcmp(digest, h.digest, BUILD_KEY) != 0 ||
+        h.artefact[BUILD_KEY - 1] != '\0' || !key_ok(h.artefact))
         return "its digest is another";
     memcpy(out->artefact, h.artefact, sizeof out->artefact);
     out->cpu_us = h.cpu_us;

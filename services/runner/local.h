@@ -130,7 +130,10 @@ struct test {
     int64_t start_ms, end_ms;
 };
 enum job_kind { JOB_SUBMISSION, JOB_SELF_TEST };
-enum job_stage { STAGE_PREPARE, STAGE_READY, STAGE_VERSION, STAGE_RECALL, STAGE_BRING, STAGE_BUILD, STAGE_LOAD, STAGE_TEST, STAGE_CHECK, STAGE_LIMBO, STAGE_FINISH };
+enum job_stage {
+    STAGE_PREPARE, STAGE_READY, STAGE_VERSION, STAGE_RECALL, STAGE_BRING, STAGE_BUILD, STAGE_LOAD, STAGE_TEST, STAGE_CHECK,
+    STAGE_LIMBO, STAGE_FINISH
+};
 #define LOOP_MAIL_SIZE 648 /* a message of the loop; see loop.h */
 
 /* ---- builds.c: what builds made, by all that they could see; any thread ------------------------------------------ */

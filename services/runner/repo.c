@@ -14,14 +14,15 @@ static const struct assay_stmt put_result = {
     .name = "runner.put_result",
     .sql = "INSERT INTO runner_results (submission_id, kind, owner_id, benchmark_id, problem_id, agent_id, language, verdict,"
            " score, passed, total, first_number, first_verdict, cpu_ms, wall_ms, memory_peak, build_ms, build_output, mode,"
-           " precision_bits, fault, fence, finished_ms, build_cached) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
-           " $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) ON CONFLICT (submission_id) DO UPDATE SET"
+           " precision_bits, fault, fence, finished_ms, build_cached) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
+           " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) ON CONFLICT (submission_id) DO UPDATE SET"
            " language = excluded.language, verdict = excluded.verdict, score = excluded.score, passed = excluded.passed,"
            " total = excluded.total, first_number = excluded.first_number, first_verdict = excluded.first_verdict,"
            " cpu_ms = excluded.cpu_ms, wall_ms = excluded.wall_ms, memory_peak = excluded.memory_peak,"
            " build_ms = excluded.build_ms, build_output = excluded.build_output, mode = excluded.mode,"
            " precision_bits = excluded.precision_bits, fault = excluded.fault, fence = excluded.fence,"
-           " finished_ms = excluded.finished_ms, build_cached = excluded.build_cached WHERE runner_results.fence < excluded.fence",
+           " finished_ms = excluded.finished_ms, build_cached = excluded.build_cached"
+           " WHERE runner_results.fence < excluded.fence",
     .params = "titttttt" "riii" "tiiii" "btitiii",
     .columns = "",
     .write = true};
@@ -50,7 +51,8 @@ static const struct assay_stmt get_feedback = {.name = "runner.get_feedback",
 #define RESULTS(where)                                                                                                 \
     "SELECT s.submission_id, s.kind, s.owner_id, s.benchmark_id, s.problem_id, s.agent_id, s.language, s.verdict,"     \
     " s.score, s.passed, s.total, s.first_number, s.first_verdict, s.cpu_ms, s.wall_ms, s.memory_peak, s.build_ms,"    \
-    " s.build_output, s.mode, s.precision_bits, s.fault, s.fence, s.finished_ms, " FEEDBACK ", " EVERYTHING ", s.build_cached"            \
+    " s.build_output, s.mode, s.precision_bits, s.fault, s.fence, s.finished_ms, " FEEDBACK ", " EVERYTHING            \
+    ", s.build_cached"                                                                                                \
     " FROM runner_results s LEFT JOIN runner_benchmarks b ON b.id = s.benchmark_id WHERE " where                       \
     " AND (" EVERYTHING " = 1 OR s.owner_id = $1) AND (CAST($3 AS TEXT) = '' OR s.agent_id = $3)"                      \
     " AND s.submission_id < $4 AND (CAST($6 AS TEXT) = '' OR s.benchmark_id = $6)"                                     \

@@ -43,7 +43,8 @@ static void open_work(void *arg)
 {
     struct mail *m = arg;
     const struct assay_host *host = m->loop->r->host;
-    m->status = host->warden_open(host->ctx, ASSAY_STR(""), ASSAY_STR(""), OPEN_TIMEOUT_MS, &m->fd, &m->slot->opened_place, &m->err);
+    m->status = host->warden_open(host->ctx, ASSAY_STR(""), ASSAY_STR(""), OPEN_TIMEOUT_MS, &m->fd, &m->slot->opened_place,
+                                   &m->err);
     mail_post(m);
 }
 

@@ -574,7 +574,7 @@ static void wait_for_files(struct svc *h, int n)
 
 #define SELF_MODIFYING                                                                                                 \
     "#include <stdio.h>\n#include <unistd.h>\n#include <fcntl.h>\nint main(void){int fd=open(\"app/main\",O_WRONLY);"      \
-    "if(fd>=0||unlink(\"app/main\")==0||rename(\"app\",\"x\")==0||open(\"app/new\",O_CREAT|O_WRONLY,0600)>=0){"                   \
+    "if(fd>=0||unlink(\"app/main\")==0||rename(\"app\",\"x\")==0||open(\"app/new\",O_CREAT|O_WRONLY,0600)>=0){" \
     "puts(\"poisoned\");return 0;}long long s=0,v;while(scanf(\"%lld\",&v)==1)s+=v;printf(\"%lld\\n\",s);return 0;}"
 
 static void test_the_same_source_is_built_once(void **state)
