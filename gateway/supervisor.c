@@ -352,7 +352,7 @@ static int prepare_data_dir(struct supervisor *s)
         rc = take_lock(s, data_dir);
     if (rc != 0)
         return rc;
-    static const char *const inside[] = {"run", "blobs", "tmp"};
+    static const char *const inside[] = {"run", "blobs", "tmp", "warm"};
     for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
         (void)snprintf(path, sizeof path, "%.4000s/%s", data_dir, inside[i]);
         if (mkdir(path, 0750) != 0 && errno != EEXIST)

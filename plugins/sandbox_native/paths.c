@@ -133,6 +133,11 @@ int sn_paths_make(struct sn_paths *p, const char *binds, const char *hides, cons
     if (rc == 0)
         rc = each(p, "native_hide", hides, "--hide=", false, err);
     if (rc == 0 && data_dir[0] != '\0' && realpath(data_dir, real) != NULL) {
+        char warm[PATH_MAX + 8];
+
+        /* the server's, who checks what it writes there; wardens look when they start */
+        snprintf(warm, sizeof(warm), "%s/warm", real);
+        rc = add(p, "--shared=", warm, err);
         bool inside = strncmp(real, "/usr/", 5) == 0 || strncmp(real, "/etc/", 5) == 0;
 
         for (const char *s = binds; *s != '\0' && !inside;) {
@@ -143,7 +148,7 @@ int sn_paths_make(struct sn_paths *p, const char *binds, const char *hides, cons
             s += *s == ',';
         }
         /* hiding a path that a box would not have seen is harmless, but the warden makes it: so only when it shows */
-        if (inside)
+        if (rc == 0 && inside)
             rc = add(p, "--hide=", real, err);
     }
     return rc;

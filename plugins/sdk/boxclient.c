@@ -166,7 +166,7 @@ static int spec_check(const struct assay_box_spec *s, struct assay_err *err)
         if (!path_ok(s->files[i].path) || (s->files[i].mode != 0644 && s->files[i].mode != 0755))
             return assay_err_set(err, ASSAY_E_INVALID, "box: file %zu has a bad path or mode", i);
     for (size_t i = 0; i < s->n_mounts; i++)
-        if (!path_ok(s->mounts[i].path) || !hex_ok(s->mounts[i].artefact))
+        if ((!path_ok(s->mounts[i].path) && !assay_str_is(s->mounts[i].path, ASSAY_WARDEN_WARM)) || !hex_ok(s->mounts[i].artefact))
             return assay_err_set(err, ASSAY_E_INVALID, "box: mount %zu has a bad path or artefact", i);
     for (size_t i = 0; i < s->n_collect; i++)
         if (!path_ok(s->collect[i]))

@@ -2,7 +2,7 @@
  * The artefact store: what builds leave behind for test boxes, in a tmpfs of the warden's own, one
  * directory per artefact, named by its hash (files.c computes it).  Bounded in bytes and in number;
  * the one unused for longest goes first.  The table is in memory: the store begins and ends with the
- * warden.
+ * warden.  What all wardens of a machine share lies in ROOT_SHARED; it is others' to make and remove.
  */
 #include "warden.h"
 
@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 void store_init(struct store *s, const struct options *o)
@@ -53,6 +54,17 @@ bool store_touch(struct store *s, const char *hex)
     if (a)
         a->used = ++s->clock;
     return a != NULL;
+}
+
+bool store_path(const char *hex, char ret[STORE_PATH])
+{
+    static const char *const place[] = {ROOT_STORE, ROOT_SHARED};
+    for (size_t i = 0; i < sizeof place / sizeof *place; i++) {
+        (void)snprintf(ret, STORE_PATH, "%s/%s", place[i], hex);
+        if (faccessat(AT_FDCWD, ret, F_OK, 0) == 0)
+            return true;
+    }
+    return false;
 }
 
 static void evict(struct store *s, struct artefact *a)

@@ -77,14 +77,17 @@ int files_mount(int box, const struct request *q, struct note *why)
     for (uint32_t i = 0; i < q->head.n_mounts; i++) {
         struct request_mount m;
         const char *name;
-        char src[sizeof ROOT_STORE + 1 + ASSAY_WARDEN_ARTEFACT_HEX];
+        char src[STORE_PATH];
         p = request_mount_next(p, &m);
-        (void)snprintf(src, sizeof src, ROOT_STORE "/%s", m.artefact);
-        CLEANUP_FD int dir = make_parents(box, m.path, &name);
-        if (dir < 0 || (mkdirat(dir, name, 0755) < 0 && errno != EEXIST))
+        bool warm = m.path[0] == '/'; /* there is one such path only: wire.c */
+        if (!store_path(m.artefact, src))
+            return note_errno(why, "artefact of mount %u", i);
+        CLEANUP_FD int dir = make_parents(box, warm ? "warm" : m.path, &name);
+        if (dir < 0 || (!warm && mkdirat(dir, name, 0755) < 0 && errno != EEXIST))
             return note_errno(why, "cannot make the place of mount %u", i);
-        CLEANUP_FD int target = openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        CLEANUP_FD int tree = sys_open_tree(AT_FDCWD, src, OPEN_TREE_CLONE);
+        CLEANUP_FD int target = warm ? open(ROOT_BOX ASSAY_WARDEN_WARM, O_PATH | O_DIRECTORY | O_CLOEXEC)
+                                     : openat(dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        CLEANUP_FD int tree = sys_open_tree(AT_FDCWD, src, OPEN_TREE_CLONE | AT_SYMLINK_NOFOLLOW);
         struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
         if (target < 0 || tree < 0 || sys_mount_setattr(tree, "", AT_EMPTY_PATH, &attr) < 0 ||
             sys_move_mount_fd(tree, target) < 0)

@@ -69,7 +69,7 @@ static struct pair option_pair(const char *name, char *value, bool alone)
 }
 
 enum {
-    O_MODE = 1, O_NAME, O_UID, O_GID, O_BASE, O_BIND, O_BIND_TRY, O_HIDE, O_LINK, O_MOUNT_AT, O_LEAF, O_ARTEFACT_BYTES,
+    O_MODE = 1, O_NAME, O_UID, O_GID, O_BASE, O_BIND, O_BIND_TRY, O_HIDE, O_LINK, O_MOUNT_AT, O_SHARED, O_LEAF, O_ARTEFACT_BYTES,
     O_ARTEFACT_COUNT, O_SCRATCH_BYTES, O_REQUEST_BYTES, O_STAY, O_VERSION
 };
 
@@ -92,6 +92,7 @@ static void parse_options(int argc, char **argv, struct options *o)
         {"hide", required_argument, NULL, O_HIDE},
         {"link", required_argument, NULL, O_LINK},
         {"mount-at", required_argument, NULL, O_MOUNT_AT},
+        {"shared", required_argument, NULL, O_SHARED},
         {"leaf", required_argument, NULL, O_LEAF},
         {"artefact-bytes", required_argument, NULL, O_ARTEFACT_BYTES},
         {"artefact-count", required_argument, NULL, O_ARTEFACT_COUNT},
@@ -154,6 +155,9 @@ static void parse_options(int argc, char **argv, struct options *o)
             break;
         case O_MOUNT_AT:
             o->mount_at = optarg;
+            break;
+        case O_SHARED:
+            o->shared = optarg;
             break;
         case O_ARTEFACT_BYTES:
             o->artefact_bytes = option_number("artefact-bytes", optarg, 1u << 20, UINT64_C(1) << 40);

@@ -6,8 +6,9 @@
  * nothing of the host can be named, neither by a box nor by a mistake of ours:
  *
  *     /root    what a box sees as /: usr read-only from the base, bin lib ... likewise, a small etc,
- *              dev with five nodes, empty proc, tmp, box
+ *              dev with five nodes, empty proc, tmp, box, warm
  *     /store   tmpfs with the artefacts; a box gets at one only by a read-only bind mount
+ *     /shared  artefacts of the machine, when --shared names a directory: the same
  *     /scratch where an init puts its box's tmpfs; /covers, /anchor: see hide() and root_make()
  *
  * The box's root is a directory below the namespace's root and is entered by chroot, on purpose: the
@@ -351,6 +352,9 @@ void root_make(const struct options *o, struct root_facts *ret)
     struct tree bound_tree[OPTION_LIST_MAX];
     for (size_t i = 0; i < o->n_binds; i++)
         bound_tree[i] = take_tree(AT_FDCWD, o->binds[i].src, o->binds[i].optional, false);
+    struct tree shared = {-1, true};
+    if (o->shared)
+        shared = take_tree(AT_FDCWD, o->shared, true, false);
     make_private();
 
     CLEANUP_FD int top = tmpfs_make(MOUNT_ATTR_NOSUID, "0755", 8u << 20, 16384);
@@ -372,6 +376,11 @@ void root_make(const struct options *o, struct root_facts *ret)
     make_dir(root, "proc", 0555);
     make_dir(root, "tmp", 0755);
     make_dir(root, "box", 0755);
+    make_dir(root, "warm", 0755);
+    f.shared = shared.fd >= 0 && shared.directory;
+    if (f.shared)
+        place_tree(top, &shared, ROOT_SHARED);
+    close_fd(&shared.fd);
     unsigned number = 0;
     if (!bound(o, "/usr/local"))
         hide(root, covers, number++, "/usr/local");

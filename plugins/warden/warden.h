@@ -31,7 +31,7 @@ enum box_flag { FLAG_STDERR_TO_STDOUT = 1, FLAG_STRICT_OUTPUT = 2 };
 enum precision { PRECISE_CPU = 1, PRECISE_MEMORY = 2, PRECISE_PIDS = 4, PINNED = 8 };
 enum feature {
     FEATURE_LEAF_CPU = 1, FEATURE_LEAF_MEMORY = 2, FEATURE_LEAF_PIDS = 4, FEATURE_SECCOMP = 8, FEATURE_USERNS = 16,
-    FEATURE_NETNS = 32, FEATURE_ROOT = 64
+    FEATURE_NETNS = 32, FEATURE_ROOT = 64, FEATURE_SHARED = 128
 };
 
 /* ---- util.c ---- */
@@ -57,7 +57,7 @@ struct pair {
 #define OPTION_LIST_MAX 64
 struct options {
     enum mode mode;
-    const char *name, *base, *mount_at;
+    const char *name, *base, *mount_at, *shared;
     uid_t uid;
     gid_t gid;
     struct pair binds[OPTION_LIST_MAX], links[OPTION_LIST_MAX];
@@ -145,9 +145,10 @@ void sha256_hex(struct sha256 *s, char ret[65]);
 /* ---- root.c ---- */
 #define ROOT_BOX "/root"   /* the box's root, inside the warden's own root */
 #define ROOT_STORE "/store" /* artefacts */
+#define ROOT_SHARED "/shared" /* artefacts that all wardens of the machine share, written by others */
 #define ROOT_ANCHOR "/anchor" /* in user namespaces: a proc, so that another may be mounted */
 struct root_facts {
-    bool userns, netns, ipc_closed;
+    bool userns, netns, ipc_closed, shared;
 };
 void root_make(const struct options *o, struct root_facts *ret); /* dies when it cannot */
 
@@ -205,6 +206,9 @@ struct store {
 };
 void store_init(struct store *s, const struct options *o);
 bool store_touch(struct store *s, const char *hex); /* false: not there */
+/* Where a mount finds the artefact, store or shared: false when it is nowhere. */
+#define STORE_PATH (sizeof ROOT_SHARED + 1 + ASSAY_WARDEN_ARTEFACT_HEX)
+bool store_path(const char *hex, char ret[STORE_PATH]);
 /* Evicts, oldest first, until `bytes` more fit; never what the request mounts. */
 int store_reserve(struct store *s, int64_t bytes, const struct request *q, struct note *why);
 void store_keep(struct store *s, const char *hex, int64_t bytes);

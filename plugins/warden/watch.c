@@ -414,7 +414,8 @@ static int admit(struct warden *w, struct note *why)
     struct request_mount m;
     for (uint32_t i = 0; i < q->head.n_mounts; i++) {
         p = request_mount_next(p, &m);
-        if (!store_touch(&w->store, m.artefact))
+        char path[STORE_PATH];
+        if (!store_touch(&w->store, m.artefact) && !store_path(m.artefact, path))
             return note_set(why, "artefact %s is not here (any more)", m.artefact);
     }
     if (q->head.n_collect > 0 && store_reserve(&w->store, q->head.collect_bytes, q, why) < 0)
@@ -640,7 +641,8 @@ static void say_hello(struct warden *w)
     uint32_t bits = leaf_precision(&w->leaf);
     h.features |= (bits & PRECISE_CPU ? FEATURE_LEAF_CPU : 0u) | (bits & PRECISE_MEMORY ? FEATURE_LEAF_MEMORY : 0u) |
                   (bits & PRECISE_PIDS ? FEATURE_LEAF_PIDS : 0u) | (w->facts.userns ? FEATURE_USERNS : 0u) |
-                  (w->facts.netns ? FEATURE_NETNS : 0u) | (w->facts.userns ? 0u : FEATURE_ROOT);
+                  (w->facts.netns ? FEATURE_NETNS : 0u) | (w->facts.userns ? 0u : FEATURE_ROOT) |
+                  (w->facts.shared ? FEATURE_SHARED : 0u);
     (void)snprintf(h.mode, sizeof h.mode, "%s", mode[w->options.mode]);
     (void)writer_frame(&w->writer, ASSAY_WARDEN_HELLO, &h, sizeof h);
 }

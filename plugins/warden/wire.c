@@ -254,7 +254,7 @@ int request_parse(const uint8_t *p, size_t n, char **pointers, struct request *r
     for (uint32_t i = 0; i < h->n_mounts; i++) {
         const char *hex, *path;
         if (!take_string(&c, &hex, ASSAY_WARDEN_ARTEFACT_HEX) || !hex_ok(hex) ||
-            !take_string(&c, &path, ASSAY_WARDEN_PATH_MAX) || !path_ok(path))
+            !take_string(&c, &path, ASSAY_WARDEN_PATH_MAX) || (!path_ok(path) && strcmp(path, ASSAY_WARDEN_WARM) != 0))
             return note_set(why, "mounts[%u] is malformed", i);
     }
     q.collect = c.p;

@@ -129,7 +129,8 @@ int http_runners(void *self, struct assay_request *rq, struct assay_response *rs
         const char *name;
         uint32_t bit;
     } features[] = {{"cpu_accounting", 1},   {"memory_limit", 2},    {"process_limit", 4}, {"seccomp", 8},
-                    {"user_namespace", 16}, {"own_network", 32}, {"started_as_root", 64}};
+                    {"user_namespace", 16}, {"own_network", 32}, {"started_as_root", 64},
+                    {"shared_artefacts", 128}};
     struct runner *r = self;
     int rc = assay_query_only(rq, rs, no_query, err);
     if (rc < 0)

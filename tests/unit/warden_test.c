@@ -570,6 +570,75 @@ static void binds_links_and_hides(void **state)
     assert_string_equal(out.p, "/lang:\nsub\n\n/usr/share:\nlib\n");
 }
 
+/* What all wardens share: seen by a box that mounts it, in the one place made for it, and never to be changed there. */
+static void shared_artefacts(void **state)
+{
+    (void)state;
+    if (!root_only())
+        return;
+    char dir[] = "/tmp/assay-shared-XXXXXX", shared[128], path[256], link[256];
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(chmod(dir, 0755), 0);
+    (void)snprintf(shared, sizeof shared, "--shared=%s", dir);
+    const char *extra[] = {shared, NULL}, *missing[] = {"--shared=/no/such/path", NULL};
+    static const char other[] = "0000000000000000000000000000000000000000000000000000000000000000";
+    for (int ordinary = 0; ordinary < 2; ordinary++) {
+        struct fixture f;
+        struct assay_err err;
+        struct assay_box_outcome o;
+        ASSAY_CLEANUP_BUF struct assay_buf out = ASSAY_BUF_INIT;
+        struct assay_str argv[] = {ASSAY_STR("/bin/sh"), ASSAY_STR("-c"),
+                                   ASSAY_STR("cat /warm/d/x; for f in /warm/x /warm/d/x /warm/d/y; do echo no >$f && echo wrote; "
+                                             "done; rm -f /warm/d/x; chmod 777 /warm/d/x && echo changed; ls /warm /shared")};
+        struct assay_box_mount mount = {assay_str(HEX), ASSAY_STR("/warm")};
+        struct assay_box_spec spec = {.argv = argv, .n_argv = 3, .mounts = &mount, .n_mounts = 1,
+                                      .limits = {.wall_ms = 5000, .stdout_bytes = 4096}};
+        assert_true(fixture_start(&f, ordinary ? "userns" : "native", extra, false, ordinary));
+        assert_true((assay_box_client_hello(f.client)->features & FEATURE_SHARED) != 0);
+        /* it comes after the warden has started */
+        (void)snprintf(path, sizeof path, "%s/%s", dir, HEX);
+        (void)mkdir(path, 0755);
+        (void)snprintf(path, sizeof path, "%s/%s/d", dir, HEX);
+        (void)mkdir(path, 0755);
+        (void)snprintf(path, sizeof path, "%s/%s/d/x", dir, HEX);
+        FILE *x = fopen(path, "w");
+        assert_non_null(x);
+        assert_true(fputs("warm\n", x) >= 0);
+        (void)fclose(x);
+        assert_int_equal(chown(path, f.uid, f.uid), 0); /* also where the box's user owns it */
+        assert_int_equal(assay_box_client_run_sync(f.client, &spec, &out, NULL, &o, &err), 0);
+        assert_string_equal(out.p, "warm\n/warm:\nd\n");
+        assay_buf_reset(&out); /* the next box has nothing there */
+        spec.n_mounts = 0;
+        argv[2] = ASSAY_STR("ls /warm; echo x >/warm/x || echo shut");
+        assert_int_equal(assay_box_client_run_sync(f.client, &spec, &out, NULL, &o, &err), 0);
+        assert_string_equal(out.p, "shut\n");
+        spec.n_mounts = 1;
+        mount.artefact = assay_str(other);
+        assert_int_equal(assay_box_client_run_sync(f.client, &spec, &out, NULL, &o, &err), 0);
+        assert_int_equal(o.end, ASSAY_BOX_FAILED);
+        assert_non_null(strstr(o.message, "not here"));
+        (void)snprintf(link, sizeof link, "%s/%s", dir, other); /* a link is no artefact */
+        assert_int_equal(symlink("/root", link), 0);
+        assert_int_equal(assay_box_client_run_sync(f.client, &spec, &out, NULL, &o, &err), 0);
+        assert_int_equal(o.end, ASSAY_BOX_FAILED);
+        (void)unlink(link);
+        mount.path = ASSAY_STR("/etc");
+        assert_int_equal(assay_box_client_run_sync(f.client, &spec, &out, NULL, &o, &err), ASSAY_E_INVALID);
+        (void)fixture_stop(&f, NULL);
+    }
+    (void)unlink(path);
+    (void)snprintf(path, sizeof path, "%s/%s/d", dir, HEX);
+    (void)rmdir(path);
+    (void)snprintf(path, sizeof path, "%s/%s", dir, HEX);
+    (void)rmdir(path);
+    assert_int_equal(rmdir(dir), 0);
+    struct fixture f;
+    assert_true(fixture_start(&f, "native", missing, false, false));
+    assert_true((assay_box_client_hello(f.client)->features & FEATURE_SHARED) == 0);
+    (void)fixture_stop(&f, NULL);
+}
+
 /*
  * cgroup v2 leaves serve one box each: two are given, three boxes run.  Any machine with a cgroup2
  * mount has cgroup.procs and cpu.stat in every directory, whatever its controllers.
@@ -676,6 +745,7 @@ int main(void)
         cmocka_unit_test(a_demanded_leaf_is_demanded),
         cmocka_unit_test(missing_binds_stop_the_start),
         cmocka_unit_test(binds_links_and_hides),
+        cmocka_unit_test(shared_artefacts),
         cmocka_unit_test(single_use_leaves_are_spent),
     };
     return cmocka_run_group_tests_name("warden", tests, NULL, NULL);

@@ -40,7 +40,7 @@ struct assay_box_file {
 };
 struct assay_box_mount {
     struct assay_str artefact; /* 64 hex digits */
-    struct assay_str path;     /* where it appears, read-only, relative to the working directory */
+    struct assay_str path;     /* where it appears, read-only, relative to the working directory; or "/warm" */
 };
 
 enum assay_box_flag {
@@ -101,7 +101,8 @@ struct assay_box_outcome {
 struct assay_box_hello { /* what the warden says of itself once, at the start of the stream */
     uint32_t protocol;
     char version[32];
-    uint32_t features; /* bit 0 leaf cpu, 1 leaf memory, 2 leaf pids, 3 seccomp, 4 user namespace, 5 own net ns, 6 root */
+    uint32_t features; /* bit 0 leaf cpu, 1 leaf memory, 2 leaf pids, 3 seccomp, 4 user namespace, 5 own net ns, 6 root,
+                        * 7 it has artefacts that all wardens of the machine share */
     char mode[32];     /* "native", "native-userns", "docker" */
 };
 

@@ -67,6 +67,10 @@
  *                           SRC is as the host sees it; the warden fails when it is missing
  *     --bind-try=SRC:DST    the same, passed over when SRC does not exist
  *     --hide=PATH           an empty directory (or file) over PATH in the box's root, after the binds
+ *     --shared=DIR          a directory of the host with one unpacked artefact in each of its directories that is named
+ *                           by an id; mounts find them like those of the store, read-only. They may come
+ *                           and go while the warden runs, and are taken to be what their names say: whoever
+ *                           writes there has checked them. Passed over when it does not exist
  *     --link=TARGET:PATH    a symbolic link in the box's root
  *     --mount-at=DIR        an existing directory to build the new root on (default /tmp); only this
  *                           process sees the mount
@@ -122,6 +126,7 @@ struct assay_warden_frame {
 #define ASSAY_WARDEN_FILES_MAX 4096u
 #define ASSAY_WARDEN_MOUNTS_MAX 16u
 #define ASSAY_WARDEN_COLLECT_MAX 256u
+#define ASSAY_WARDEN_WARM "/warm"      /* an empty directory of every box, where no file of a request can be */
 #define ASSAY_WARDEN_PATH_MAX 1024u    /* bytes of a path in a box; its parts at most 255 */
 #define ASSAY_WARDEN_SECCOMP_MAX 4096u /* instructions, BPF_MAXINSNS */
 #define ASSAY_WARDEN_CPU_WORDS 16u     /* of 64 processors each */
@@ -141,8 +146,8 @@ struct assay_warden_hello {
  *   n_collect strings,
  *   seccomp_bytes bytes (struct sock_filter each 8), stdin_bytes bytes.
  * A string is u32 length, that many bytes without NUL, and one NUL.
- * Paths are relative, without empty, "." or ".." parts.  A collected path may name a directory:
- * then the regular files below it are kept.
+ * Paths are relative, without empty, "." or ".." parts; a mount may also be at ASSAY_WARDEN_WARM.  A collected
+ * path may name a directory: then the regular files below it are kept.
  */
 struct assay_warden_run {
     uint64_t serial; /* rises with each run of a stream */
