@@ -340,7 +340,10 @@ static bool run_handler(struct exchange *x, struct assay_response *rs, int *rc, 
         memcpy(id, rid.p, rid.n);
     const struct assay_log_context here = {.request_id = {id, rid.n}};
     const struct assay_log_context *before = assay_log_enter(&here);
-    *rc = bound->route->handle(bound->self, &x->rq, rs, err);
+    static const char *const none[] = {NULL};
+    *rc = (bound->route->flags & ASSAY_ROUTE_NO_QUERY) != 0 ? assay_query_only(&x->rq, rs, none, err) : 0;
+    if (*rc == 0)
+        *rc = bound->route->handle(bound->self, &x->rq, rs, err);
     (void)assay_log_enter(before);
     if (*rc != ASSAY_DEFERRED)
         return true;

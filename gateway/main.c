@@ -155,6 +155,7 @@ static int dump_routes(char *const *flags, bool table)
             assay_jw_kbool(w, "idempotent", (r->flags & ASSAY_ROUTE_IDEMPOTENT) != 0);
             assay_jw_kbool(w, "paged", (r->flags & ASSAY_ROUTE_PAGED) != 0);
             assay_jw_kbool(w, "stream", (r->flags & ASSAY_ROUTE_STREAM) != 0);
+            assay_jw_kbool(w, "query", (r->flags & ASSAY_ROUTE_NO_QUERY) == 0);
             assay_jw_kbool(w, "alias", (r->flags & ASSAY_ROUTE_ALIAS) != 0);
             assay_jw_end(w);
             if (assay_jw_finish(w, &b, &err) != 0)

@@ -4,22 +4,23 @@
 #define MAKERS (ASSAY_ROLE_AGENT | ASSAY_ROLE_USER | ASSAY_ROLES_STAFF)
 
 static const struct assay_route routes[] = {
-    {ASSAY_GET, "/agents", ASSAY_ROLES_ANY, "agents:read", ASSAY_ROUTE_PAGED, 0, agents_do_list, "agents_list",
-     "List agents"},
-    {ASSAY_POST, "/agents", MAKERS, NULL, ASSAY_ROUTE_IDEMPOTENT, BODY_MAX, agents_do_create, "agents_create",
-     "Make an agent"},
-    {ASSAY_GET, "/agents/{id}", ASSAY_ROLES_ANY, "agents:read", 0, 0, agents_do_get, "agents_get", "Show an agent"},
-    {ASSAY_PATCH, "/agents/{id}", MAKERS, NULL, 0, BODY_MAX, agents_do_update, "agents_update", "Change an agent"},
-    {ASSAY_DELETE, "/agents/{id}", MAKERS, NULL, 0, 0, agents_do_remove, "agents_delete",
+    {ASSAY_GET, "/agents", ASSAY_ROLES_ANY, "agents:read", ASSAY_ROUTE_PAGED, 0, agents_do_list, "agents_list", "List agents"},
+    {ASSAY_POST, "/agents", MAKERS, NULL, ASSAY_ROUTE_IDEMPOTENT | ASSAY_ROUTE_NO_QUERY, BODY_MAX, agents_do_create,
+     "agents_create", "Make an agent"},
+    {ASSAY_GET, "/agents/{id}", ASSAY_ROLES_ANY, "agents:read", ASSAY_ROUTE_NO_QUERY, 0, agents_do_get, "agents_get",
+     "Show an agent"},
+    {ASSAY_PATCH, "/agents/{id}", MAKERS, NULL, ASSAY_ROUTE_NO_QUERY, BODY_MAX, agents_do_update, "agents_update",
+     "Change an agent"},
+    {ASSAY_DELETE, "/agents/{id}", MAKERS, NULL, ASSAY_ROUTE_NO_QUERY, 0, agents_do_remove, "agents_delete",
      "Delete an agent and revoke its tokens"},
     {ASSAY_GET, "/agents/{id}/tokens", MAKERS, NULL, ASSAY_ROUTE_PAGED, 0, agents_do_token_list, "agent_tokens_list",
      "List an agent's live tokens, without their secrets"},
-    {ASSAY_POST, "/agents/{id}/tokens", MAKERS, NULL, ASSAY_ROUTE_IDEMPOTENT, BODY_MAX, agents_do_token_create,
-     "agent_tokens_create", "Make a token, which is shown once"},
-    {ASSAY_DELETE, "/agents/{id}/tokens/{token_id:uuid}", MAKERS, NULL, 0, 0, agents_do_token_revoke,
+    {ASSAY_POST, "/agents/{id}/tokens", MAKERS, NULL, ASSAY_ROUTE_IDEMPOTENT | ASSAY_ROUTE_NO_QUERY, BODY_MAX,
+     agents_do_token_create, "agent_tokens_create", "Make a token, which is shown once"},
+    {ASSAY_DELETE, "/agents/{id}/tokens/{token_id:uuid}", MAKERS, NULL, ASSAY_ROUTE_NO_QUERY, 0, agents_do_token_revoke,
      "agent_tokens_delete", "Revoke a token"},
-    {ASSAY_POST, "/agents/{id}/heartbeat", MAKERS, "jobs:lease", 0, BODY_MAX, agents_do_heartbeat, "agents_heartbeat",
-     "A worker agent reports that it is alive"},
+    {ASSAY_POST, "/agents/{id}/heartbeat", MAKERS, "jobs:lease", ASSAY_ROUTE_NO_QUERY, BODY_MAX, agents_do_heartbeat,
+     "agents_heartbeat", "A worker agent reports that it is alive"},
 };
 
 static const char *const topics[] = {"user.changed", NULL};

@@ -21,20 +21,22 @@ const struct assay_metric auth_metrics[1] = {
 
 #define BODY_MAX ((size_t)16 << 10)
 static const struct assay_route routes[] = {
-    {ASSAY_POST, "/register", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_IDEMPOTENT, BODY_MAX, auth_do_register, "register",
-     "Make an account"},
-    {ASSAY_POST, "/login", ASSAY_ROLES_PUBLIC, NULL, 0, BODY_MAX, auth_do_login, "login", "Sign in"},
+    {ASSAY_POST, "/register", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_IDEMPOTENT | ASSAY_ROUTE_NO_QUERY, BODY_MAX, auth_do_register,
+     "register", "Make an account"},
+    {ASSAY_POST, "/login", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_NO_QUERY, BODY_MAX, auth_do_login, "login", "Sign in"},
     {ASSAY_POST, "/auth", ASSAY_ROLES_PUBLIC, NULL, 0, BODY_MAX, auth_do_auth, "auth", "Sign in (the older shape)"},
-    {ASSAY_POST, "/auth/refresh", ASSAY_ROLES_PUBLIC, NULL, 0, BODY_MAX, auth_do_refresh, "auth_refresh",
+    {ASSAY_POST, "/auth/refresh", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_NO_QUERY, BODY_MAX, auth_do_refresh, "auth_refresh",
      "Exchange a refresh token for new tokens"},
-    {ASSAY_POST, "/logout", ASSAY_ROLES_ANY, NULL, 0, BODY_MAX, auth_do_logout, "logout", "End this session, or all"},
-    {ASSAY_GET, "/me", ASSAY_ROLES_ANY, NULL, 0, 0, auth_do_me, "me", "The account that is signed in"},
+    {ASSAY_POST, "/logout", ASSAY_ROLES_ANY, NULL, ASSAY_ROUTE_NO_QUERY, BODY_MAX, auth_do_logout, "logout",
+     "End this session, or all"},
+    {ASSAY_GET, "/me", ASSAY_ROLES_ANY, NULL, ASSAY_ROUTE_NO_QUERY, 0, auth_do_me, "me", "The account that is signed in"},
     {ASSAY_GET, "/users", ASSAY_ROLE_ADMIN, NULL, ASSAY_ROUTE_PAGED, 0, auth_do_users_list, "users_list", "List accounts"},
-    {ASSAY_GET, "/users/{id:uuid}", ASSAY_ROLES_ANY, NULL, 0, 0, auth_do_user_get, "users_get", "Show an account"},
-    {ASSAY_PATCH, "/users/{id:uuid}", ASSAY_ROLE_ADMIN, NULL, 0, BODY_MAX, auth_do_user_patch, "users_update",
+    {ASSAY_GET, "/users/{id:uuid}", ASSAY_ROLES_ANY, NULL, ASSAY_ROUTE_NO_QUERY, 0, auth_do_user_get, "users_get",
+     "Show an account"},
+    {ASSAY_PATCH, "/users/{id:uuid}", ASSAY_ROLE_ADMIN, NULL, ASSAY_ROUTE_NO_QUERY, BODY_MAX, auth_do_user_patch, "users_update",
      "Change an account's role, state, name or address"},
-    {ASSAY_POST, "/users/{id:uuid}/password", ASSAY_ROLES_ANY, NULL, 0, BODY_MAX, auth_do_user_password, "users_password",
-     "Set a new password"},
+    {ASSAY_POST, "/users/{id:uuid}/password", ASSAY_ROLES_ANY, NULL, ASSAY_ROUTE_NO_QUERY, BODY_MAX, auth_do_user_password,
+     "users_password", "Set a new password"},
 };
 
 static const struct assay_interface provides[] = {{ASSAY_ACCOUNTS_INTERFACE, ASSAY_ACCOUNTS_VERSION, &auth_accounts}};

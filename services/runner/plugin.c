@@ -30,11 +30,11 @@ static const struct assay_option options[] = {
 static const struct assay_route routes[] = {
     {ASSAY_GET, "/results", ASSAY_ROLES_ANY, "results:read", ASSAY_ROUTE_PAGED, 0, http_results_list, "results_list",
      "Results as far as the feedback policy lets the caller see them, newest first"},
-    {ASSAY_GET, "/results/{submission_id:uuid}", ASSAY_ROLES_ANY, "results:read", 0, 0, http_results_get, "results_get",
-     "One submission's result, test by test"},
-    {ASSAY_GET, "/languages", ASSAY_ROLES_PUBLIC, "results:read", 0, 0, http_languages, "languages_list",
+    {ASSAY_GET, "/results/{submission_id:uuid}", ASSAY_ROLES_ANY, "results:read", ASSAY_ROUTE_NO_QUERY, 0, http_results_get,
+     "results_get", "One submission's result, test by test"},
+    {ASSAY_GET, "/languages", ASSAY_ROLES_PUBLIC, "results:read", ASSAY_ROUTE_NO_QUERY, 0, http_languages, "languages_list",
      "Languages with their versions and whether they are offered"},
-    {ASSAY_GET, "/runners", ASSAY_ROLES_STAFF, NULL, 0, 0, http_runners, "runners_list",
+    {ASSAY_GET, "/runners", ASSAY_ROLES_STAFF, NULL, ASSAY_ROUTE_NO_QUERY, 0, http_runners, "runners_list",
      "The runner's slots and what its sandbox can do"},
 };
 

@@ -470,12 +470,9 @@ int http_submissions_create(void *self, struct assay_request *rq, struct assay_r
     return create(self, rq, rs, false, wait_s * 1000, err);
 }
 
-static const char *const no_query[] = {NULL};
-
 int http_task_create(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
-    int rc = assay_query_only(rq, rs, no_query, err);
-    return rc < 0 ? rc : create(self, rq, rs, true, 0, err);
+    return create(self, rq, rs, true, 0, err);
 }
 
 /* ---- batch ------------------------------------------------------------------------------------------ */
@@ -531,9 +528,7 @@ int http_submissions_batch(void *self, struct assay_request *rq, struct assay_re
     struct submissions *s = self;
     struct batch_body body;
     memset(&body, 0, sizeof body);
-    int rc = assay_query_only(rq, rs, no_query, err);
-    if (rc >= 0)
-        rc = assay_body_json(rq, rs, batch_fields, &body, err);
+    int rc = assay_body_json(rq, rs, batch_fields, &body, err);
     if (rc < 0)
         return rc;
     size_t n = body.items.n;
@@ -687,8 +682,7 @@ static int reply_view(struct submissions *s, struct assay_request *rq, struct as
 
 int http_submissions_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
-    int rc = assay_query_only(rq, rs, no_query, err);
-    return rc < 0 ? rc : reply_view(self, rq, rs, rq->param[0], 200, err);
+    return reply_view(self, rq, rs, rq->param[0], 200, err);
 }
 
 int http_submissions_source(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
@@ -696,9 +690,7 @@ int http_submissions_source(void *self, struct assay_request *rq, struct assay_r
     struct submissions *s = self;
     struct view view;
     struct sent sent;
-    int rc = assay_query_only(rq, rs, no_query, err);
-    if (rc >= 0)
-        rc = find(s, rq, rq->param[0], &view, err);
+    int rc = find(s, rq, rq->param[0], &view, err);
     if (rc >= 0)
         rc = repo_sent(s, view.id, rq->arena, &sent, err);
     if (rc < 0)
@@ -740,9 +732,7 @@ int http_submissions_cancel(void *self, struct assay_request *rq, struct assay_r
     struct submissions *s = self;
     struct view view;
     bool ended = false;
-    int rc = assay_query_only(rq, rs, no_query, err);
-    if (rc >= 0)
-        rc = find(s, rq, rq->param[0], &view, err);
+    int rc = find(s, rq, rq->param[0], &view, err);
     if (rc >= 0)
         rc = cancel(s, &view, false, &ended, err);
     return rc < 0 ? rc : reply_view(s, rq, rs, rq->param[0], ended ? 200 : 202, err);
@@ -752,9 +742,7 @@ int http_submissions_rejudge(void *self, struct assay_request *rq, struct assay_
 {
     struct submissions *s = self;
     struct view view;
-    int rc = assay_query_only(rq, rs, no_query, err);
-    if (rc >= 0)
-        rc = find(s, rq, rq->param[0], &view, err);
+    int rc = find(s, rq, rq->param[0], &view, err);
     if (rc >= 0)
         rc = repo_rejudge(s, &view, err);
     if (rc == ASSAY_E_GUARD)
@@ -767,9 +755,7 @@ int http_submissions_delete(void *self, struct assay_request *rq, struct assay_r
 {
     struct submissions *s = self;
     struct view view;
-    int rc = assay_query_only(rq, rs, no_query, err);
-    if (rc >= 0)
-        rc = find(s, rq, rq->param[0], &view, err);
+    int rc = find(s, rq, rq->param[0], &view, err);
     if (rc >= 0)
         rc = repo_delete_ended(s, &view, err);
     if (rc == ASSAY_E_GUARD)
@@ -795,9 +781,7 @@ static int find_task(struct submissions *s, struct assay_request *rq, struct ass
 int http_task_status(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     struct view view;
-    int rc = assay_query_only(rq, rs, no_query, err);
-    if (rc >= 0)
-        rc = find_task(self, rq, rq->param[0], &view, err);
+    int rc = find_task(self, rq, rq->param[0], &view, err);
     if (rc < 0)
         return rc;
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
@@ -812,9 +796,7 @@ int http_task_result(void *self, struct assay_request *rq, struct assay_response
     struct submissions *s = self;
     struct view view;
     struct assay_str output = ASSAY_STR("");
-    int rc = assay_query_only(rq, rs, no_query, err);
-    if (rc >= 0)
-        rc = find_task(s, rq, rq->param[0], &view, err);
+    int rc = find_task(s, rq, rq->param[0], &view, err);
     if (rc >= 0 && state_ended(view.state))
         rc = repo_output(s, view.id, rq->arena, &output, err);
     if (rc < 0)

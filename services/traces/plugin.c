@@ -6,8 +6,9 @@
 static const struct assay_route routes[] = {
     {ASSAY_GET, "/traces", ASSAY_ROLES_ANY, "traces:read", ASSAY_ROUTE_PAGED, 0, traces_http_get, "traces_list",
      "What happened to a submission, and when; or the submissions that have a trace"},
-    {ASSAY_POST, "/traces", ASSAY_ROLES_STAFF | ASSAY_ROLE_USER | ASSAY_ROLE_AGENT, "traces:write", ASSAY_ROUTE_IDEMPOTENT,
-     TRACES_BODY_MAX, traces_http_post, "traces_create", "Add a message, and spans, to the trace of a submission"},
+    {ASSAY_POST, "/traces", ASSAY_ROLES_STAFF | ASSAY_ROLE_USER | ASSAY_ROLE_AGENT, "traces:write",
+     ASSAY_ROUTE_IDEMPOTENT | ASSAY_ROUTE_NO_QUERY, TRACES_BODY_MAX, traces_http_post, "traces_create",
+     "Add a message, and spans, to the trace of a submission"},
 };
 
 const char *const traces_topics[] = {"submission.created",   "submission.queued",  "submission.running", "submission.done",

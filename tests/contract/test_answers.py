@@ -7,6 +7,7 @@ schema of its operation, and each body that a client sends against the schema of
 import copy
 import json
 import os
+import re
 import sys
 
 from contract import ROOT, Contract
@@ -525,6 +526,16 @@ def test_scores_traces_and_the_leaderboard(server):
     assert tree["messages"] and {c["name"] for c in tree["spans"][0]["children"]} >= {"queue", "plan"}, tree
     user.get("/traces?benchmark_id=sum-integers&agent_id=walters&limit=1")
     other.call("GET", f"/traces?submission_id={s['id']}", expect=404)
+
+
+def test_a_query_parameter_that_is_not_known_is_refused_by_every_operation(server):
+    admin = prepared(server)
+    for method, path, op in CONTRACT.operations():
+        if op["tags"] == ["operations"]:
+            continue  # probes and caches add parameters of their own
+        target = re.sub(r"\{[a-z_]+\}", NOWHERE, path)
+        a = admin.call(method, f"{target}?colour=red", {} if "requestBody" in op else None, expect=400)
+        assert "colour" in json.dumps(a.json), (method, path, a)
 
 
 def test_methods_that_a_path_does_not_have(server):

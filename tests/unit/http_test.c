@@ -225,6 +225,8 @@ static int defer(void *self, struct assay_request *rq, struct assay_response *rs
     {.method = ASSAY_##m, .path = (p), .roles = (r), .scope = (s), .flags = (f), .body_max = (b), .handle = (h), .operation_id = #h}
 static const struct assay_route routes[] = {
     ROUTE(GET, "/hello", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_INLINE, 0, hello),
+    ROUTE(GET, "/plain", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_INLINE | ASSAY_ROUTE_NO_QUERY, 0, hello),
+    ROUTE(GET, "/plain-worker", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_NO_QUERY, 0, hello),
     ROUTE(GET, "/hello-worker", ASSAY_ROLES_PUBLIC, NULL, 0, 0, hello),
     ROUTE(POST, "/echo", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_INLINE, 4096, echo),
     ROUTE(POST, "/echo-worker", ASSAY_ROLES_PUBLIC, NULL, 0, 1 << 20, echo),
@@ -998,6 +1000,24 @@ static void a_request_that_nobody_answers_is_freed_in_the_end(void **state)
     static struct got g;
     ask(f, "GET /keep HTTP/1.1\r\n" HOST "\r\n", &g);
     assert_int_equal(g.n, 0); /* the teardown, under a leak checker, is the test */
+}
+
+static void a_route_without_parameters_refuses_any(void **state)
+{
+    static struct got g;
+    struct fixture *f = *state;
+    for (int worker = 0; worker < 2; worker++) {
+        unsigned before = f->app.handled;
+        ask(f, worker ? "GET /plain-worker?colour=red HTTP/1.1\r\n" HOST "\r\n" : "GET /plain?colour=red HTTP/1.1\r\n" HOST "\r\n", &g);
+        assert_int_equal(status_of(g.text), 400);
+        assert_has(&g, "the query parameter \\\"colour\\\" is not known here");
+        assert_int_equal(f->app.handled, before);
+        ask(f, worker ? "GET /plain-worker? HTTP/1.1\r\n" HOST "\r\n" : "GET /plain HTTP/1.1\r\n" HOST "\r\n", &g);
+        assert_int_equal(status_of(g.text), 200);
+        assert_int_equal(f->app.handled, before + 1);
+    }
+    ask(f, "GET /hello?colour=red HTTP/1.1\r\n" HOST "\r\n", &g);
+    assert_int_equal(status_of(g.text), 200);
 }
 
 static void cross_origin(void **state)
@@ -1803,6 +1823,7 @@ int main(void)
         T(who_may_what_is_asked_before_the_handler),
         T(a_full_pool_is_503),
         T(errors_say_what_a_client_may_know),
+        T(a_route_without_parameters_refuses_any),
         T(a_ticket_answers_once),
         T(a_handler_that_defers_and_answers_answers_once),
         T(a_late_answer_is_harmless),

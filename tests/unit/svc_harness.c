@@ -758,7 +758,9 @@ static int run(struct svc *h, struct call *c, const struct assay_principal *who,
     }
     if (c->rq.body.n > best->body_max)
         return assay_err_set(&c->err, ASSAY_E_TOO_LARGE, "the body is too large");
-    return best->handle(self, &c->rq, &c->rs, &c->err);
+    static const char *const none[] = {NULL};
+    int rc = (best->flags & ASSAY_ROUTE_NO_QUERY) != 0 ? assay_query_only(&c->rq, &c->rs, none, &c->err) : 0;
+    return rc != 0 ? rc : best->handle(self, &c->rq, &c->rs, &c->err);
 }
 
 struct svc_reply svc_call_as(struct svc *h, const struct assay_principal *who, const char *method, const char *target,

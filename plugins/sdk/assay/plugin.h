@@ -98,6 +98,7 @@ enum assay_route_flag {
     ASSAY_ROUTE_STREAM = 1 << 3,     /* answers with a stream of events */
     ASSAY_ROUTE_ALIAS = 1 << 4,      /* another name of the route before it */
     ASSAY_ROUTE_SPOOL = 1 << 5,      /* the body comes as a file, however short: see assay_request.body_fd */
+    ASSAY_ROUTE_NO_QUERY = 1 << 6,   /* takes no query parameters: the host refuses any with 400, naming it */
 };
 
 struct assay_route {
