@@ -68,7 +68,7 @@ check_PROGRAMS += tests/fuzz/warden_fuzz
 if !FUZZ
 TESTS += tests/fuzz/warden_fuzz
 endif
-tests_fuzz_warden_fuzz_SOURCES = tests/fuzz/warden_fuzz.c tests/fuzz/fuzz.h plugins/warden/files.c plugins/warden/sha256.c \
+tests_fuzz_warden_fuzz_SOURCES = tests/fuzz/warden_fuzz.c tests/fuzz/fuzz.h plugins/warden/artefact.c plugins/warden/files.c plugins/warden/sha256.c \
 	plugins/warden/util.c plugins/warden/wire.c plugins/warden/sys.h plugins/warden/warden.h $(FUZZ_DRIVER)
 tests_fuzz_warden_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_warden_fuzz_LDFLAGS = $(FUZZ_LINK)
