@@ -133,7 +133,7 @@ bool find_tool(int root, const char *candidates, char text[FIND_TEXT])
             else if (what == LOOK_DANGLING)
                 (void)snprintf(text, FIND_TEXT, "%.200s leads to something that boxes do not see", path);
             else if (pinned)
-                (void)snprintf(text, FIND_TEXT, "%.200s is not there, or may not be run", path);
+                (void)snprintf(text, FIND_TEXT, "%.200s is not there where boxes run, or may not be run", path);
         }
         candidates += n;
         candidates += strspn(candidates, " ");

@@ -67,6 +67,8 @@ const struct assay_json_field language_fields[] = {
     ROW(language_file, "source", ASSAY_JSON_STRING, source, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 100),
     ROW(language_file, "extensions", ASSAY_JSON_STRINGS, extensions, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 16),
     ROW(language_file, "tools", ASSAY_JSON_MAP, tools, .max = 16),
+    ROW(language_file, "image", ASSAY_JSON_STRING, image, .min = 1, .max = 255),
+    ROW(language_file, "run_image", ASSAY_JSON_STRING, run_image, .min = 1, .max = 255),
     ROW(language_file, "version", ASSAY_JSON_STRINGS, version, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 16),
     {.name = "build",
      .type = ASSAY_JSON_OBJECT,
@@ -86,6 +88,21 @@ const struct assay_json_field language_fields[] = {
      .fields = sample_fields},
     END,
 };
+
+static const struct assay_json_field place_fields[] = {
+    ROW(place, "driver", ASSAY_JSON_STRING, driver, .min = 0, .max = 64),
+    ROW(place, "mode", ASSAY_JSON_STRING, mode, .min = 0, .max = 64),
+    ROW(place, "image", ASSAY_JSON_STRING, image, .flags = ASSAY_JSON_NULLABLE, .min = 0, .max = 512),
+    ROW(place, "digest", ASSAY_JSON_STRING, digest, .flags = ASSAY_JSON_NULLABLE, .min = 0, .max = 512),
+    ROW(place, "notes", ASSAY_JSON_STRINGS, notes, .max = 64),
+    END,
+};
+
+int place_decode(struct assay_str json, struct assay_arena *arena, struct place *out, struct assay_err *err)
+{
+    memset(out, 0, sizeof *out);
+    return assay_json_decode(json, place_fields, out, NULL, arena, NULL, err);
+}
 
 struct files_body {
     struct assay_json_map files;

@@ -4,6 +4,7 @@
  *   [VERSION] ─▶ [RECALL ─▶ BRING | BUILD] ─▶ (LOAD ⇄ TEST)… ─▶ job_finish
  *                                                     └─ looks as if it could not be loaded ─▶ CHECK ─▶ (TEST)…
  *
+ * Each of VERSION, BUILD and TEST has its side of the language, and is preceded by place.c where that stands elsewhere.
  * job_next_step runs the next box, and job_box_done takes what came of it: a verdict that ends the job (the
  * build failed), or the next step.  VERSION is a self-test's only; RECALL
  * and BRING are in recall.c.  LOAD is a worker's, which reads the
@@ -19,13 +20,13 @@
 static const char *const base_env[] = {"PATH=/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "TMPDIR=/tmp"};
 #define N_BASE_ENV (sizeof base_env / sizeof base_env[0])
 
-int job_command(const struct job *j, const struct stage *stage, int64_t memory, struct assay_arena *arena,
+int job_command(const struct job *j, enum side side, const struct stage *stage, int64_t memory, struct assay_arena *arena,
                 struct assay_strs *argv, struct assay_strs *env, struct assay_err *err)
 {
     struct assay_strs own;
-    int rc = stage_expand(j->language, &stage->argv, j->path, j->n_files, memory, arena, argv, err);
+    int rc = stage_expand(j->language, side, &stage->argv, j->path, j->n_files, memory, arena, argv, err);
     if (rc >= 0)
-        rc = stage_expand(j->language, &stage->env, j->path, j->n_files, memory, arena, &own, err);
+        rc = stage_expand(j->language, side, &stage->env, j->path, j->n_files, memory, arena, &own, err);
     if (rc < 0)
         return rc;
     struct assay_str *all = assay_arena_array(arena, own.n + N_BASE_ENV, sizeof *all);
@@ -40,14 +41,14 @@ int job_command(const struct job *j, const struct stage *stage, int64_t memory, 
 }
 
 /* Runs one stage of the language in a fresh box. */
-static void run_stage(struct loop *l, struct job *j, const struct stage *stage, struct assay_box_spec *spec)
+static void run_stage(struct loop *l, struct job *j, enum side side, const struct stage *stage, struct assay_box_spec *spec)
 {
     struct assay_err err;
     struct assay_strs argv, env;
     /* a scratch arena: a job of many tests must not grow by each of them */
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
     int rc = arena == NULL ? assay_err_set(&err, ASSAY_E_NOMEM, "no memory")
-                           : job_command(j, stage, spec->limits.memory_bytes, arena, &argv, &env, &err);
+                           : job_command(j, side, stage, spec->limits.memory_bytes, arena, &argv, &env, &err);
     if (rc >= 0) {
         spec->argv = argv.items;
         spec->n_argv = argv.n;
@@ -67,6 +68,12 @@ static void run_stage(struct loop *l, struct job *j, const struct stage *stage, 
         slot_arm(j->slot);
 }
 
+/* The version is the toolchain's that builds, or that of what runs the program where nothing is built. */
+static enum side version_side(const struct job *j)
+{
+    return j->language->builds ? SIDE_BUILD : SIDE_RUN;
+}
+
 static void run_version(struct loop *l, struct job *j)
 {
     struct assay_box_spec spec = {.limits = {.cpu_ms = 10000,
@@ -76,7 +83,7 @@ static void run_version(struct loop *l, struct job *j)
                                              .stderr_bytes = STORED_MAX,
                                              .processes = 256}};
     j->stage = STAGE_VERSION;
-    run_stage(l, j, &j->language->version, &spec);
+    run_stage(l, j, version_side(j), &j->language->version, &spec);
 }
 
 void build_spec(const struct runner *r, const struct job *j, struct assay_box_spec *spec)
@@ -109,7 +116,7 @@ static void run_build(struct loop *l, struct job *j)
     build_spec(l->r, j, &spec);
     j->stage = STAGE_BUILD;
     j->build_start_ms = now_ms(l);
-    run_stage(l, j, &j->language->build, &spec);
+    run_stage(l, j, SIDE_BUILD, &j->language->build, &spec);
 }
 
 static void run_check(struct loop *l, struct job *j)
@@ -124,7 +131,7 @@ static void run_check(struct loop *l, struct job *j)
                                              .stderr_bytes = (int64_t)1 << 20,
                                              .processes = 64}};
     j->stage = STAGE_CHECK;
-    run_stage(l, j, &j->language->check, &spec);
+    run_stage(l, j, SIDE_RUN, &j->language->check, &spec);
 }
 
 static void run_test(struct loop *l, struct job *j)
@@ -157,7 +164,7 @@ static void run_test(struct loop *l, struct job *j)
     spec.n_files = n;
     j->stage = STAGE_TEST;
     t->start_ms = now_ms(l);
-    run_stage(l, j, &j->language->run, &spec);
+    run_stage(l, j, SIDE_RUN, &j->language->run, &spec);
 }
 
 static void load_work(void *arg)
@@ -184,15 +191,16 @@ void job_next_step(struct loop *l, struct job *j)
         return;
     }
     if (j->kind == JOB_SELF_TEST && j->version_text[0] == '\0') {
-        run_version(l, j);
+        if (job_placed(l, j, version_side(j)))
+            run_version(l, j);
     } else if (j->language->builds && !j->built) {
-        if (!job_recall(l, j))
+        if (job_placed(l, j, SIDE_BUILD) && !job_recall(l, j))
             run_build(l, j);
     } else if (j->at_test == j->n_tests) {
         job_finish(l, j);
     } else if (j->at_test >= j->loaded_to) {
         load_tests(l, j);
-    } else {
+    } else if (job_placed(l, j, SIDE_RUN)) {
         run_test(l, j);
     }
 }

@@ -1,91 +1,26 @@
 /*
  * Languages are data: one JSON file each, no code.
  *
- * At load each tool that a file names is looked for in the places that a box can reach, and resolved
- * to the real ELF file: a version manager's shim is a shell script that starts a shell that starts the
- * program (six times the cost), and lies where a box sees nothing.  A tool named by an absolute path is
- * pinned: that file or none.  Then each language is tried in a box with its own sample; only after that
- * it is offered (lease.c runs the sample, finish.c offers).
+ * What a file's tools are is found where its boxes stand (environment.c asks a warden), and resolved to the
+ * real ELF file: a version manager's shim is a shell script that starts a shell that starts the program
+ * (six times the cost).  A tool named by an absolute path is pinned: that file or none.  Then each language
+ * is tried in a box with its own sample; only after that it is offered (lease.c runs the sample,
+ * finish.c offers).
+ *
+ * A language's builds and its tests may stand in different environments.  What is found is kept for
+ * each side, and belongs to the loop's thread.
  */
 #include "local.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define FILE_MAX ((size_t)256 << 10)
 #define LANGUAGES_MAX 64
 #define MIB ((int64_t)1 << 20)
-
-static const char *const places[] = {"/usr/bin", "/bin", "/usr/lib/go/bin", "/usr/local/bin", NULL};
-/* what wardens do not show to a box */
-static const char *const hidden[] = {"/usr/local/", NULL};
-
-static bool is_elf(const char *path)
-{
-    unsigned char magic[4] = {0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    bool yes = read(fd, magic, sizeof magic) == (ssize_t)sizeof magic && memcmp(magic, "\177ELF", 4) == 0;
-    close(fd);
-    return yes;
-}
-
-enum found { FOUND, MISSING, NOT_ELF, UNREACHABLE };
-
-/* Where a box shows a file of this real path. What an operator pins may be shown by native_binds: the self-test tells. */
-static bool reachable(const char *real, bool pinned)
-{
-    if (pinned)
-        return true;
-    for (size_t k = 0; hidden[k] != NULL; k++) {
-        if (strncmp(real, hidden[k], strlen(hidden[k])) == 0)
-            return false;
-    }
-    return strncmp(real, "/usr/", 5) == 0;
-}
-
-static enum found look_at(const char *path, bool pinned, char real[static PATH_MAX])
-{
-    if (realpath(path, real) == NULL || access(real, X_OK) != 0)
-        return MISSING;
-    if (!is_elf(real))
-        return NOT_ELF;
-    return reachable(real, pinned) ? FOUND : UNREACHABLE;
-}
-
-/* The ELF file behind the first of the space-separated names that a box can run; "" without one, and why. */
-static struct assay_str find_tool(struct assay_str names, struct assay_arena *arena, char *why, size_t room)
-{
-    char path[PATH_MAX], real[PATH_MAX];
-    snprintf(why, room, "none of these is installed where a box can run it: %.*s", ASSAY_FMT(names));
-    while (names.n != 0) {
-        const char *sp = memchr(names.p, ' ', names.n);
-        size_t n = sp != NULL ? (size_t)(sp - names.p) : names.n;
-        bool pinned = n != 0 && names.p[0] == '/';
-        for (size_t i = 0; n != 0 && places[i] != NULL && !(pinned && i != 0); i++) {
-            snprintf(path, sizeof path, "%s%s%.*s", pinned ? "" : places[i], pinned ? "" : "/", (int)n, names.p);
-            enum found what = look_at(path, pinned, real);
-            if (what == FOUND)
-                return assay_arena_str(arena, assay_str(real));
-            if (what == NOT_ELF)
-                snprintf(why, room, "%.100s is no ELF file: boxes run programs, not the scripts that stand for them", path);
-            else if (what == UNREACHABLE)
-                snprintf(why, room, "%.80s leads to %.100s, which boxes do not see", path, real);
-            else if (pinned)
-                snprintf(why, room, "%.150s is not there, or the server may not run it", path);
-        }
-        size_t skip = n + (sp != NULL ? 1 : 0);
-        names.p += skip;
-        names.n -= skip;
-    }
-    return ASSAY_STR("");
-}
 
 static int read_file(const char *path, struct assay_arena *arena, struct assay_str *out, struct assay_err *err)
 {
@@ -108,7 +43,7 @@ static int read_file(const char *path, struct assay_arena *arena, struct assay_s
     return ASSAY_OK;
 }
 
-static void language_from(struct language *l, const struct language_file *f, struct assay_arena *arena)
+static void language_from(struct language *l, const struct language_file *f)
 {
     l->name = f->name;
     l->title = f->title;
@@ -138,14 +73,72 @@ static void language_from(struct language *l, const struct language_file *f, str
     l->sample_input = f->sample.input;
     l->sample_output = f->sample.output;
     l->tools = f->tools;
-    for (size_t i = 0; i < l->tools.n; i++) {
-        struct assay_json_pair *tool = &l->tools.items[i];
-        char why[240];
-        struct assay_str found = find_tool(tool->value, arena, why, sizeof why);
-        if (found.n == 0)
-            language_settle(l, LANGUAGE_UNAVAILABLE, NULL, why);
-        tool->value = found;
+    l->image = f->image;
+    l->run_image = f->run_image;
+}
+
+static bool mentions(const struct assay_strs *text, struct assay_str name)
+{
+    char word[80];
+    int n = snprintf(word, sizeof word, "{%.*s}", ASSAY_FMT(name));
+    for (size_t i = 0; i < text->n; i++) {
+        if (memmem(text->items[i].p, text->items[i].n, word, (size_t)n) != NULL)
+            return true;
     }
+    return false;
+}
+
+/* Whether the boxes of that side start the tool. */
+static bool needs(const struct language *l, enum side side, struct assay_str tool)
+{
+    const struct stage *run[] = {&l->run, &l->check, l->builds ? NULL : &l->version};
+    const struct stage *build[] = {&l->build, &l->version, NULL};
+    const struct stage *const *stage = side == SIDE_BUILD ? build : run;
+    for (size_t i = 0; i < 3; i++) {
+        if (stage[i] != NULL && (mentions(&stage[i]->argv, tool) || mentions(&stage[i]->env, tool)))
+            return true;
+    }
+    return false;
+}
+
+static bool same_tools(const struct assay_json_map *map, const struct assay_box_found *list, size_t n)
+{
+    bool same = map->n == n;
+    for (size_t i = 0; same && i < n; i++)
+        same = assay_str_eq(map->items[i].value, list[i].path);
+    return same;
+}
+
+/* What was found before stays where it is, since a worker may read it; an environment seldom changes. */
+int language_found(struct languages *all, struct language *l, enum side side, const struct assay_box_found *list, size_t n,
+                   struct assay_err *err)
+{
+    bool same = same_tools(&l->found[side], list, n);
+    struct assay_json_pair *pair = same ? l->found[side].items : assay_arena_array(all->arena, n + 1, sizeof *pair);
+    bool ok = pair != NULL && n == l->tools.n;
+    l->lacks[side][0] = '\0';
+    for (size_t i = 0; ok && i < n; i++) {
+        if (!same)
+            pair[i] = (struct assay_json_pair){l->tools.items[i].key,
+                                               list[i].path.n != 0 ? assay_arena_str(all->arena, list[i].path) : ASSAY_STR("")};
+        ok = pair[i].value.p != NULL;
+        if (list[i].path.n == 0 && l->lacks[side][0] == '\0' && needs(l, side, pair[i].key))
+            snprintf(l->lacks[side], sizeof l->lacks[side], "%.*s", ASSAY_FMT(list[i].why));
+    }
+    if (!ok)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory for the tools of a language");
+    pthread_mutex_lock(&l->lock);
+    l->found[side] = (struct assay_json_map){pair, n};
+    pthread_mutex_unlock(&l->lock);
+    return ASSAY_OK;
+}
+
+struct assay_json_map language_tools(struct language *l, enum side side)
+{
+    pthread_mutex_lock(&l->lock);
+    struct assay_json_map map = l->found[side];
+    pthread_mutex_unlock(&l->lock);
+    return map;
 }
 
 void language_settle(struct language *l, enum language_state state, const char *version, const char *reason)
@@ -184,7 +177,7 @@ struct language *languages_find(const struct languages *l, struct assay_str name
     return NULL;
 }
 
-static int load_one(const struct assay_host *host, const char *path, struct languages *out, struct assay_err *err)
+static int load_one(const char *path, struct languages *out, struct assay_err *err)
 {
     struct assay_str text;
     struct language_file file;
@@ -220,9 +213,7 @@ static int load_one(const struct assay_host *host, const char *path, struct lang
         pthread_mutex_init(&l->lock, NULL);
     }
     atomic_store(&l->state, LANGUAGE_UNTESTED);
-    language_from(l, &file, out->arena);
-    if (atomic_load(&l->state) == LANGUAGE_UNAVAILABLE)
-        assay_log(host, ASSAY_LOG_INFO, "language_unavailable", ASSAY_KS("language", l->name), ASSAY_KZ("reason", l->reason));
+    language_from(l, &file);
     return ASSAY_OK;
 }
 
@@ -231,7 +222,7 @@ static int only_json(const struct dirent *d)
     return d->d_name[0] != '.' && assay_str_ends(assay_str(d->d_name), ".json");
 }
 
-int languages_load(const struct assay_host *host, const char *const *dirs, struct languages *out, struct assay_err *err)
+int languages_load(const char *const *dirs, struct languages *out, struct assay_err *err)
 {
     out->arena = assay_arena_new(0);
     out->list = out->arena != NULL ? assay_arena_array(out->arena, LANGUAGES_MAX, sizeof *out->list) : NULL;
@@ -248,7 +239,7 @@ int languages_load(const struct assay_host *host, const char *const *dirs, struc
             char path[4096];
             snprintf(path, sizeof path, "%s/%s", dirs[d], name[i]->d_name);
             if (rc >= 0)
-                rc = load_one(host, path, out, err);
+                rc = load_one(path, out, err);
             free(name[i]);
         }
         free(name);
@@ -286,7 +277,7 @@ static size_t name_length(const char *p, size_t n)
 }
 
 /* "{name}" becomes its value; a text without one is itself. */
-static int expand_word(const struct language *l, struct assay_str word, int64_t memory_bytes, struct assay_arena *arena,
+static int expand_word(struct language *l, enum side side, struct assay_str word, int64_t memory_bytes, struct assay_arena *arena,
                        struct assay_str *out, struct assay_err *err)
 {
     struct assay_buf b = ASSAY_BUF_INIT;
@@ -312,9 +303,10 @@ static int expand_word(const struct language *l, struct assay_str word, int64_t 
             assay_buf_fmt(&b, "%lld", (long long)heap_mb);
         } else {
             const struct assay_json_pair *tool = NULL;
-            for (size_t k = 0; k < l->tools.n; k++) {
-                if (assay_str_eq(l->tools.items[k].key, name))
-                    tool = &l->tools.items[k];
+            struct assay_json_map found = language_tools(l, side);
+            for (size_t k = 0; k < found.n; k++) {
+                if (assay_str_eq(found.items[k].key, name))
+                    tool = &found.items[k];
             }
             if (tool == NULL) {
                 assay_buf_free(&b);
@@ -330,7 +322,7 @@ static int expand_word(const struct language *l, struct assay_str word, int64_t 
     return failed ? assay_err_set(err, ASSAY_E_NOMEM, "no memory") : ASSAY_OK;
 }
 
-int stage_expand(const struct language *l, const struct assay_strs *in, const struct assay_str *files, size_t n_files,
+int stage_expand(struct language *l, enum side side, const struct assay_strs *in, const struct assay_str *files, size_t n_files,
                  int64_t memory_bytes, struct assay_arena *arena, struct assay_strs *out, struct assay_err *err)
 {
     struct assay_str *item = assay_arena_array(arena, in->n + n_files + 1, sizeof *item);
@@ -345,7 +337,7 @@ int stage_expand(const struct language *l, const struct assay_strs *in, const st
             }
             continue;
         }
-        int rc = expand_word(l, in->items[i], memory_bytes, arena, &item[n], err);
+        int rc = expand_word(l, side, in->items[i], memory_bytes, arena, &item[n], err);
         if (rc < 0)
             return rc;
         n++;

@@ -1,18 +1,19 @@
 /*
- * Leases: how jobs come, wait for a slot, get one, and stay ours.
+ * Leases: how jobs come, wait for a lane, get one, and stay ours.
  *
- *   lease_more ─▶ lease_work (a worker: lease, then PREPARE each) ─▶ job_leased ─▶ READY ─▶ slot_fill
+ *   lease_more ─▶ lease_work (a worker: lease, then PREPARE each) ─▶ job_leased ─▶ READY ─▶ lane_fill
  *                                     └─ lease_ended                    └─ judged or failed already: its end
  *
  * There is one lease at a time.  Its jobs come by mail one by one as they are prepared, so that the first
  * runs while the last is still read; the lease's own mail comes after them.  Jobs are leased ahead, so that
- * a slot never waits for the disk (see keep_ahead).
+ * a lane never waits for the disk (see keep_ahead).
  *
  * A bell (loop->work) says that there may be work; a lease that came back full rings it again, and so does
  * POLL_MS, in case one was lost.
  *
- * A free slot takes the oldest job whose language is known to work.  A language is known by its self-test, a
- * job like any other that is never leased; what a waiting job needs is tested first.
+ * A free lane takes the oldest job whose language is known to work.  A language is known by its self-test, a
+ * job like any other that is never leased; what a waiting job needs is tested first.  Before that all its
+ * environments must be known (environment.c).
  */
 #include "loop.h"
 
@@ -175,8 +176,12 @@ bool lease_keep(struct loop *l, struct job *j, int64_t now)
     return false;
 }
 
-static void give_job(struct loop *l, struct slot *s, struct job *j)
+#define REFUSED_MAX 3 /* openings of an environment, before the jobs that wait for it go back */
+
+static void give_job(struct loop *l, struct lane *la, struct job *j)
 {
+    struct slot *s = &la->slot[j->language->env[SIDE_BUILD]];
+    la->job = j;
     s->job = j;
     j->slot = s;
     j->started_ms = now_ms(l);
@@ -184,30 +189,65 @@ static void give_job(struct loop *l, struct slot *s, struct job *j)
     job_next_step(l, j);
 }
 
-static bool test_language(struct loop *l, struct slot *s, struct language *lang)
+/* Opens an environment of the language that is not known yet, unless that is under way in another lane. */
+static void explore(struct loop *l, struct lane *la, const struct language *lang)
+{
+    for (int side = 0; side < SIDES; side++) {
+        size_t env = lang->env[side];
+        bool coming = l->r->environments.list[env].known;
+        for (size_t i = 0; i < l->n_lanes && !coming; i++)
+            coming = l->lane[i].slot[env].opening || l->lane[i].slot[env].client != NULL;
+        if (!coming)
+            slot_want(&la->slot[env]);
+    }
+}
+
+static bool test_language(struct loop *l, struct lane *la, struct language *lang)
 {
     size_t i = (size_t)(lang - l->r->languages.list);
     if (atomic_load(&lang->state) != LANGUAGE_UNTESTED || l->testing[i].job != NULL || l->testing[i].after_ms > mono_ms(l))
         return false;
+    if (!language_known(l->r, lang)) {
+        explore(l, la, lang);
+        return false;
+    }
     struct job *j = job_self_test(l->r, lang);
     if (j == NULL)
         return false;
     job_enter(l, j);
     l->testing[i].job = j;
-    give_job(l, s, j);
+    give_job(l, la, j);
     return true;
 }
 
+/* Why a language that is not tested yet may never be: an environment of it cannot be opened. */
+static bool out_of_reach(struct runner *r, const struct language *lang, char *why, size_t room)
+{
+    for (int side = 0; side < SIDES; side++) {
+        struct environment *e = &r->environments.list[lang->env[side]];
+        if (e->failures < REFUSED_MAX)
+            continue;
+        pthread_mutex_lock(&r->environments.lock);
+        put_text(why, room, "%s%s%s", e->image, e->image[0] != '\0' ? ": " : "", e->trouble);
+        pthread_mutex_unlock(&r->environments.lock);
+        return true;
+    }
+    return false;
+}
+
 /* The oldest job whose language is known to work; what a waiting job needs is tested first. */
-bool slot_fill(struct loop *l, struct slot *s)
+bool lane_fill(struct loop *l, struct lane *la)
 {
     for (struct job *j = l->ready_first; j != NULL; j = j->next_ready) {
+        char why[sizeof j->fault];
         int state = atomic_load(&j->language->state);
-        if (state == LANGUAGE_UNTESTED)
+        if (state == LANGUAGE_UNTESTED && !out_of_reach(l->r, j->language, why, sizeof why))
             continue;
         ready_remove(l, j);
-        if (state == LANGUAGE_OFFERED) {
-            give_job(l, s, j);
+        if (state == LANGUAGE_UNTESTED) {
+            job_failed(l, j, why, true);
+        } else if (state == LANGUAGE_OFFERED) {
+            give_job(l, la, j);
         } else {
             j->verdict = VERDICT_IE;
             pthread_mutex_lock(&j->language->lock);
@@ -218,11 +258,11 @@ bool slot_fill(struct loop *l, struct slot *s)
         return true;
     }
     for (struct job *j = l->ready_first; j != NULL; j = j->next_ready) {
-        if (test_language(l, s, j->language))
+        if (test_language(l, la, j->language))
             return true;
     }
     for (size_t i = 0; i < l->r->languages.n; i++) {
-        if (test_language(l, s, &l->r->languages.list[i]))
+        if (test_language(l, la, &l->r->languages.list[i]))
             return true;
     }
     return false;

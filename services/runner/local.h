@@ -30,6 +30,8 @@
 #define MANIFEST_READ_MAX ((size_t)8 << 20)
 #define ARTEFACT_DIR "app" /* where a build's files appear in a test's box */
 
+struct runner;
+
 /* ---- domain.c: verdicts; no I/O ------------------------------------------------------------------ */
 
 enum verdict { VERDICT_NONE, VERDICT_OK, VERDICT_WA, VERDICT_TL, VERDICT_ML, VERDICT_OL, VERDICT_RE, VERDICT_BF, VERDICT_IE };
@@ -74,6 +76,8 @@ struct sight test_sight(int feedback, bool all, bool sample);
 
 enum language_state { LANGUAGE_UNTESTED, LANGUAGE_OFFERED, LANGUAGE_UNAVAILABLE };
 
+enum side { SIDE_BUILD, SIDE_RUN, SIDES }; /* of a language: where it builds, and where its programs run */
+
 struct stage {
     struct assay_strs argv, env;
     struct assay_box_limits limits; /* 0: the runner's */
@@ -81,7 +85,11 @@ struct stage {
 struct language {
     struct assay_str name, title, source;
     struct assay_strs aliases, extensions, artefacts;
-    struct assay_json_map tools; /* name to the path that was found */
+    struct assay_json_map tools; /* name to candidates */
+    struct assay_str image, run_image; /* as the file says, "" nothing */
+    size_t env[SIDES];           /* index of its environments; the same twice without a build */
+    struct assay_json_map found[SIDES]; /* name to path, "" where it is not; replaced, never changed; under the lock */
+    char lacks[SIDES][240];             /* why it cannot work there, or ""; the loop's thread only */
     bool builds;
     struct stage build, run, version;
     struct stage check; /* says whether a program that looks as if it could not be loaded really cannot */
@@ -91,23 +99,61 @@ struct language {
     int64_t memory_extra;              /* bytes, on top */
     struct assay_str sample_source, sample_input, sample_output;
     atomic_int state;          /* enum language_state */
-    pthread_mutex_t lock;      /* guards the two below */
+    pthread_mutex_t lock;      /* guards found and the two below */
     char version_text[160];
     char reason[240];          /* why it is unavailable */
 };
 struct languages {
-    struct assay_arena *arena;
+    struct assay_arena *arena; /* after languages_load the loop's thread's */
     struct language *list; /* does not move after languages_load */
     size_t n;
 };
-int languages_load(const struct assay_host *host, const char *const *dirs, struct languages *out, struct assay_err *err);
+int languages_load(const char *const *dirs, struct languages *out, struct assay_err *err);
 void languages_free(struct languages *l);
 struct language *languages_find(const struct languages *l, struct assay_str name_or_alias);
 void language_settle(struct language *l, enum language_state state, const char *version, const char *reason);
 
+/* What was found of its tools, in their order. */
+int language_found(struct languages *all, struct language *l, enum side side, const struct assay_box_found *list, size_t n,
+                   struct assay_err *err);
+struct assay_json_map language_tools(struct language *l, enum side side);
+
 /* What a stage's argv and env become for one run. files: the submission's paths. */
-int stage_expand(const struct language *l, const struct assay_strs *in, const struct assay_str *files, size_t n_files,
+int stage_expand(struct language *l, enum side side, const struct assay_strs *in, const struct assay_str *files, size_t n_files,
                  int64_t memory_bytes, struct assay_arena *arena, struct assay_strs *out, struct assay_err *err);
+
+/* ---- environment.c: where boxes stand -------------------------------------------------------------- */
+
+#define IMAGE_MAX 256 /* bytes of an image's name, its NUL included */
+#define PLACE_MAX 1024
+
+struct slot;
+struct environment {
+    char image[IMAGE_MAX]; /* "": the driver's default place */
+    /* guarded by the lock of struct environments; written by the loop's thread */
+    char trouble[300]; /* why it cannot be opened, or "" */
+    char place[PLACE_MAX]; /* what the driver says of it (sandbox.h), or "" */
+    /* the loop's thread only */
+    bool known;            /* the languages' tools were looked for */
+    struct slot *surveyor; /* who looks for them now, or NULL */
+    int tries, failures;   /* openings that failed, one after another: all, and those that were refused */
+    int64_t retry_mono_ms;
+};
+struct environments {
+    pthread_mutex_t lock;
+    struct environment *list; /* does not move after environments_choose */
+    size_t n;
+};
+/* Decides for each language where it stands: the options <language>_image and <language>_run_image, else what its
+ * file says, else the driver's default place. */
+int environments_choose(const struct assay_host *host, struct languages *l, struct environments *out, struct assay_arena *arena,
+                        struct assay_err *err);
+void environments_free(struct environments *e);
+struct place { /* what of a place's JSON is used here */
+    struct assay_str driver, mode, image, digest;
+    struct assay_strs notes;
+};
+bool language_known(const struct runner *r, const struct language *l); /* the loop's thread */
 
 /* ---- seccomp.c --------------------------------------------------------------------------------------- */
 
@@ -131,8 +177,8 @@ struct test {
 };
 enum job_kind { JOB_SUBMISSION, JOB_SELF_TEST };
 enum job_stage {
-    STAGE_PREPARE, STAGE_READY, STAGE_VERSION, STAGE_RECALL, STAGE_BRING, STAGE_BUILD, STAGE_LOAD, STAGE_TEST, STAGE_CHECK,
-    STAGE_LIMBO, STAGE_FINISH
+    STAGE_PREPARE, STAGE_READY, STAGE_VERSION, STAGE_RECALL, STAGE_BRING, STAGE_BUILD, STAGE_LOAD, STAGE_PLACE, STAGE_CARRY,
+    STAGE_TEST, STAGE_CHECK, STAGE_LIMBO, STAGE_FINISH
 };
 #define LOOP_MAIL_SIZE 648 /* a message of the loop; see loop.h */
 
@@ -168,7 +214,6 @@ void builds_drop(struct builds *b, const char *key, const char *why);
 /* recall.c: what of the machine a compiler can see; any thread */
 void machine_look(char out[ASSAY_SHA256_HEX]);
 
-struct slot;
 struct job {
     struct job *next, *prev; /* among all jobs of the loop */
     struct job *next_ready;
@@ -205,6 +250,9 @@ struct job {
     /* of the run under way */
     struct slot *slot;
     struct assay_buf out, err;
+    struct assay_buf carry; /* the artefact's encoding, between two environments */
+    bool carried;
+    int place_tries;        /* openings of its slot that failed */
     /* how it ends */
     enum verdict verdict;
     double score;
@@ -265,6 +313,7 @@ struct language_file { /* as decoded */
         struct assay_strs argv, env;
         int64_t processes, open_files;
     } run;
+    struct assay_str image, run_image;
     struct assay_strs version;
     struct {
         struct assay_strs oom;
@@ -285,6 +334,7 @@ struct language_file { /* as decoded */
         struct assay_str source, input, output;
     } sample;
 };
+int place_decode(struct assay_str json, struct assay_arena *arena, struct place *out, struct assay_err *err);
 int files_decode(struct assay_str json, struct assay_arena *arena, struct assay_json_map *out, struct assay_err *err);
 /* The summary of submission.done: counts, times, spans. */
 int summary_encode(const struct job *j, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
@@ -354,19 +404,25 @@ enum {
     METRIC_CACHE, METRIC_CACHE_BYTES, METRIC_COUNT
 };
 extern const struct assay_metric runner_metrics[METRIC_COUNT];
+extern const struct image_options {
+    const char *const *name;
+    size_t n;
+} runner_image_options; /* the names of the options that choose images */
 
 struct runner {
     const struct assay_host *host;
     const struct assay_jobs_ops *jobs;
     void *jobs_self;
     struct languages languages;
-    struct assay_arena *arena; /* of the seccomp program */
+    struct environments environments;
+    struct assay_arena *arena; /* of the seccomp program and the environments */
     struct assay_str seccomp;
     struct cache *cache;
     struct builds *builds; /* NULL: builds are not kept */
     char machine[ASSAY_SHA256_HEX]; /* what of this machine a compiler can see */
     struct loop *loop;
-    int64_t max_parallel, time_limit_ms, memory_limit, output_limit, lease_ms, build_time_ms, build_memory, drain_ms, max_attempts;
+    int64_t max_parallel, time_limit_ms, memory_limit, output_limit, lease_ms, build_time_ms, build_memory, drain_ms, max_attempts,
+        wardens_of_lane;
     bool judges; /* there is a boxkeeper to ask for wardens */
 };
 

@@ -1,7 +1,7 @@
 /*
  * The runner's loop: one thread that drives every box without blocking.
  *
- * What it owns: the slots (each one warden's stream), and all jobs from the moment a worker has prepared
+ * What it owns: the lanes with their slots (each one warden's stream), and all jobs from the moment a worker has prepared
  * them until their end is committed.  What blocks (opening a warden, leasing, reading blobs) runs on the
  * host's workers; what is written runs on the store's writer.  Both come back through the mailbox: a
  * list under a mutex and an eventfd that is written only when the list was empty.
@@ -10,8 +10,9 @@
  *                           │                      └─ warden dies ─▶ LIMBO ─▶ FINISH (given back)
  *                           └─ answers are judged by the worker and go to FINISH at once
  *
- *   lease.c   up to a slot         judge.c    in a slot, box by box
- *   warden.c  the slots, LIMBO     finish.c   FINISH
+ *   lease.c   up to a lane         judge.c        in a slot, box by box
+ *   warden.c  the slots, LIMBO     place.c        from slot to slot of a lane: PLACE, CARRY
+ *   finish.c  FINISH               environment.c  what the places have
  *   recall.c  builds that were done before
  *
  * Here is the rest: the thread itself, its mailbox, the list of all jobs, and time (each TICK_MS every job
@@ -130,10 +131,12 @@ static void on_mail(struct loop *l, struct mail *m)
 
 static void stop_job(struct loop *l, struct job *j)
 {
-    if (!slot_cancel(j->slot) && j->stage == STAGE_READY) {
+    if (slot_cancel(j->slot))
+        return;
+    if (j->stage == STAGE_READY)
         ready_remove(l, j);
+    if (j->stage == STAGE_READY || j->stage == STAGE_PLACE)
         job_finish(l, j);
-    }
 }
 
 static void tick_job(struct loop *l, struct job *j, int64_t now)
@@ -190,14 +193,13 @@ static void schedule(struct loop *l)
 {
     int64_t now = mono_ms(l);
     size_t open = 0, idle = 0;
-    for (size_t i = 0; i < l->n_slots && !l->draining; i++) {
-        struct slot *s = &l->slot[i];
-        if (s->client == NULL && !s->opening && now >= s->open_mono_ms)
-            slot_open(s);
-        while (slot_idle(s) && slot_fill(l, s)) {
+    for (size_t i = 0; i < l->n_lanes && !l->draining; i++) {
+        struct lane *la = &l->lane[i];
+        lane_keep(la);
+        while (lane_idle(la) && lane_fill(l, la)) {
         }
-        open += s->client != NULL && assay_box_client_hello(s->client) != NULL;
-        idle += slot_idle(s);
+        open += lane_stands(la);
+        idle += lane_idle(la);
     }
     lease_more(l, now, open, idle);
 }
@@ -205,14 +207,13 @@ static void schedule(struct loop *l)
 static void show(struct loop *l)
 {
     int64_t ready = 0, busy = 0;
-    for (size_t i = 0; i < l->n_slots; i++) {
-        const struct slot *s = &l->slot[i];
-        ready += s->client != NULL && assay_box_client_hello(s->client) != NULL;
-        busy += s->job != NULL;
+    for (size_t i = 0; i < l->n_lanes; i++) {
+        ready += lane_stands(&l->lane[i]);
+        busy += l->lane[i].job != NULL;
     }
     pthread_mutex_lock(&l->lock);
     bool changed = l->look.busy != busy;
-    l->look.slots = (int64_t)l->n_slots;
+    l->look.slots = (int64_t)l->n_lanes;
     l->look.ready = ready;
     l->look.busy = busy;
     l->look.leased = (int64_t)l->n_jobs;
@@ -233,10 +234,15 @@ static int timeout_of(const struct loop *l)
     int64_t until = mono_ms(l) + IDLE_MS;
     if (l->n_jobs != 0 || l->draining)
         until = l->tick_ms;
-    for (size_t i = 0; i < l->n_slots; i++) {
-        const struct slot *s = &l->slot[i];
-        if (s->client == NULL && !s->opening && !l->draining && s->open_mono_ms < until)
-            until = s->open_mono_ms;
+    for (size_t i = 0; i < l->n_lanes && !l->draining; i++) {
+        const struct slot *s = &l->lane[i].slot[l->lane[i].home];
+        int64_t retry = l->r->environments.list[s->env].retry_mono_ms;
+        if (lane_stands(&l->lane[i]) || s->client != NULL || s->opening)
+            continue;
+        if (s->open_mono_ms > retry)
+            retry = s->open_mono_ms;
+        if (retry < until)
+            until = retry;
     }
     if (atomic_load(&l->work) && l->lease_after_ms > 0 && l->lease_after_ms < until && !l->leasing)
         until = l->lease_after_ms;
@@ -288,13 +294,18 @@ int loop_start(struct runner *r, struct assay_err *err)
     pthread_cond_init(&l->drained_cond, NULL);
     atomic_init(&l->work, true);
     atomic_init(&l->stop, false);
-    l->n_slots = (size_t)r->max_parallel;
+    size_t places = r->environments.n;
+    l->n_lanes = (size_t)r->max_parallel;
+    l->n_slots = l->n_lanes * places;
+    l->lane = calloc(l->n_lanes, sizeof *l->lane);
     l->slot = calloc(l->n_slots, sizeof *l->slot);
     l->testing = calloc(r->languages.n + 1, sizeof *l->testing);
-    if (l->slot == NULL || l->testing == NULL)
+    if (l->lane == NULL || l->slot == NULL || l->testing == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    for (size_t i = 0; i < l->n_lanes; i++)
+        l->lane[i] = (struct lane){.index = (int)i, .slot = l->slot + i * places};
     for (size_t i = 0; i < l->n_slots; i++)
-        l->slot[i] = (struct slot){.loop = l, .index = (int)i};
+        l->slot[i] = (struct slot){.loop = l, .lane = &l->lane[i / places], .env = i % places, .opened_place = ASSAY_BUF_INIT};
     l->epoll = epoll_create1(EPOLL_CLOEXEC);
     l->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
@@ -349,6 +360,7 @@ void loop_stop(struct runner *r)
     if (l->wake >= 0)
         close(l->wake);
     free(l->slot);
+    free(l->lane);
     free(l->testing);
     pthread_cond_destroy(&l->drained_cond);
     pthread_mutex_destroy(&l->lock);

@@ -46,10 +46,22 @@ struct held { /* an artefact in a warden's store */
     size_t bytes;
 };
 
-/* The loop's thread only. While opening is set a worker has its mail, and nothing else of it. */
+/* What runs one program at a time. It has a slot for each environment, and a job stands in one of them at
+ * a time; wardens that were not used for long make room for others. The loop's thread only. */
+struct lane {
+    int index;
+    struct slot *slot; /* one for each environment */
+    struct job *job;
+    size_t home;       /* environment that is opened when there is nothing to do */
+    uint64_t clock;
+};
+
+/* A warden's seat. The loop's thread only. While opening is set a worker has its mail and opened_place, and
+ * nothing else of it. */
 struct slot {
     struct loop *loop;
-    int index;
+    struct lane *lane;
+    size_t env;
     struct assay_box_client *client; /* NULL: no warden */
     bool opening;
     uint32_t armed; /* epoll events */
@@ -65,7 +77,10 @@ struct slot {
     size_t n_held, held_bytes;
     struct keep *keep; /* the build that is read out of the warden */
     struct assay_buf keep_content;
-    char place[1024]; /* where the warden stands, as JSON */
+    bool found; /* an answer to a survey came in on_ready */
+    size_t survey_at; /* language whose tools are looked for */
+    uint64_t used; /* the lane's clock, when a job came here */
+    char place[PLACE_MAX]; /* where the warden stands, as JSON */
     struct mail mail; /* for opening */
     struct assay_buf opened_place; /* the opening worker's, until its mail is here */
 };
@@ -76,8 +91,9 @@ struct loop {
     /* set before the thread runs, then only read, by any thread */
     struct runner *r;
     int epoll, wake;
-    struct slot *slot; /* the array; the slots are the loop's */
-    size_t n_slots;
+    struct lane *lane; /* the arrays; what is in them is the loop's */
+    struct slot *slot;
+    size_t n_lanes, n_slots;
 
     /* loop_start, loop_drain and loop_stop, which the host calls one after another */
     pthread_t thread;
@@ -98,7 +114,7 @@ struct loop {
     struct job *ready_first, *ready_last;
     size_t n_ready;
     size_t asked, ahead; /* of the lease under way; kept ahead beyond one for each slot */
-    uint64_t given, given_before; /* to slots: so far, and when the lease began */
+    uint64_t given, given_before; /* to lanes: so far, and when the lease began */
     struct mail lease_mail;
     bool leasing, draining;
     size_t keeping; /* builds that workers are writing */
@@ -130,20 +146,23 @@ void put_text(char *to, size_t room, const char *fmt, ...) ASSAY_PRINTF(3, 4);
 /* lease.c */
 void ready_push(struct loop *l, struct job *j);
 void ready_remove(struct loop *l, struct job *j);
-/* Asks for jobs when too few are waiting and there may be some. open: slots with a warden; idle: those with no job. */
+/* Asks for jobs when too few are waiting and there may be some. open: lanes with a warden; idle: those with no job. */
 void lease_more(struct loop *l, int64_t now, size_t open, size_t idle);
 void lease_ended(struct loop *l, struct mail *m);
 void job_leased(struct loop *l, struct mail *m);
 /* Renews when it is time. False: the lease is lost, and the job is dead here. */
 bool lease_keep(struct loop *l, struct job *j, int64_t now);
-/* Gives an idle slot something to do; false when there is nothing. */
-bool slot_fill(struct loop *l, struct slot *s);
+/* Gives an idle lane something to do; false when there is nothing. */
+bool lane_fill(struct loop *l, struct lane *la);
 
 /* warden.c */
-void slot_open(struct slot *s);
+void slot_want(struct slot *s); /* opens it if it is not open, and when it is time */
+bool slot_stands(const struct slot *s); /* its warden has said hello */
+bool lane_stands(const struct lane *la); /* one of its slots does */
+bool lane_idle(const struct lane *la);
+void lane_keep(struct lane *la); /* opens what is missing: one warden, or the one that its job waits for */
 void slot_opened(struct loop *l, struct mail *m);
 void slot_arm(struct slot *s); /* after each call of its client */
-bool slot_idle(const struct slot *s);
 void slot_on_ready(struct slot *s); /* its stream is readable, writable or at its end */
 bool slot_cancel(struct slot *s); /* ends the box under way; false when there is none. s may be NULL */
 void slot_release(struct job *j); /* if it has one */
@@ -161,13 +180,27 @@ bool slot_holds(const struct slot *s, const char *artefact);
 void slot_forget_held(struct slot *s); /* its warden is gone */
 void keep_ended(struct loop *l, struct mail *m);
 /* What of a language's installed tools goes into keys. Any thread. */
-void toolchain_look(struct language *l, struct assay_buf *b);
+void toolchain_look(const struct runner *r, struct language *l, struct assay_buf *b);
+/* environment.c */
+void environment_opened(struct slot *s); /* its warden has said hello */
+void environment_failed(struct slot *s, int status, const char *why);
+/* Asks for the next language's tools, if this slot surveys; false when it does not, or no more. */
+bool survey_next(struct slot *s);
+void survey_found(struct slot *s, const struct assay_box_found *list, size_t n);
+
+/* place.c */
+/* True when the job stands, with what its build made, where that side of its language is. Otherwise it is on its
+ * way there and job_next_step comes again, or it has failed. */
+bool job_placed(struct loop *l, struct job *j, enum side side);
+void job_carried(struct loop *l, struct slot *s); /* in CARRY: a get or put has ended */
+/* In PLACE: the slot could not be opened. */
+void job_unplaced(struct loop *l, struct job *j, int status, const char *why);
 
 /* judge.c */
 /* What a job's build runs in, without its command. Any thread that has the job. */
 void build_spec(const struct runner *r, const struct job *j, struct assay_box_spec *spec);
 /* A stage's command line and environment for this job. Any thread that has the job. */
-int job_command(const struct job *j, const struct stage *stage, int64_t memory, struct assay_arena *arena,
+int job_command(const struct job *j, enum side side, const struct stage *stage, int64_t memory, struct assay_arena *arena,
                 struct assay_strs *argv, struct assay_strs *env, struct assay_err *err);
 /* What comes next for a job that holds a slot with an idle warden. */
 void job_next_step(struct loop *l, struct job *j);

@@ -4,6 +4,17 @@
 #include <stdio.h>
 #include <unistd.h>
 
+/* The languages that come with us, as options call them; others say their images in their files. */
+#define LANGUAGES_WITH_OPTIONS(X)                                                                                      \
+    X("bash", "BASH") X("c", "C") X("c_clang", "C_CLANG") X("cpp", "CPP") X("cpp_clang", "CPP_CLANG") X("go", "GO")    \
+    X("java", "JAVA") X("javascript", "JAVASCRIPT") X("lua", "LUA") X("perl", "PERL") X("php", "PHP")                  \
+    X("python", "PYTHON") X("ruby", "RUBY") X("rust", "RUST")
+
+#define NAMES(name, NAME) name "_image", name "_run_image",
+static const char *const image_names[] = {LANGUAGES_WITH_OPTIONS(NAMES)};
+#undef NAMES
+const struct image_options runner_image_options = {image_names, sizeof image_names / sizeof image_names[0]};
+
 static const struct assay_option options[] = {
     {"runner_max_parallel", "RUNNER_MAX_PARALLEL", ASSAY_OPT_INT, "0", 0, 256, NULL,
      "programs that run at the same time; 0 takes the number of cores", 0, 0},
@@ -23,6 +34,15 @@ static const struct assay_option options[] = {
      "memory that keeps manifests and test data of the last problems", 0, 0},
     {"build_cache", NULL, ASSAY_OPT_BYTES, "1g", 0, INT64_C(1) << 44, NULL,
      "disk space in data_dir/builds for what builds made, so that the same source is not built twice; 0 builds always", 0, 0},
+    {"runner_wardens", NULL, ASSAY_OPT_INT, "3", 1, 64, NULL,
+     "wardens that each parallel program may keep open, one for an image; the least recently used is closed", 0, 0},
+#define IMAGES(name, NAME)                                                                                             \
+    {name "_image", NAME "_IMAGE", ASSAY_OPT_STRING, "", 0, 0, NULL,                                                   \
+     "image in which " name " is built, and run unless another is named; empty: the sandbox's default", 0, 0},         \
+        {name "_run_image", NAME "_RUN_IMAGE", ASSAY_OPT_STRING, "", 0, 0, NULL,                                       \
+         "image in which " name " programs run; it needs no compiler", 0, 0},
+    LANGUAGES_WITH_OPTIONS(IMAGES)
+#undef IMAGES
     {"languages_path", NULL, ASSAY_OPT_STRING, "", 0, 0, NULL,
      "more folders of language definitions, separated by ':'; a later file replaces an earlier one of its name", 0, 0},
 };
@@ -108,7 +128,8 @@ static int load_languages(struct runner *r, struct assay_err *err)
         if (dirs[n++] == NULL)
             return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     }
-    return languages_load(host, dirs, &r->languages, err);
+    int rc = languages_load(dirs, &r->languages, err);
+    return rc < 0 ? rc : environments_choose(host, &r->languages, &r->environments, r->arena, err);
 }
 
 static int init(const struct assay_host *host, void **self, struct assay_err *err)
@@ -135,6 +156,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     r->lease_ms = host->option_int(host->ctx, "runner_lease");
     r->max_attempts = host->option_int(host->ctx, "max_attempts"); /* of submissions, which it needs anyway */
     r->drain_ms = host->option_int(host->ctx, "runner_drain");
+    r->wardens_of_lane = host->option_int(host->ctx, "runner_wardens");
     r->judges = host->option_int(host->ctx, "boxkeeper") != 0;
     r->jobs = host->need(host->ctx, ASSAY_JOBS_INTERFACE, &r->jobs_self);
     if (r->jobs == NULL)
@@ -190,6 +212,7 @@ static void fini(void *self)
         r->jobs->set_languages(r->jobs_self, NULL, NULL);
     loop_stop(r);
     languages_free(&r->languages);
+    environments_free(&r->environments);
     cache_free(r->cache);
     builds_free(r->builds);
     assay_arena_free(r->arena);

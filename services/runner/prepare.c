@@ -20,6 +20,7 @@ void job_free(struct job *j)
     assay_buf_free(&j->out);
     assay_buf_free(&j->err);
     assay_buf_free(&j->kept.encoding);
+    assay_buf_free(&j->carry);
     assay_arena_free(j->test_arena);
     struct assay_arena *arena = j->arena;
     free(j->mail);

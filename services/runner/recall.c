@@ -42,27 +42,33 @@ static const char *const installed[] = {
     "/etc/ld.so.cache", "/etc/alternatives",
 };
 
-static void add_file(struct assay_buf *b, const char *path)
+static void add_file(struct assay_buf *b, const char *root, const char *path)
 {
     struct stat st;
+    char whole[IMAGE_MAX + 1100];
+    snprintf(whole, sizeof whole, "%s%s", root, path);
     char text[128] = "none";
-    if (stat(path, &st) == 0)
+    if (stat(whole, &st) == 0)
         snprintf(text, sizeof text, "%lld %lld.%09ld %lld.%09ld", (long long)st.st_size, (long long)st.st_mtim.tv_sec,
                  st.st_mtim.tv_nsec, (long long)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
     build_key_add(b, path, assay_str(text));
 }
 
-void toolchain_look(struct language *l, struct assay_buf *b)
+void toolchain_look(const struct runner *r, struct language *l, struct assay_buf *b)
 {
+    /* what an image holds its digest says, which is in the place; a rootfs is a folder of this machine */
+    const char *image = r->environments.list[l->env[SIDE_BUILD]].image;
+    const char *root = image[0] == '/' ? image : "";
     pthread_mutex_lock(&l->lock);
     build_key_add(b, "version", assay_str(l->version_text));
     pthread_mutex_unlock(&l->lock);
     for (size_t i = 0; i < sizeof installed / sizeof installed[0]; i++)
-        add_file(b, installed[i]);
-    for (size_t i = 0; i < l->tools.n; i++) {
-        char path[4096];
-        snprintf(path, sizeof path, "%.*s", ASSAY_FMT(l->tools.items[i].value));
-        add_file(b, path);
+        add_file(b, root, installed[i]);
+    struct assay_json_map found = language_tools(l, SIDE_BUILD);
+    for (size_t i = 0; i < found.n; i++) {
+        char path[1100];
+        snprintf(path, sizeof path, "%.*s", ASSAY_FMT(found.items[i].value));
+        add_file(b, root, path);
     }
 }
 
@@ -94,13 +100,13 @@ static int key_of(struct job *j, struct assay_err *err)
     ASSAY_CLEANUP_BUF struct assay_buf b = ASSAY_BUF_INIT;
     build_spec(r, j, &spec);
     const struct assay_box_limits *m = &spec.limits;
-    int rc = job_command(j, &lang->build, m->memory_bytes, j->arena, &argv, &env, err);
+    int rc = job_command(j, SIDE_BUILD, &lang->build, m->memory_bytes, j->arena, &argv, &env, err);
     if (rc < 0)
         return rc;
     build_key_add(&b, "assay-build", ASSAY_STR("1"));
     build_key_add(&b, "place", j->place);
     build_key_add(&b, "machine", assay_str(r->machine));
-    toolchain_look(lang, &b);
+    toolchain_look(r, lang, &b);
     build_key_list(&b, "argv", argv.items, argv.n);
     build_key_list(&b, "env", env.items, env.n);
     build_key_list(&b, "collect", spec.collect, spec.n_collect);

@@ -2,10 +2,11 @@
 # libseccomp is included by seccomp.c only
 plugins_LTLIBRARIES += services/runner/assay_runner.la
 services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runner/cache.c services/runner/codec.c \
-	services/runner/domain.c services/runner/finish.c services/runner/http.c services/runner/judge.c \
-	services/runner/languages.c services/runner/lease.c services/runner/local.h services/runner/loop.c \
-	services/runner/loop.h services/runner/plugin.c services/runner/prepare.c services/runner/recall.c \
-	services/runner/repo.c services/runner/schema/001_runner.h services/runner/schema/002_build_cached.h services/runner/seccomp.c services/runner/warden.c
+	services/runner/domain.c services/runner/environment.c services/runner/finish.c services/runner/http.c \
+	services/runner/judge.c services/runner/languages.c services/runner/lease.c services/runner/local.h \
+	services/runner/loop.c services/runner/loop.h services/runner/place.c services/runner/plugin.c \
+	services/runner/prepare.c services/runner/recall.c services/runner/repo.c services/runner/schema/001_runner.h \
+	services/runner/schema/002_build_cached.h services/runner/seccomp.c services/runner/warden.c
 services_runner_assay_runner_la_CPPFLAGS = $(SDK_CPPFLAGS) $(SECCOMP_CFLAGS)
 services_runner_assay_runner_la_CFLAGS = $(AM_CFLAGS)
 services_runner_assay_runner_la_LDFLAGS = $(PLUGIN_LDFLAGS)

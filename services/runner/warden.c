@@ -1,15 +1,19 @@
 /*
- * Wardens: each slot's one, from its opening to its death.
+ * Wardens: each slot's one, from its opening to its death, and which slots of a lane have one.
  *
- *   (no client) ─▶ opening, on a worker ─▶ client ─▶ hello: the slot may have a job ─▶ dead ─▶ (no client)
- *                        └─ failed ─────────────────────────────────────────────────────────────┘
+ *   (no client) ─▶ opening, on a worker ─▶ client ─▶ hello: a job may stand here ─▶ dead ─▶ (no client)
+ *                        └─ failed ────────────────────────────────────────────────────────┘
  *
  * Between two openings a slot waits, twice as long each time up to BACKOFF_MAX_MS; a warden's hello makes it
- * short again.  Opening blocks, so a worker does it and sends the stream by mail; all else is the loop's.
+ * short again.  A failed opening makes all slots of its environment wait (environment.c).  Opening blocks, so
+ * a worker does it and sends the stream by mail; all else is the loop's.
  *
- * What a warden says comes through the client's events: output goes to the slot's job, and an outcome, or the
- * end of a put or get, is only noted while the client reads (it may not be run again or freed from inside its own events) and is
- * told to judge.c when it has returned.
+ * A lane without any warden opens one at its home, and has another home next time when that fails.  What a
+ * job needs is opened for it; then the lane has at most wardens_of_lane, the least recently used are closed.
+ *
+ * What a warden says comes through the client's events: output goes to the slot's job, and how a box, a
+ * transfer or a search ended is only noted while the client reads (it may not be run again or freed from inside
+ * its own events) and is told to judge.c, place.c or environment.c when it has returned.
  *
  * When a warden dies its job waits LIMBO_MS, until it is known whether the process that made the warden is
  * alive: if so, the death is charged to the job (it may be what it does to wardens); if not, it is an
@@ -43,31 +47,98 @@ static void open_work(void *arg)
 {
     struct mail *m = arg;
     const struct assay_host *host = m->loop->r->host;
-    m->status = host->warden_open(host->ctx, ASSAY_STR(""), ASSAY_STR(""), OPEN_TIMEOUT_MS, &m->fd, &m->slot->opened_place,
-                                   &m->err);
+    const char *image = m->loop->r->environments.list[m->slot->env].image;
+    m->status = host->warden_open(host->ctx, ASSAY_STR(""), assay_str(image), OPEN_TIMEOUT_MS, &m->fd, &m->slot->opened_place,
+                                  &m->err);
     mail_post(m);
 }
 
-void slot_open(struct slot *s)
+static void close_warden(struct slot *s)
+{
+    struct environment *e = &s->loop->r->environments.list[s->env];
+    if (e->surveyor == s)
+        e->surveyor = NULL;
+    assay_box_client_free(s->client);
+    s->client = NULL;
+    s->armed = 0;
+    s->done = s->told = s->found = false;
+    slot_forget_held(s);
+}
+
+/* Another warden is coming: closes the one that was not used for longest, unless there is room. */
+static void lane_make_room(struct lane *la)
+{
+    const struct runner *r = la->slot->loop->r;
+    struct slot *oldest = NULL;
+    int64_t n = 0;
+    for (size_t i = 0; i < r->environments.n; i++) {
+        struct slot *s = &la->slot[i];
+        n += s->client != NULL || s->opening;
+        if (slot_stands(s) && !assay_box_client_busy(s->client) && s->job == NULL && (oldest == NULL || s->used < oldest->used))
+            oldest = s;
+    }
+    if (n >= r->wardens_of_lane && oldest != NULL)
+        close_warden(oldest);
+}
+
+void slot_want(struct slot *s)
 {
     struct loop *l = s->loop;
     const struct assay_host *host = l->r->host;
+    int64_t now = mono_ms(l);
+    if (s->client != NULL || s->opening || now < s->open_mono_ms || now < l->r->environments.list[s->env].retry_mono_ms)
+        return;
+    lane_make_room(s->lane);
     s->mail = (struct mail){.loop = l, .kind = MAIL_OPENED, .slot = s, .fd = -1};
     assay_buf_reset(&s->opened_place);
     if (host->offload(host->ctx, open_work, &s->mail) < 0)
-        s->open_mono_ms = mono_ms(l) + 100;
+        s->open_mono_ms = now + 100;
     else
         s->opening = true;
+}
+
+bool slot_stands(const struct slot *s)
+{
+    return s->client != NULL && assay_box_client_hello(s->client) != NULL;
+}
+
+bool lane_stands(const struct lane *la)
+{
+    for (size_t i = 0; i < la->slot->loop->r->environments.n; i++) {
+        if (slot_stands(&la->slot[i]))
+            return true;
+    }
+    return false;
+}
+
+bool lane_idle(const struct lane *la)
+{
+    bool stands = false;
+    for (size_t i = 0; i < la->slot->loop->r->environments.n; i++) {
+        const struct slot *s = &la->slot[i];
+        if (slot_stands(s) && assay_box_client_busy(s->client))
+            return false;
+        stands = stands || slot_stands(s);
+    }
+    return stands && la->job == NULL;
+}
+
+void lane_keep(struct lane *la)
+{
+    if (la->job != NULL && la->job->stage == STAGE_PLACE)
+        slot_want(la->job->slot);
+    for (size_t i = 0; i < la->slot->loop->r->environments.n; i++) {
+        if (la->slot[i].client != NULL || la->slot[i].opening)
+            return;
+    }
+    slot_want(&la->slot[la->home]);
 }
 
 static void say_trouble(struct loop *l, const char *text)
 {
     pthread_mutex_lock(&l->lock);
-    bool news = strcmp(l->look.trouble, text) != 0;
     put_text(l->look.trouble, sizeof l->look.trouble, "%s", text);
     pthread_mutex_unlock(&l->lock);
-    if (news && text[0] != '\0') /* once for a state, not once for a try */
-        assay_log(l->r->host, ASSAY_LOG_WARN, "warden_missing", ASSAY_KZ("error", text));
 }
 
 static void reopen_later(struct slot *s)
@@ -76,6 +147,19 @@ static void reopen_later(struct slot *s)
     if (s->backoff_ms > BACKOFF_MAX_MS)
         s->backoff_ms = BACKOFF_MAX_MS;
     s->open_mono_ms = mono_ms(s->loop) + s->backoff_ms;
+}
+
+/* There is no warden, and it is not one's death in the midst of work. */
+static void not_opened(struct slot *s, int status, const char *why)
+{
+    struct loop *l = s->loop;
+    struct lane *la = s->lane;
+    say_trouble(l, why);
+    environment_failed(s, status, why);
+    if (la->home == s->env)
+        la->home = (la->home + 1) % l->r->environments.n;
+    if (s->job != NULL && s->job->stage == STAGE_PLACE)
+        job_unplaced(l, s->job, status, why);
 }
 
 static void on_output(void *arg, int stream, struct assay_str bytes)
@@ -95,7 +179,10 @@ static void on_done(void *arg, const struct assay_box_outcome *o)
 static void on_content(void *arg, struct assay_str bytes)
 {
     struct slot *s = arg;
-    assay_buf_str(&s->keep_content, bytes);
+    if (s->keep != NULL)
+        assay_buf_str(&s->keep_content, bytes);
+    else if (s->job != NULL)
+        assay_buf_str(&s->job->carry, bytes);
 }
 
 static void on_stored(void *arg, struct assay_str artefact, struct assay_str message)
@@ -106,15 +193,21 @@ static void on_stored(void *arg, struct assay_str artefact, struct assay_str mes
     put_text(s->stored_why, sizeof s->stored_why, "%.*s", ASSAY_FMT(message));
 }
 
+static void on_found(void *arg, const struct assay_box_found *list, size_t n)
+{
+    struct slot *s = arg;
+    s->found = true;
+    survey_found(s, list, n);
+}
+
 void slot_opened(struct loop *l, struct mail *m)
 {
     static const struct assay_box_events events = {
-        .output = on_output, .done = on_done, .content = on_content, .stored = on_stored};
+        .output = on_output, .done = on_done, .content = on_content, .stored = on_stored, .found = on_found};
     struct slot *s = m->slot;
     s->opening = false;
     if (m->status < 0) {
-        say_trouble(l, m->err.msg);
-        reopen_later(s);
+        not_opened(s, m->status, m->err.msg);
         return;
     }
     if (l->draining) {
@@ -135,11 +228,6 @@ void slot_opened(struct loop *l, struct mail *m)
     slot_arm(s);
 }
 
-bool slot_idle(const struct slot *s)
-{
-    return s->client != NULL && s->job == NULL && assay_box_client_hello(s->client) != NULL && !assay_box_client_busy(s->client);
-}
-
 void slot_release(struct job *j)
 {
     struct slot *s = j->slot;
@@ -147,8 +235,9 @@ void slot_release(struct job *j)
     if (s == NULL)
         return;
     s->job = NULL;
+    s->lane->job = NULL;
     struct assay_err ignored;
-    if (s->client == NULL || j->artefact[0] == '\0' || j->cached)
+    if (s->client == NULL || j->artefact[0] == '\0' || (j->cached && !j->carried))
         return;
     slot_keep(s, j);
     if (s->keep == NULL && !slot_holds(s, j->artefact) && assay_box_client_drop(s->client, assay_str(j->artefact), &ignored) >= 0)
@@ -170,20 +259,21 @@ static void warden_died(struct slot *s, const char *why)
     struct loop *l = s->loop;
     struct job *j = s->job;
     const struct assay_host *host = l->r->host;
+    bool greeted = slot_stands(s);
     if (!l->draining) {
         host->metric_add(host->ctx, &runner_metrics[METRIC_WARDEN_DEATHS], NULL, 1);
-        assay_log(host, ASSAY_LOG_WARN, "warden_died", ASSAY_KI("slot", s->index), ASSAY_KZ("error", why),
+        assay_log(host, ASSAY_LOG_WARN, "warden_died", ASSAY_KI("lane", s->lane->index),
+                  ASSAY_KZ("image", l->r->environments.list[s->env].image), ASSAY_KZ("error", why),
                   ASSAY_KS("submission_id", j != NULL ? j->lease.submission_id : ASSAY_STR_NULL));
     }
-    assay_box_client_free(s->client);
-    s->client = NULL;
-    s->armed = 0;
-    s->done = s->told = false;
-    s->job = NULL;
-    slot_forget_held(s);
+    close_warden(s);
     reopen_later(s);
-    if (j == NULL)
+    if (!greeted)
+        not_opened(s, ASSAY_E_IO, why);
+    if (j == NULL || !greeted)
         return;
+    s->job = NULL;
+    s->lane->job = NULL;
     j->slot = NULL;
     j->artefact[0] = '\0';
     if (j->stage == STAGE_LOAD || j->stage == STAGE_RECALL) { /* its worker still has it: see job_loaded, job_recalled */
@@ -222,25 +312,37 @@ void slot_on_ready(struct slot *s)
     if (!greeted && assay_box_client_hello(s->client) != NULL) {
         const struct assay_box_hello *hello = assay_box_client_hello(s->client);
         s->backoff_ms = 0;
+        s->lane->home = s->env;
         pthread_mutex_lock(&s->loop->lock);
         put_text(s->loop->look.mode, sizeof s->loop->look.mode, "%s", hello->mode);
         s->loop->look.features = hello->features;
         pthread_mutex_unlock(&s->loop->lock);
         say_trouble(s->loop, "");
+        environment_opened(s);
+    }
+    if (s->found) {
+        s->found = false;
+        (void)survey_next(s);
+    }
+    if (s->told) {
+        s->told = false;
+        if (s->job != NULL && s->job->stage == STAGE_CARRY)
+            job_carried(s->loop, s);
+        else if (s->job != NULL)
+            job_brought(s->loop, s);
+        else if (s->keep != NULL)
+            slot_got(s);
     }
     if (s->done) {
         s->done = false;
         job_box_done(s->loop, s);
     }
-    if (s->told) {
-        s->told = false;
-        if (s->job != NULL)
-            job_brought(s->loop, s);
-        else if (s->keep != NULL)
-            slot_got(s);
-    }
-    if (rc < 0)
+    if (rc < 0) {
         warden_died(s, err.msg);
-    else if (s->client != NULL)
+        return;
+    }
+    if (s->job != NULL && s->job->stage == STAGE_PLACE && slot_stands(s) && !assay_box_client_busy(s->client))
+        job_next_step(s->loop, s->job);
+    if (s->client != NULL)
         slot_arm(s);
 }

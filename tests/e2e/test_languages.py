@@ -145,12 +145,12 @@ def awk(**change):
 class Folder:
     """A server with a folder of more languages."""
 
-    def __init__(self, *files):
+    def __init__(self, *files, env=None):
         self.path = pathlib.Path(tempfile.mkdtemp(prefix="assay-languages-", dir="/var/tmp"))
         self.path.chmod(0o755)
         for i, f in enumerate(files):
             (self.path / f"{i}.json").write_text(f if isinstance(f, str) else json.dumps(f))
-        self.server = Server(env={"ASSAY_LANGUAGES_PATH": str(self.path)})
+        self.server = Server(env={"ASSAY_LANGUAGES_PATH": str(self.path), **(env or {})})
 
     def __enter__(self):
         return self.server
@@ -196,17 +196,19 @@ def test_a_tool_may_be_pinned_and_what_a_box_cannot_run_is_said():
         shim.chmod(0o755)
         (shim / "awk").write_text("#!/bin/sh\nexec /usr/bin/awk \"$@\"\n")
         (shim / "awk").chmod(0o755)
-        shutil.copy("/usr/bin/true", shim / "elf")
+        shutil.copy("/usr/bin/false", shim / "elf")
         cases = [
-            (awk(name="shim", aliases=[], tools={"awk": str(shim / "awk")}), "no ELF file"),
+            (awk(name="shim", aliases=[], tools={"awk": "/opt/tools/awk"}), "no ELF file"),
+            (awk(name="outside", aliases=[], tools={"awk": str(shim / "awk")}), "not there where boxes run"),
             (awk(name="gone", aliases=[], tools={"awk": "/usr/bin/no-such-awk"}), "not there"),
             (awk(name="none", aliases=[], tools={"awk": "no-such-awk nor-this"}), "no-such-awk nor-this"),
-            (awk(name="unseen", aliases=[], tools={"awk": str(shim / "elf")}), "version command failed"),
+            (awk(name="other", aliases=[], tools={"awk": "/opt/tools/elf"}), "version command failed"),
             (awk(name="liar", aliases=[], sample={"source": "BEGIN { print 5 }", "input": "", "output": "6\n"}), "sample got WA"),
         ]
         right = str(pathlib.Path("/usr/bin/mawk").resolve())
         pinned = pathlib.Path(right).exists()
-        with Folder(*(c[0] for c in cases), awk(name="pinned", aliases=[], tools={"awk": right})) as server:
+        with Folder(*(c[0] for c in cases), awk(name="pinned", aliases=[], tools={"awk": right}),
+                    env={"ASSAY_NATIVE_BINDS": f"{shim}:/opt/tools"}) as server:
             server.start()
             known = languages(server)
             for definition, reason in cases:

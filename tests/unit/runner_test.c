@@ -135,6 +135,7 @@ static void *keeper(void *arg)
                             (char *)(uintptr_t)(geteuid() == 0 ? "--mode=native" : "--mode=userns"),
                             uid,
                             gid,
+                            (char *)(uintptr_t)"--bind-try=/etc/alternatives",
                             (char *)(uintptr_t)"--bind-try=/etc/java-17-openjdk",
                             NULL};
             int keep = fcntl(wanted_fd, F_DUPFD_CLOEXEC, 20);
