@@ -16,9 +16,9 @@
 void store_init(struct store *s, const struct options *o)
 {
     *s = (struct store){.cap_count = (size_t)o->artefact_count, .cap_bytes = (int64_t)o->artefact_bytes};
-    s->dir = open(ROOT_STORE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    s->dir = open(store_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->dir < 0)
-        die("%s", ROOT_STORE);
+        die("%s", store_dir);
 }
 
 /* Depth is bounded by the longest path that a collection may have. */
@@ -58,7 +58,7 @@ bool store_touch(struct store *s, const char *hex)
 
 bool store_path(const char *hex, char ret[STORE_PATH])
 {
-    static const char *const place[] = {ROOT_STORE, ROOT_SHARED};
+    const char *const place[] = {store_dir, ROOT_SHARED};
     for (size_t i = 0; i < sizeof place / sizeof *place; i++) {
         (void)snprintf(ret, STORE_PATH, "%s/%s", place[i], hex);
         if (faccessat(AT_FDCWD, ret, F_OK, 0) == 0)

@@ -37,6 +37,7 @@ static void close_three(int fd[3])
 int box_prepare(struct box *b, const struct box_world *w, struct slot *s, struct note *why)
 {
     int ours[3] = {-1, -1, -1}, theirs[3] = {-1, -1, -1};
+    bool reduced = w->options->mode == MODE_REDUCED;
     memset(s, 0, sizeof *s);
     for (int i = 0; i < 3; i++) {
         int p[2];
@@ -51,7 +52,7 @@ int box_prepare(struct box *b, const struct box_world *w, struct slot *s, struct
     }
     int pidfd = -1;
     struct clone_args args = {
-        .flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_PIDFD | (w->own_ipc ? CLONE_NEWIPC : 0u),
+        .flags = CLONE_PIDFD | (reduced ? 0u : CLONE_NEWPID | CLONE_NEWNS) | (w->own_ipc ? CLONE_NEWIPC : 0u),
         .pidfd = (uint64_t)(uintptr_t)&pidfd,
         .exit_signal = SIGCHLD,
     };
@@ -66,7 +67,7 @@ int box_prepare(struct box *b, const struct box_world *w, struct slot *s, struct
         return -1;
     }
     *b = (struct box){.slot = s, .pid = pid, .pidfd = pidfd, .in = ours[0], .out = ours[1], .err = ours[2],
-                      .leaf_generation = w->leaf->generation};
+                      .leaf_generation = w->leaf->generation, .gentle = reduced};
     return 0;
 }
 
@@ -78,8 +79,9 @@ void box_go(struct box *b)
 
 void box_kill(struct box *b)
 {
+    /* an init that still waits has nothing to end, and hears only this */
     if (b->pidfd >= 0)
-        (void)sys_pidfd_kill(b->pidfd);
+        (void)sys_pidfd_kill(b->pidfd, b->gentle && atomic_load(&b->slot->go) ? SIGTERM : SIGKILL);
 }
 
 bool box_reap(struct box *b, bool wait, struct rusage *ru)

@@ -19,11 +19,15 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
+
+const char *store_dir = ROOT_STORE;
+bool mounts_are_links;
 
 /* Makes the directories that lead to path below dir and opens the last of them; *ret_name is the last part. */
 static int make_parents(int dir, const char *path, const char **ret_name)
@@ -82,7 +86,14 @@ int files_mount(int box, const struct request *q, struct note *why)
         bool warm = m.path[0] == '/'; /* there is one such path only: wire.c */
         if (!store_path(m.artefact, src))
             return note_errno(why, "artefact of mount %u", i);
+        if (mounts_are_links && warm)
+            continue; /* where the request says "/warm", its argv and env say where it is (reduced.c) */
         CLEANUP_FD int dir = make_parents(box, warm ? "warm" : m.path, &name);
+        if (mounts_are_links) {
+            if (dir < 0 || symlinkat(src, dir, name) < 0)
+                return note_errno(why, "cannot make the link of mount %u", i);
+            continue;
+        }
         if (dir < 0 || (!warm && mkdirat(dir, name, 0755) < 0 && errno != EEXIST))
             return note_errno(why, "cannot make the place of mount %u", i);
         CLEANUP_FD int target = warm ? open(ROOT_BOX ASSAY_WARDEN_WARM, O_PATH | O_DIRECTORY | O_CLOEXEC)
@@ -231,7 +242,7 @@ static int name_fresh(int store, const char *hex, struct note *why)
 static int keep(struct collection *c, char hex[65])
 {
     struct sha256 hash;
-    CLEANUP_FD int store = open(ROOT_STORE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP_FD int store = open(store_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (store < 0 || mkdirat(store, STORE_FRESH, 0755) < 0)
         return note_errno(c->why, "collect: the store");
     CLEANUP_FD int fresh = openat(store, STORE_FRESH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -338,7 +349,7 @@ int files_measure(const uint8_t *p, size_t n, int64_t *bytes, size_t *count, str
 int files_unpack(const uint8_t *p, size_t n, char hex[65], struct note *why)
 {
     struct sha256 hash;
-    CLEANUP_FD int store = open(ROOT_STORE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP_FD int store = open(store_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (store < 0 || mkdirat(store, STORE_FRESH, 0755) < 0)
         return note_errno(why, "the store");
     CLEANUP_FD int fresh = openat(store, STORE_FRESH, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -395,7 +406,7 @@ static int pack_file(struct collection *c, const struct found *f, int (*give)(vo
 int files_pack(const char *hex, int (*give)(void *arg, const void *p, size_t n), void *arg, struct note *why)
 {
     struct collection c = {.cap = INT64_MAX, .why = why};
-    CLEANUP_FD int store = open(ROOT_STORE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP_FD int store = open(store_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     CLEANUP_FD int box = store < 0 ? -1 : openat(store, hex, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *d = box < 0 ? NULL : fdopendir(fcntl(box, F_DUPFD_CLOEXEC, 0));
     if (!d)

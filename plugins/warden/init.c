@@ -50,6 +50,10 @@ struct maker {
     int64_t given;  /* bytes of the scratch before the program ran: charged to init */
     int scratch_fs; /* the tmpfs' configuration */
     bool born_inside; /* the program's child need not join the leaf */
+    bool reduced;     /* no namespaces (reduced.c), and then: */
+    unsigned turn;
+    int ruleset;      /* Landlock's, or -1 */
+    char **argv, **env;
 };
 
 static _Noreturn void finish(const struct maker *m, int code)
@@ -76,7 +80,8 @@ static _Noreturn void fail_errno(const struct maker *m, const char *what)
 /* A change of the file system's user id clears the death signal (prctl(2)), so this is said after each. */
 static void die_with_warden(const struct maker *m)
 {
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+    /* in the reduced mode the tree has to be ended before us, once there may be one */
+    if (prctl(PR_SET_PDEATHSIG, m->reduced && atomic_load(&m->s->go) ? SIGTERM : SIGKILL) < 0)
         fail_errno(m, "prctl");
     /* one that died before has left the program's stdout without a reader */
     struct pollfd gone = {.fd = m->theirs[1], .events = 0};
@@ -165,6 +170,36 @@ static void mount_scratch(struct maker *m)
 
 /* ---- go ---- */
 
+static void write_files(const struct maker *m)
+{
+    if (m->w->request->head.n_files + m->w->request->head.n_mounts == 0)
+        return;
+    become_box(m);
+    int rc = files_write(m->box, m->w->request, &m->s->note);
+    if (rc == 0 && m->reduced) /* links, which the box's user has to be able to remove */
+        rc = files_mount(m->box, m->w->request, &m->s->note);
+    become_init(m);
+    if (rc < 0 || (!m->reduced && files_mount(m->box, m->w->request, &m->s->note) < 0))
+        fail(m);
+}
+
+/* Without namespaces: what the request says of the box's paths becomes the turn's own. */
+static void fill_reduced(struct maker *m)
+{
+    const struct request *q = m->w->request;
+    become_init(m); /* asks for the other death signal, now that there is something to end */
+    write_files(m);
+    m->argv = reduced_map(m->turn, q->argv);
+    m->env = reduced_map(m->turn, q->env);
+    if (!m->argv || !m->env) {
+        errno = ENOMEM;
+        fail_errno(m, "paths");
+    }
+    m->ruleset = reduced_ruleset(m->turn, q, &m->s->note);
+    if (m->ruleset < -1)
+        fail(m);
+}
+
 static void fill_scratch(const struct maker *m)
 {
     const struct options *o = m->w->options;
@@ -181,13 +216,7 @@ static void fill_scratch(const struct maker *m)
             fail_errno(m, "scratch size");
     }
     (void)close(m->scratch_fs);
-    if (h->n_files + h->n_mounts == 0)
-        return;
-    become_box(m);
-    int rc = files_write(m->box, q, &m->s->note);
-    become_init(m);
-    if (rc < 0 || files_mount(m->box, q, &m->s->note) < 0)
-        fail(m);
+    write_files(m);
 }
 
 /* ---- the program's child, up to execve ---- */
@@ -231,9 +260,9 @@ static void child_limits(struct maker *m)
     limit(m, RLIMIT_NOFILE, files, files);
     /* Counted per user: exact only when the leaf does not count. In a user namespace the warden and
      * the inits are of the same user. */
+    int64_t others = m->reduced ? reduced_tasks() : m->w->options->mode == MODE_NATIVE ? 0 : 3;
     if (!(leaf_precision(m->w->leaf) & PRECISE_PIDS))
-        limit(m, RLIMIT_NPROC, processes + (m->w->options->mode == MODE_NATIVE ? 0 : 3),
-              processes + (m->w->options->mode == MODE_NATIVE ? 0 : 3));
+        limit(m, RLIMIT_NPROC, processes + others, processes + others);
 }
 
 static void child_join(struct maker *m)
@@ -260,7 +289,7 @@ static void child_ids(struct maker *m)
 {
     const struct options *o = m->w->options;
     /* By number: the library's wrappers look for other threads to change as well. */
-    if (o->mode == MODE_NATIVE) {
+    if (o->mode == MODE_NATIVE || (m->reduced && geteuid() == 0)) {
         if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, o->gid, o->gid, o->gid) < 0 ||
             syscall(SYS_setresuid, o->uid, o->uid, o->uid) < 0)
             child_fail(m, "user and group");
@@ -283,9 +312,19 @@ static int child_main(void *arg)
     child_join(m);
     child_pin(m);
     child_limits(m);
-    if (chroot(ROOT_BOX) < 0 || chdir("/box") < 0)
+    if (m->reduced ? fchdir(m->box) < 0 : chroot(ROOT_BOX) < 0 || chdir("/box") < 0)
         child_fail(m, "chroot");
     child_ids(m);
+    if (m->reduced) {
+        uint16_t count;
+        const struct sock_filter *top = seccomp_reduced(&count);
+        struct sock_fprog more = {.len = count};
+        memcpy(&more.filter, &top, sizeof more.filter);
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || reduced_confine(m->ruleset) < 0)
+            child_fail(m, "landlock");
+        if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &more) < 0)
+            child_fail(m, "seccomp");
+    }
     int err = q->head.flags & FLAG_STDERR_TO_STDOUT ? m->theirs[1] : m->theirs[2];
     /* all of theirs are above 2 (main.c), so none of these overwrites one that is still needed */
     if (dup2(m->theirs[0], 0) < 0 || dup2(m->theirs[1], 1) < 0 || dup2(err, 2) < 0 || sys_close_range(3, ~0u) < 0)
@@ -306,7 +345,7 @@ static int child_main(void *arg)
     atomic_store(&m->s->phase, PHASE_STARTED);
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) < 0)
         child_fail(m, "seccomp");
-    (void)syscall(SYS_execve, q->argv[0], q->argv, q->env);
+    (void)syscall(SYS_execve, m->argv[0], m->argv, m->env);
     if (errno == EAGAIN) /* ours: the uid had its tasks already, before this program was one (execve(2)) */
         child_fail(m, "exec");
     m->s->error = errno; /* theirs: there is no such program, or it cannot be executed */
@@ -344,7 +383,9 @@ static pid_t start(struct maker *m)
 /* Without a leaf: what the live processes have used, from proc, for the warden to judge. */
 static void look_around(const struct maker *m)
 {
-    DIR *d = opendir(ROOT_BOX "/proc");
+    static pid_t tree[4096];
+    size_t n_tree = m->reduced ? reduced_tree(getpid(), tree, sizeof tree / sizeof *tree) : 0;
+    DIR *d = opendir(m->reduced ? "/proc" : ROOT_BOX "/proc");
     if (!d)
         return;
     int64_t ticks = 0, pages = 0, tasks = 0;
@@ -352,6 +393,11 @@ static void look_around(const struct maker *m)
     while ((e = readdir(d))) {
         char path[300], text[1024];
         if (!isdigit((unsigned char)e->d_name[0]) || strcmp(e->d_name, "1") == 0)
+            continue;
+        bool ours = !m->reduced;
+        for (size_t i = 0; i < n_tree && !ours; i++)
+            ours = tree[i] == (pid_t)strtol(e->d_name, NULL, 10);
+        if (!ours)
             continue;
         (void)snprintf(path, sizeof path, "%s/stat", e->d_name);
         CLEANUP_FD int stat_fd = openat(dirfd(d), path, O_RDONLY | O_CLOEXEC);
@@ -401,10 +447,12 @@ static int64_t scratch_used(const struct maker *m)
 static void wait_program(const struct maker *m, pid_t program)
 {
     uint32_t need = PRECISE_CPU | PRECISE_MEMORY;
-    bool watch = (leaf_precision(m->w->leaf) & need) != need;
+    bool watch = m->reduced || (leaf_precision(m->w->leaf) & need) != need;
     sigset_t chld;
     sigemptyset(&chld);
     sigaddset(&chld, SIGCHLD);
+    if (m->reduced)
+        sigaddset(&chld, SIGTERM);
     for (;;) {
         pid_t pid = wait4(-1, &m->s->status, __WALL | (watch ? WNOHANG : 0), &m->s->usage);
         if (pid == program)
@@ -415,13 +463,17 @@ static void wait_program(const struct maker *m, pid_t program)
             continue;
         look_around(m);
         struct timespec pause = {0, 5000000};
-        (void)sigtimedwait(&chld, NULL, &pause);
+        if (sigtimedwait(&chld, NULL, &pause) == SIGTERM)
+            reduced_kill(getpid(), 0); /* the warden, or its death, says that it is over */
     }
     atomic_store(&m->s->ended_ns, now_ns());
     atomic_store(&m->s->phase, PHASE_ENDED);
     /* Each pass kills all that exist; a fork that was under way sees its signal and fails. */
     for (;;) {
-        (void)kill(-1, SIGKILL);
+        if (m->reduced)
+            reduced_kill(getpid(), 0); /* -1 would be all of the machine here */
+        else
+            (void)kill(-1, SIGKILL);
         pid_t pid = wait4(-1, NULL, __WALL, NULL);
         if (pid < 0 && errno == ECHILD)
             break;
@@ -433,7 +485,8 @@ static void wait_program(const struct maker *m, pid_t program)
 
 void init_main(const struct box_world *w, struct slot *s, const int ours[3], const int theirs[3])
 {
-    struct maker m = {.w = w, .s = s, .theirs = theirs};
+    struct maker m = {.w = w, .s = s, .theirs = theirs, .reduced = w->options->mode == MODE_REDUCED, .turn = (unsigned)(s - w->slots),
+                      .ruleset = -1};
     for (int i = 0; i < 3; i++)
         (void)close(ours[i]);
     (void)close(w->stream);
@@ -442,16 +495,32 @@ void init_main(const struct box_world *w, struct slot *s, const int ours[3], con
     sigset_t chld;
     sigemptyset(&chld);
     sigaddset(&chld, SIGCHLD);
+    if (m.reduced)
+        sigaddset(&chld, SIGTERM);
     (void)sigprocmask(SIG_BLOCK, &chld, NULL);
 
     die_with_warden(&m);
-    mount_proc(&m);
-    mount_scratch(&m);
+    if (m.reduced) {
+        if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+            fail_errno(&m, "prctl");
+        m.box = reduced_scratch(m.turn, &s->note);
+        die_with_warden(&m);
+        if (m.box < 0)
+            fail(&m);
+    } else {
+        mount_proc(&m);
+        mount_scratch(&m);
+    }
     atomic_store(&s->phase, PHASE_READY);
     while (atomic_load(&s->go) == 0)
         (void)sys_futex(&s->go, FUTEX_WAIT, 0);
 
-    fill_scratch(&m);
+    m.argv = w->request->argv;
+    m.env = w->request->env;
+    if (m.reduced)
+        fill_reduced(&m);
+    else
+        fill_scratch(&m);
     m.given = scratch_used(&m);
     pid_t program = start(&m);
     if (program < 0)
@@ -475,5 +544,7 @@ void init_main(const struct box_world *w, struct slot *s, const int ours[3], con
             memcpy(s->artefact, hex, sizeof hex);
     }
     atomic_store(&s->phase, PHASE_EMPTY);
+    if (m.reduced)
+        reduced_clear(m.turn); /* nothing of it is left when the answer goes out */
     finish(&m, 0);
 }

@@ -102,7 +102,8 @@ static void parse_options(int argc, char **argv, struct options *o)
         {"version", no_argument, NULL, O_VERSION},
         {NULL, 0, NULL, 0},
     };
-    static const char *const modes[] = {[MODE_NATIVE] = "native", [MODE_USERNS] = "userns", [MODE_DOCKER] = "docker"};
+    static const char *const modes[] = {[MODE_NATIVE] = "native", [MODE_USERNS] = "userns", [MODE_DOCKER] = "docker",
+                                        [MODE_REDUCED] = "reduced"};
     static const char *const leaves[] = {[LEAF_NONE] = "none", [LEAF_OPTIONAL] = "optional", [LEAF_REQUIRED] = "required"};
     *o = (struct options){
         .name = "warden", .base = "/", .mount_at = "/tmp", .uid = 64000, .gid = 64000, .leaf = LEAF_OPTIONAL,
@@ -114,9 +115,9 @@ static void parse_options(int argc, char **argv, struct options *o)
     while ((c = getopt_long(argc, argv, "", known, NULL)) != -1) {
         switch (c) {
         case O_MODE:
-            for (i = 0; i < 3 && strcmp(optarg, modes[i]) != 0; i++)
+            for (i = 0; i < sizeof modes / sizeof *modes && strcmp(optarg, modes[i]) != 0; i++)
                 ;
-            if (i == 3)
+            if (i == sizeof modes / sizeof *modes)
                 usage("mode", optarg);
             o->mode = (enum mode)i;
             break;
@@ -233,7 +234,8 @@ static void drop_privilege(const struct options *o)
         CAP_SYS_PTRACE,   /* seeing the box's processes in a proc that hides them (watching without a leaf) */
     };
     for (int cap = 0; cap <= 63; cap++)
-        if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EINVAL)
+        if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EINVAL &&
+            !(o->mode == MODE_REDUCED && errno == EPERM)) /* an ordinary user's, who has no_new_privs below */
             die("cannot empty the bounding set");
     struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct data[2] = {{0, 0, 0}, {0, 0, 0}}, had[2];
@@ -296,7 +298,10 @@ int main(int argc, char **argv)
         die("mode native needs root");
     w.cpus = sysconf(_SC_NPROCESSORS_ONLN); /* the library reads it from files that are gone after the next line */
     w.cpus = w.cpus < 1 ? 1 : w.cpus;
-    root_make(&w.options, &w.facts);
+    if (w.options.mode == MODE_REDUCED)
+        reduced_make(&w.options, &w.facts);
+    else
+        root_make(&w.options, &w.facts);
     drop_privilege(&w.options);
     /* The parent may have died before we asked to die with it. In a new pid namespace it shows as 0 at all times. */
     if (!w.options.stay_attached && getppid() != parent)
@@ -316,6 +321,7 @@ int main(int argc, char **argv)
                                  .request = w.request,
                                  .leaf = &w.leaf,
                                  .own_ipc = !w.facts.ipc_closed,
+                                 .slots = w.slots,
                                  .event = event,
                                  .stream = w.stream,
                                  .control = w.control};

@@ -2,7 +2,7 @@
 pkglibexec_PROGRAMS += assay-warden
 warden_sources = \
 	plugins/warden/artefact.c plugins/warden/box.c plugins/warden/files.c plugins/warden/find.c plugins/warden/init.c \
-	plugins/warden/leaf.c \
+	plugins/warden/leaf.c plugins/warden/reduced.c \
 	plugins/warden/root.c plugins/warden/seccomp.c plugins/warden/sha256.c plugins/warden/sys.h plugins/warden/util.c \
 	plugins/warden/warden.h plugins/warden/watch.c plugins/warden/wire.c
 assay_warden_SOURCES = plugins/warden/main.c $(warden_sources)
@@ -41,7 +41,8 @@ bench_box_bench_LDADD = $(SDK_LIBS)
 
 if HAVE_CMOCKA
 box_tests = tests/unit/warden_test tests/unit/box_test tests/unit/box_noleaf_test tests/unit/box_userns_test \
-	tests/unit/measure_test
+	tests/unit/measure_test \
+	tests/unit/box_common_reduced_test tests/unit/box_common_reduced_user_test tests/unit/box_reduced_test
 check_PROGRAMS += $(box_tests)
 TESTS += $(box_tests)
 box_test_sources = tests/unit/box_test.c tests/unit/ordinary.h tests/unit/warden_fixture.c tests/unit/warden_fixture.h
@@ -57,6 +58,18 @@ tests_unit_box_userns_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 tests_unit_measure_test_SOURCES = tests/unit/measure_test.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h
 tests_unit_measure_test_CPPFLAGS = $(TEST_CPPFLAGS)
 tests_unit_measure_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
+tests_unit_box_common_reduced_test_SOURCES = $(box_test_sources)
+tests_unit_box_common_reduced_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_REDUCED=1 -DBOX_MODE='"reduced"' -DBOX_LEAF=0 \
+	-DBOX_ORDINARY=false
+tests_unit_box_common_reduced_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
+tests_unit_box_common_reduced_user_test_SOURCES = $(box_test_sources)
+tests_unit_box_common_reduced_user_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_REDUCED=1 -DBOX_MODE='"reduced"' -DBOX_LEAF=0 \
+	-DBOX_ORDINARY=true
+tests_unit_box_common_reduced_user_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
+tests_unit_box_reduced_test_SOURCES = tests/unit/box_reduced_test.c tests/unit/ordinary.h tests/unit/warden_fixture.c \
+	tests/unit/warden_fixture.h
+tests_unit_box_reduced_test_CPPFLAGS = $(TEST_CPPFLAGS)
+tests_unit_box_reduced_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 tests_unit_warden_test_SOURCES = tests/unit/warden_test.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h \
 	plugins/warden/find.c plugins/warden/sha256.c plugins/warden/util.c plugins/warden/wire.c plugins/warden/warden.h
 tests_unit_warden_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)

@@ -330,7 +330,7 @@ static void make_private(void)
 
 void root_make(const struct options *o, struct root_facts *ret)
 {
-    struct root_facts f = {.userns = o->mode != MODE_NATIVE, .netns = true};
+    struct root_facts f = {.userns = o->mode != MODE_NATIVE, .netns = true, .own_uid = o->mode == MODE_NATIVE};
     if (f.userns) {
         write_proc("/proc/self/oom_score_adj", "1000"); /* inherited by every box */
         enter_userns(o);

@@ -78,9 +78,9 @@ static inline int sys_setns(int fd, int kind)
 {
     return (int)syscall(SYS_setns, fd, kind);
 }
-static inline int sys_pidfd_kill(int pidfd)
+static inline int sys_pidfd_kill(int pidfd, int signal)
 {
-    return (int)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+    return (int)syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0);
 }
 /* The library's waitid leaves out the resource usage. idtype 3 is P_PIDFD. */
 static inline int sys_waitid_fd(int pidfd, siginfo_t *info, int options, struct rusage *ru)

@@ -14,6 +14,7 @@
 #ifndef WARDEN_H
 #define WARDEN_H
 
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,7 +32,7 @@ enum box_flag { FLAG_STDERR_TO_STDOUT = 1, FLAG_STRICT_OUTPUT = 2 };
 enum precision { PRECISE_CPU = 1, PRECISE_MEMORY = 2, PRECISE_PIDS = 4, PINNED = 8 };
 enum feature {
     FEATURE_LEAF_CPU = 1, FEATURE_LEAF_MEMORY = 2, FEATURE_LEAF_PIDS = 4, FEATURE_SECCOMP = 8, FEATURE_USERNS = 16,
-    FEATURE_NETNS = 32, FEATURE_ROOT = 64, FEATURE_SHARED = 128
+    FEATURE_NETNS = 32, FEATURE_ROOT = 64, FEATURE_SHARED = 128, FEATURE_LANDLOCK = 256
 };
 
 /* ---- util.c ---- */
@@ -48,7 +49,7 @@ void close_fd(int *fd); /* closes when >= 0, leaves -1 */
 #define CLEANUP_FD __attribute__((cleanup(close_fd)))
 
 /* ---- options (main.c) ---- */
-enum mode { MODE_NATIVE, MODE_USERNS, MODE_DOCKER };
+enum mode { MODE_NATIVE, MODE_USERNS, MODE_DOCKER, MODE_REDUCED };
 enum leaf_policy { LEAF_NONE, LEAF_OPTIONAL, LEAF_REQUIRED };
 struct pair {
     const char *src, *dst;
@@ -148,7 +149,7 @@ void sha256_hex(struct sha256 *s, char ret[65]);
 #define ROOT_SHARED "/shared" /* artefacts that all wardens of the machine share, written by others */
 #define ROOT_ANCHOR "/anchor" /* in user namespaces: a proc, so that another may be mounted */
 struct root_facts {
-    bool userns, netns, ipc_closed, shared;
+    bool userns, netns, ipc_closed, shared, own_uid, landlock;
 };
 void root_make(const struct options *o, struct root_facts *ret); /* dies when it cannot */
 
@@ -156,6 +157,21 @@ void root_make(const struct options *o, struct root_facts *ret); /* dies when it
 #define FIND_TEXT (ASSAY_WARDEN_PATH_MAX + 1)
 /* Looks for the first of the candidates (warden_wire.h) below `root`. True: `text` is its path; false: why not. */
 bool find_tool(int root, const char *candidates, char text[FIND_TEXT]);
+
+/* ---- reduced.c: boxes where there are no namespaces ---- */
+void reduced_make(struct options *o, struct root_facts *ret); /* root_make's place; dies when it cannot */
+/* Of a box, whose turn is 0 or 1. */
+int reduced_scratch(unsigned turn, struct note *why); /* empties it; the descriptor of its box directory, or -1 */
+void reduced_clear(unsigned turn);                    /* both change the file system's user and back */
+/* "/box" and "/tmp" become the turn's own, "/warm" what is mounted there; NULL: no memory. */
+char **reduced_map(unsigned turn, const struct request *q, char *const *words);
+int reduced_ruleset(unsigned turn, const struct request *q, struct note *why); /* -1: no Landlock here; -2: it failed */
+int reduced_confine(int ruleset);                      /* in the program's child; -1: it failed, errno says how */
+size_t reduced_tree(pid_t root, pid_t *out, size_t room); /* the living descendants of root */
+void reduced_kill(pid_t root, pid_t except);           /* one pass over them */
+void reduced_sweep(pid_t except);                      /* the warden's own descendants, until there are none */
+bool reduced_hides(const char *path);                  /* whether boxes are kept from it */
+int64_t reduced_tasks(void);                           /* that count against RLIMIT_NPROC beside the box's */
 
 /* ---- leaf.c ---- */
 struct leaf {
@@ -207,7 +223,7 @@ struct store {
 void store_init(struct store *s, const struct options *o);
 bool store_touch(struct store *s, const char *hex); /* false: not there */
 /* Where a mount finds the artefact, store or shared: false when it is nowhere. */
-#define STORE_PATH (sizeof ROOT_SHARED + 1 + ASSAY_WARDEN_ARTEFACT_HEX)
+#define STORE_PATH (PATH_MAX + 2 + ASSAY_WARDEN_ARTEFACT_HEX)
 bool store_path(const char *hex, char ret[STORE_PATH]);
 /* Evicts, oldest first, until `bytes` more fit; never what the request mounts. */
 int store_reserve(struct store *s, int64_t bytes, const struct request *q, struct note *why);
@@ -218,6 +234,8 @@ void tree_remove(int dir, const char *name);
 #define STORE_FRESH "fresh" /* where a collection is built before it gets its name */
 
 /* ---- files.c ---- */
+extern const char *store_dir; /* ROOT_STORE, but for the reduced mode, */
+extern bool mounts_are_links;  /* where there is no mount */
 int files_write(int box, const struct request *q, struct note *why);
 int files_mount(int box, const struct request *q, struct note *why);
 /* Copies what the request collects into ROOT_STORE and names it. -1: nothing was kept, and why. */
@@ -261,6 +279,7 @@ struct box_world {
     const struct request *request; /* shared memory */
     const struct leaf *leaf;       /* joined by the program; the descriptors are the warden's */
     bool own_ipc;                  /* each box needs an ipc namespace of its own */
+    const struct slot *slots;      /* the first of them: which turn a box has */
     int event;                     /* eventfd: written once at PHASE_EMPTY or failure */
     int stream, control;           /* for init to close */
 };
@@ -272,6 +291,7 @@ struct box {
     pid_t pid;
     int pidfd;         /* -1: there is none */
     int in, out, err;  /* our ends */
+    bool gentle;       /* its init has to be told to end its tree: no kernel does it (reduced.c) */
     uint64_t leaf_generation;
 };
 int box_prepare(struct box *b, const struct box_world *w, struct slot *s, struct note *why);
@@ -283,6 +303,7 @@ void box_close(struct box *b);
 /* ---- seccomp.c: the filter of a box whose request brings none ---- */
 struct sock_filter;
 const struct sock_filter *seccomp_floor(uint16_t *count);
+const struct sock_filter *seccomp_reduced(uint16_t *count); /* on top of any other in the reduced mode */
 
 /* ---- watch.c ---- */
 struct warden {

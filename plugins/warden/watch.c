@@ -286,7 +286,7 @@ static void report(struct run *r)
     } else if (!ended && !r->killed) {
         /* Init died and nobody here killed it.  In a user namespace a program of the same user can do that
          * (prlimit on pid 1): its own end, then.  Otherwise something is wrong with us. */
-        bool theirs = w->facts.userns && started != 0;
+        bool theirs = !w->facts.own_uid && started != 0;
         d.end = theirs ? END_SIGNALLED : END_FAILED;
         d.signal = theirs ? SIGKILL : 0;
         (void)snprintf(d.message, sizeof d.message, "the box's init died");
@@ -567,13 +567,18 @@ static bool find_tools(struct warden *w, const struct frame *f, struct note *why
     uint8_t answer[sizeof(uint32_t) + ASSAY_WARDEN_FIND_MAX * (2 * sizeof(uint32_t) + FIND_TEXT)];
     if (find_parse(f->p, f->n, tool, &n, why) < 0)
         return false;
-    CLEANUP_FD int root = open(ROOT_BOX, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    bool reduced = w->options.mode == MODE_REDUCED;
+    CLEANUP_FD int root = open(reduced ? "/" : ROOT_BOX, O_PATH | O_DIRECTORY | O_CLOEXEC);
     uint32_t count = (uint32_t)n;
     size_t at = sizeof count;
     memcpy(answer, &count, sizeof count);
     for (size_t i = 0; i < n; i++) {
         char text[FIND_TEXT] = "the root of boxes cannot be opened";
         uint32_t head[2] = {root >= 0 && find_tool(root, tool[i], text), 0};
+        if (head[0] && reduced && reduced_hides(text)) {
+            head[0] = 0;
+            (void)snprintf(text, sizeof text, "%.200s leads to something that boxes do not see", tool[i]);
+        }
         head[1] = (uint32_t)strlen(text);
         memcpy(answer + at, head, sizeof head);
         at += sizeof head;
@@ -636,13 +641,14 @@ static int await_run(struct warden *w, struct note *why)
 
 static void say_hello(struct warden *w)
 {
-    static const char *const mode[] = {[MODE_NATIVE] = "native", [MODE_USERNS] = "native-userns", [MODE_DOCKER] = "docker"};
+    static const char *const mode[] = {[MODE_NATIVE] = "native", [MODE_USERNS] = "native-userns", [MODE_DOCKER] = "docker",
+                                       [MODE_REDUCED] = "reduced"};
     struct assay_warden_hello h = {.protocol = ASSAY_WARDEN_PROTOCOL, .version = WARDEN_VERSION, .features = FEATURE_SECCOMP};
     uint32_t bits = leaf_precision(&w->leaf);
     h.features |= (bits & PRECISE_CPU ? FEATURE_LEAF_CPU : 0u) | (bits & PRECISE_MEMORY ? FEATURE_LEAF_MEMORY : 0u) |
                   (bits & PRECISE_PIDS ? FEATURE_LEAF_PIDS : 0u) | (w->facts.userns ? FEATURE_USERNS : 0u) |
-                  (w->facts.netns ? FEATURE_NETNS : 0u) | (w->facts.userns ? 0u : FEATURE_ROOT) |
-                  (w->facts.shared ? FEATURE_SHARED : 0u);
+                  (w->facts.netns ? FEATURE_NETNS : 0u) | (w->facts.own_uid ? FEATURE_ROOT : 0u) |
+                  (w->facts.shared ? FEATURE_SHARED : 0u) | (w->facts.landlock ? FEATURE_LANDLOCK : 0u);
     (void)snprintf(h.mode, sizeof h.mode, "%s", mode[w->options.mode]);
     (void)writer_frame(&w->writer, ASSAY_WARDEN_HELLO, &h, sizeof h);
 }
@@ -678,7 +684,10 @@ int warden_serve(struct warden *w, struct note *why)
         (void)box_reap(&before, true, NULL);
         if (rc != 1)
             break;
-        if (!run_box(w, &now, why) || writer_flush(&w->writer, w->stream) < 0)
+        bool alive = run_box(w, &now, why);
+        if (w->options.mode == MODE_REDUCED)
+            reduced_sweep(now.pid); /* what an init that was killed could not end */
+        if (!alive || writer_flush(&w->writer, w->stream) < 0)
             rc = why->text[0] ? -1 : 0;
         release(w, w->request_bytes);
         if (now.slot && atomic_load(&now.slot->go)) {

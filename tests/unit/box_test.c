@@ -37,6 +37,10 @@
 #define BOX_LEAF 1
 #define BOX_ORDINARY false
 #endif
+#ifndef BOX_REDUCED
+#define BOX_REDUCED 0
+#endif
+#define WALL_TEST static __attribute__((unused))
 
 #define MIB (INT64_C(1) << 20)
 
@@ -500,7 +504,7 @@ static void slow_reader(void **state)
 
 /* ---- what a box can see and do ---- */
 
-static void files_of_the_host_are_hidden(void **state)
+WALL_TEST void files_of_the_host_are_hidden(void **state)
 {
     (void)state;
     run_words("look /root /home /var /etc/shadow /etc/ssh /srv /sys /proc/1/environ /proc/meminfo /proc/sys /store /covers "
@@ -514,7 +518,7 @@ static void files_of_the_host_are_hidden(void **state)
     assert_said("self");
 }
 
-static void root_is_read_only(void **state)
+WALL_TEST void root_is_read_only(void **state)
 {
     (void)state;
     run_words("write /usr/bin/x y");
@@ -552,7 +556,7 @@ static void environment_is_the_request(void **state)
     assert_int_equal(out.n, 0);
 }
 
-static void process_state_is_bare(void **state)
+WALL_TEST void process_state_is_bare(void **state)
 {
     (void)state;
     run_words("self");
@@ -574,7 +578,7 @@ static void process_state_is_bare(void **state)
     assert_said("session 2 of 2");
 }
 
-static void no_network(void **state)
+WALL_TEST void no_network(void **state)
 {
     (void)state;
     /* something that listens on the host's loopback, and an abstract socket */
@@ -616,7 +620,7 @@ static void doors_are_shut(void **state)
     assert_honest_next();
 }
 
-static void chroot_refuses_user_namespaces_without_a_filter(void **state)
+WALL_TEST void chroot_refuses_user_namespaces_without_a_filter(void **state)
 {
     (void)state;
     /* a filter that allows everything takes the place of the warden's own */
@@ -658,7 +662,7 @@ static void kill_everything(void **state)
     assert_honest_next();
 }
 
-static void scratch_is_bounded(void **state)
+WALL_TEST void scratch_is_bounded(void **state)
 {
     (void)state;
     static const char *const words[] = {"fill /box", "fill /tmp", "fill /dev/shm"};
@@ -686,7 +690,7 @@ static void scratch_is_bounded(void **state)
     assert_int_equal(oc.signal, SIGXFSZ);
 }
 
-static void boxes_do_not_meet(void **state)
+WALL_TEST void boxes_do_not_meet(void **state)
 {
     (void)state;
     static const char *const place[] = {"/box/left", "/tmp/left", "/dev/shm/left"};
@@ -702,7 +706,7 @@ static void boxes_do_not_meet(void **state)
     }
 }
 
-static void concurrent_boxes_do_not_meet(void **state)
+WALL_TEST void concurrent_boxes_do_not_meet(void **state)
 {
     (void)state;
     struct fixture other;
@@ -737,7 +741,7 @@ static void collect_words(struct ask *a, const char *words, const struct assay_s
     run(a);
 }
 
-static void artefact_goes_round(void **state)
+WALL_TEST void artefact_goes_round(void **state)
 {
     (void)state;
     struct ask a;
@@ -946,7 +950,7 @@ static void bad_artefacts_are_refused(void **state)
     assert_honest_next();
 }
 
-static void collect_refuses(void **state)
+WALL_TEST void collect_refuses(void **state)
 {
     (void)state;
     static const struct {
@@ -1154,6 +1158,13 @@ static int open_this(void **state)
     return open_group(BOX_MODE, BOX_LEAF, BOX_ORDINARY);
 }
 
+/* What a box is cut off from by namespaces and mounts; box_reduced_test.c says what holds without. */
+#define WALLS                                                                                                          \
+    cmocka_unit_test(concurrent_boxes_do_not_meet), cmocka_unit_test(files_of_the_host_are_hidden),                    \
+        cmocka_unit_test(root_is_read_only), cmocka_unit_test(process_state_is_bare), cmocka_unit_test(no_network),    \
+        cmocka_unit_test(chroot_refuses_user_namespaces_without_a_filter), cmocka_unit_test(scratch_is_bounded),       \
+        cmocka_unit_test(boxes_do_not_meet), cmocka_unit_test(artefact_goes_round), cmocka_unit_test(collect_refuses)
+
 #define COMMON                                                                                                         \
     cmocka_unit_test(exit_codes), cmocka_unit_test(signals), cmocka_unit_test(no_such_program),                      \
         cmocka_unit_test(streams_apart_and_together), cmocka_unit_test(binary_output_unchanged),                     \
@@ -1161,20 +1172,20 @@ static int open_this(void **state)
         cmocka_unit_test(memory_hog), cmocka_unit_test(fork_bombs), cmocka_unit_test(threads_count_as_processes),     \
         cmocka_unit_test(stack_overflow), cmocka_unit_test(orphans_die_with_the_program),                             \
         cmocka_unit_test(closed_output_is_not_the_end), cmocka_unit_test(stdout_flood), cmocka_unit_test(stderr_flood), \
-        cmocka_unit_test(output_cap_is_exact), cmocka_unit_test(large_input), cmocka_unit_test(cancel_ends_it), cmocka_unit_test(slow_reader), cmocka_unit_test(concurrent_boxes_do_not_meet),        \
-        cmocka_unit_test(files_of_the_host_are_hidden), cmocka_unit_test(root_is_read_only),                          \
+        cmocka_unit_test(output_cap_is_exact), cmocka_unit_test(large_input), cmocka_unit_test(cancel_ends_it), cmocka_unit_test(slow_reader),        \
         cmocka_unit_test(only_three_descriptors), cmocka_unit_test(environment_is_the_request),                       \
-        cmocka_unit_test(process_state_is_bare), cmocka_unit_test(no_network), cmocka_unit_test(doors_are_shut),      \
-        cmocka_unit_test(chroot_refuses_user_namespaces_without_a_filter), cmocka_unit_test(the_request_filter_holds), \
-        cmocka_unit_test(kill_everything), cmocka_unit_test(scratch_is_bounded), cmocka_unit_test(boxes_do_not_meet), \
-        cmocka_unit_test(artefact_goes_round), cmocka_unit_test(artefact_name_is_canonical),                          \
-        cmocka_unit_test(tools_are_found), cmocka_unit_test(artefacts_travel), cmocka_unit_test(bad_artefacts_are_refused), cmocka_unit_test(collect_refuses), cmocka_unit_test(store_forgets_the_oldest),                                \
+        cmocka_unit_test(doors_are_shut), cmocka_unit_test(the_request_filter_holds),                                 \
+        cmocka_unit_test(kill_everything), cmocka_unit_test(artefact_name_is_canonical),                              \
+        cmocka_unit_test(tools_are_found), cmocka_unit_test(artefacts_travel), cmocka_unit_test(bad_artefacts_are_refused), cmocka_unit_test(store_forgets_the_oldest),                                \
         cmocka_unit_test(bad_specs_are_refused_here), cmocka_unit_test(many_boxes_leave_nothing)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         COMMON,
+#if !BOX_REDUCED
+        WALLS,
+#endif
 #if BOX_LEAF
         cmocka_unit_test(cpu_hidden_from_wait4),
         cmocka_unit_test(memory_in_children),
