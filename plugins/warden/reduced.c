@@ -120,7 +120,7 @@ static bool hidden(const char *path)
     return strcmp(path, "/usr/local") == 0;
 }
 
-static const char *const top[] = {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"};
+static const char *const top_dirs[] = {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"};
 
 static bool is_below(const char *path, const char *dir)
 {
@@ -136,8 +136,8 @@ bool reduced_hides(const char *path)
     for (size_t i = 0; i < o->n_binds; i++)
         if (is_below(path, o->binds[i].dst))
             return false;
-    for (size_t i = 0; i < sizeof top / sizeof *top; i++)
-        if (is_below(path, top[i]))
+    for (size_t i = 0; i < sizeof top_dirs / sizeof *top_dirs; i++)
+        if (is_below(path, top_dirs[i]))
             return false;
     if (!part_end || (size_t)(part_end - path) >= sizeof part)
         return true;
@@ -173,8 +173,8 @@ int reduced_ruleset(unsigned turn, const struct request *q, struct note *why)
     if (here.abi == 0)
         return -1;
     int set = ruleset_make(), rc = set < 0 ? -1 : allow_usr(set);
-    for (size_t i = 0; rc == 0 && i < sizeof top / sizeof *top; i++)
-        rc = allow(set, AT_FDCWD, top[i], FS_READ);
+    for (size_t i = 0; rc == 0 && i < sizeof top_dirs / sizeof *top_dirs; i++)
+        rc = allow(set, AT_FDCWD, top_dirs[i], FS_READ);
     for (size_t i = 0; rc == 0 && i < sizeof etc / sizeof *etc; i++)
         rc = allow(set, AT_FDCWD, etc[i], FS_READ_FILE);
     for (size_t i = 0; rc == 0 && i < sizeof device / sizeof *device; i++)
