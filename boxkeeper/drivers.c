@@ -116,7 +116,8 @@ int bk_drivers_choose(struct bk *bk, struct assay_err *err)
     const struct bk_driver *d;
 
     if (strcmp(want, "auto") != 0) {
-        d = by_name(bk, assay_str(want));
+        /* the reduced boxes are the native driver's, who reads the same option */
+        d = by_name(bk, strcmp(want, "reduced") == 0 ? ASSAY_STR("native") : assay_str(want));
         if (d == NULL)
             return assay_err_set(err, ASSAY_E_CONFIG, "sandbox=%s: there is no plugin %s%s in plugin_path (%s)", want,
                                  DRIVER_PREFIX, want, bk_options_str(bk->options, "plugin_path"));

@@ -33,7 +33,7 @@
 #define END_SECONDS 8 /* at most this long for an orderly end */
 
 static const struct assay_option core_options[] = {
-    {.name = "sandbox", .type = ASSAY_OPT_STRING, .default_text = "auto", .help = "Driver: auto, native or docker."},
+    {.name = "sandbox", .type = ASSAY_OPT_STRING, .default_text = "auto", .help = "Driver: auto, native, docker, or reduced (boxes without namespaces)."},
 };
 static const struct assay_table core_table = ASSAY_TABLE(core_options);
 

@@ -106,7 +106,7 @@ static const struct assay_option core_rows[] = {
      .flags = ASSAY_OPT_SECRET,
      .help = "Database: empty or sqlite:///path for SQLite (assay.db in the data directory), postgresql://... for PostgreSQL."},
     {.name = "blob_driver", .type = ASSAY_OPT_STRING, .default_text = "fs", .help = "Driver that keeps blobs: fs."},
-    {.name = "sandbox", .type = ASSAY_OPT_STRING, .default_text = "auto", .help = "Sandbox driver: auto, native or docker."},
+    {.name = "sandbox", .type = ASSAY_OPT_STRING, .default_text = "auto", .help = "Sandbox driver: auto, native or docker; reduced: boxes without namespaces, where nothing better is to be had."},
 };
 #define N_CORE (sizeof core_rows / sizeof core_rows[0])
 

@@ -49,7 +49,8 @@ static void check_uids(const struct sn_driver *d, struct assay_jw *w)
     bool clash;
 
     if (!d->root) {
-        check(w, "uids", true, "every box has this user's uid, inside a user namespace of its own", NULL, NULL);
+        check(w, "uids", true, d->reduced ? "every box has this user's uid" : "every box has this user's uid, inside a user namespace of its own",
+              NULL, NULL);
         return;
     }
     clash = subid_overlap("/etc/subuid", d->uid_base, d->max_wardens, who, sizeof(who)) ||
@@ -106,10 +107,26 @@ int sn_doctor(void *self, struct assay_buf *out, struct assay_err *err)
     check(w, "privilege", d->root, d->root ? "root" : "an ordinary user",
           "all boxes share one uid, so the kernel keeps them apart by namespaces alone; cgroups need delegation",
           "start assayd as root: the server gives root up, only the boxkeeper keeps it");
-    check(w, "namespaces", d->probe.namespaces, d->probe.namespaces_why, "no box can be opened",
-          d->root ? "the container or service that runs assayd takes CAP_SYS_ADMIN or the unshare call away: give them back"
-                  : "allow user namespaces to this user (sysctl kernel.unprivileged_userns_clone=1, "
-                    "user.max_user_namespaces above 0, on Ubuntu an AppArmor profile for assayd), or start assayd as root");
+    if (d->reduced) {
+        check(w, "namespaces", false, "sandbox=reduced asks for none",
+              "boxes share the container's process list, mounts and disk with the server and with one another: a program sees "
+              "that others run, and names of files, and may fill the disk up to its file limit times its number of files; "
+              "each result says so",
+              d->probe.namespaces ? "this machine allows namespaces: sandbox=native holds more"
+                                  : "give the container a Docker socket (sandbox=docker), or CAP_SYS_ADMIN and an unconfined "
+                                    "seccomp profile (sandbox=native)");
+        snprintf(detail, sizeof(detail), "Landlock version %d", d->probe.landlock);
+        check(w, "landlock", d->probe.landlock >= 6, d->probe.landlock == 0 ? "this kernel has none" : detail,
+              d->root ? "without version 6 (Linux 6.12) abstract sockets and signals are left to uids and seccomp alone; without "
+                        "any, boxes read what is readable by everybody"
+                      : "no box can be opened: a program could end the process that watches it",
+              d->root ? "a newer kernel" : "start as root in the container, or use Linux 6.12 or later");
+    } else {
+        check(w, "namespaces", d->probe.namespaces, d->probe.namespaces_why, "no box can be opened",
+              d->root ? "the container or service that runs assayd takes CAP_SYS_ADMIN or the unshare call away: give them back"
+                      : "allow user namespaces to this user (sysctl kernel.unprivileged_userns_clone=1, "
+                        "user.max_user_namespaces above 0, on Ubuntu an AppArmor profile for assayd), or start assayd as root");
+    }
     check(w, "seccomp", d->probe.seccomp, d->probe.seccomp_why,
           "programs reach all system calls of the kernel", "use a kernel with CONFIG_SECCOMP_FILTER");
     check_leaves(d, w);
@@ -134,8 +151,14 @@ int sn_doctor(void *self, struct assay_buf *out, struct assay_err *err)
 static void lacks(const struct sn_driver *d, struct assay_jw *w)
 {
     assay_jw_array(w);
-    if (!d->probe.namespaces)
+    if (d->reduced) {
+        assay_jw_z(w, "namespaces (reduced box: other processes, the names of other files and the container's mounts can be seen)");
+        assay_jw_z(w, "a bound on all files of a box together");
+        if (d->probe.landlock == 0)
+            assay_jw_z(w, "Landlock");
+    } else if (!d->probe.namespaces) {
         assay_jw_z(w, "namespaces");
+    }
     if (!d->probe.seccomp)
         assay_jw_z(w, "seccomp");
     if (d->leaves.version == 0)

@@ -31,6 +31,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,6 +40,7 @@
 #define FAILURES_MAX 3
 #define REFILL_PER_TICK 2
 #define SPENT_PER_TURN 64
+#define PATIENCE_NS (3LL * 1000000000) /* a reduced warden that was asked to end and clear up */
 
 enum watch { WATCH_CONTROL, WATCH_STREAM };
 
@@ -100,21 +102,30 @@ static void end_warden(struct sn_driver *d, struct sn_warden *w)
 {
     if (w->state != SN_POOL && w->state != SN_OUT)
         return;
-    if (kill(w->pid, SIGKILL) != 0 && errno != ESRCH)
+    /* with a pid namespace the kernel ends all of a box at once; without, the warden has to do it */
+    if (kill(w->pid, d->reduced ? SIGTERM : SIGKILL) != 0 && errno != ESRCH)
         assay_log(d->host, ASSAY_LOG_ERROR, "warden_not_killed", ASSAY_KI("pid", w->pid), ASSAY_KI("errno", errno));
+    w->kill_ns = d->reduced ? assay_mono_ns() + PATIENCE_NS : 0;
     close_ends(d, w);
     w->state = SN_ENDING;
 }
 
+static void end_impatiently(struct sn_driver *d, struct sn_warden *w)
+{
+    if (kill(w->pid, SIGKILL) != 0 && errno != ESRCH)
+        assay_log(d->host, ASSAY_LOG_ERROR, "warden_not_killed", ASSAY_KI("pid", w->pid), ASSAY_KI("errno", errno));
+    w->kill_ns = 0;
+}
+
 static int exec_warden(struct sn_driver *d, struct sn_warden *w, int stream, int control, struct assay_err *err)
 {
-    char mode[32], name[80], uid[40], gid[40], leaf[32], program[SN_PATH];
-    char *argv[SN_ARGS + 8];
+    char mode[32], name[80], uid[40], gid[40], leaf[32], program[SN_PATH], place[SN_PATH + 32], at[SN_PATH + 48];
+    char *argv[SN_ARGS + 10];
     size_t n = 0;
     unsigned who = d->uid_base + (unsigned)slot_of(d, w);
 
     snprintf(program, sizeof(program), "%s", d->warden_path);
-    snprintf(mode, sizeof(mode), "--mode=%s", d->root ? "native" : "userns");
+    snprintf(mode, sizeof(mode), "--mode=%s", d->reduced ? "reduced" : d->root ? "native" : "userns");
     snprintf(name, sizeof(name), "--name=%s-%zu", d->name, slot_of(d, w));
     snprintf(uid, sizeof(uid), "--uid=%u", who);
     snprintf(gid, sizeof(gid), "--gid=%u", who);
@@ -128,6 +139,14 @@ static int exec_warden(struct sn_driver *d, struct sn_warden *w, int stream, int
         argv[n++] = gid;
     }
     argv[n++] = leaf;
+    if (d->reduced) {
+        /* one for each slot: so whatever is found there is of the slot's own user */
+        snprintf(place, sizeof(place), "%s/%zu", d->reduced_dir, slot_of(d, w));
+        snprintf(at, sizeof(at), "--mount-at=%s", place);
+        if (mkdir(place, 0711) != 0 && errno != EEXIST)
+            return assay_err_errno(err, ASSAY_E_IO, errno, "%s", place);
+        argv[n++] = at;
+    }
     for (size_t i = 0; i < d->paths.n; i++)
         argv[n++] = d->paths.arg[i];
     argv[n] = NULL;
@@ -405,6 +424,8 @@ static void sn_tick(void *self)
 
         if (w->state == SN_GONE && assay_leaf_set_empty(&d->leaves, &w->leaves))
             w->state = SN_FREE;
+        if (w->state == SN_ENDING && w->kill_ns != 0 && now >= w->kill_ns)
+            end_impatiently(d, w);
         if (w->state == SN_POOL || w->state == SN_OUT) {
             assay_leaf_set_sweep(&d->leaves, &w->leaves);
             if (w->control >= 0 && assay_leaf_set_fill(&d->leaves, &w->leaves, w->control, &err) != 0)
@@ -485,16 +506,16 @@ const struct assay_sandbox_ops sn_ops = {
 
 /* ---- life ---- */
 
-static int require_parse(const char *text, bool root, uint32_t *out, struct assay_err *err)
+static int require_parse(const char *text, struct sn_driver *d, struct assay_err *err)
 {
     static const struct {
         const char *name;
         uint32_t bit;
     } layers[] = {{"namespaces", SN_NAMESPACES}, {"seccomp", SN_SECCOMP}, {"cgroup", SN_CGROUP}, {"none", 0}};
 
-    *out = 0;
+    d->require = 0;
     if (strcmp(text, "auto") == 0) {
-        *out = SN_NAMESPACES | SN_SECCOMP | (root ? SN_CGROUP : 0);
+        d->require = d->reduced ? SN_SECCOMP : SN_NAMESPACES | SN_SECCOMP | (d->root ? SN_CGROUP : 0);
         return 0;
     }
     for (const char *s = text; *s != '\0';) {
@@ -507,7 +528,7 @@ static int require_parse(const char *text, bool root, uint32_t *out, struct assa
             return assay_err_set(err, ASSAY_E_CONFIG,
                                  "option require: \"%.*s\" is none of namespaces, seccomp, cgroup, none, auto",
                                  (int)(n > 40 ? 40 : n), s);
-        *out |= layers[i].bit;
+        d->require |= layers[i].bit;
         s += n + (s[n] == ',');
     }
     return 0;
@@ -527,7 +548,8 @@ int sn_init(const struct assay_host *host, void **self, struct assay_err *err)
     d->epoll = -1;
     d->next_id = 1;
     d->root = geteuid() == 0;
-    d->mode = d->root ? "native" : "native-userns";
+    d->reduced = strcmp(host->option_str(host->ctx, "sandbox"), "reduced") == 0;
+    d->mode = d->reduced ? "reduced" : d->root ? "native" : "native-userns";
     d->uid_base = (uint32_t)host->option_int(host->ctx, "box_uid_base");
     d->max_wardens = (size_t)host->option_int(host->ctx, "max_wardens");
     d->pool_min = (size_t)host->option_int(host->ctx, "pool_min");
@@ -536,7 +558,7 @@ int sn_init(const struct assay_host *host, void **self, struct assay_err *err)
         return assay_err_set(err, ASSAY_E_CONFIG, "pool_max (%zu) is under pool_min (%zu)", d->pool_max, d->pool_min);
     d->pool_target = d->pool_min;
     assay_sandbox_find_warden(host, d->warden_path, sizeof(d->warden_path));
-    rc = require_parse(host->option_str(host->ctx, "require"), d->root, &d->require, err);
+    rc = require_parse(host->option_str(host->ctx, "require"), d, err);
     if (rc == 0)
         rc = sn_paths_make(&d->paths, host->option_str(host->ctx, "native_binds"),
                            host->option_str(host->ctx, "native_hide"), data_dir, err);
@@ -557,6 +579,16 @@ int sn_init(const struct assay_host *host, void **self, struct assay_err *err)
     assay_leaves_open(&d->leaves, host, hex, host->option_str(host->ctx, "native_cgroup_parent"), "native_cgroup_parent",
                       d->max_wardens);
     memcpy(d->name, d->leaves.name, sizeof(d->name));
+    if (d->reduced) {
+        const char *dir = host->option_str(host->ctx, "reduced_dir");
+
+        snprintf(d->reduced_dir, sizeof(d->reduced_dir), "%s%s", dir[0] != '\0' ? dir : "/tmp/", dir[0] != '\0' ? "" : d->name);
+        rc = sn_reduced_dir(d->reduced_dir, d->root, err);
+        if (rc != 0)
+            return rc;
+        assay_log(host, ASSAY_LOG_WARN, "reduced_boxes", ASSAY_KZ("lack", "namespaces, a root of their own, a bound on all files "
+                  "together; see doctor"));
+    }
     if (d->leaves.trouble[0] != '\0')
         assay_log(host, ASSAY_LOG_WARN, "cgroup_incomplete", ASSAY_KZ("reason", d->leaves.trouble),
                   ASSAY_KZ("remedy", d->leaves.remedy));
@@ -572,6 +604,14 @@ void sn_drain(void *self)
     for (size_t i = 0; i < d->max_wardens; i++) {
         struct sn_warden *w = &d->w[i];
 
+        for (int turn = 0; w->state == SN_ENDING && w->kill_ns != 0 && turn < 100; turn++) {
+            if (waitpid(w->pid, NULL, WNOHANG) == w->pid)
+                w->state = SN_GONE;
+            else
+                usleep(20000);
+        }
+        if (w->state == SN_ENDING && w->kill_ns != 0)
+            end_impatiently(d, w);
         if (w->state == SN_ENDING) /* killed, so this is short; the boxkeeper's alarm bounds it */
             while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
                 ;

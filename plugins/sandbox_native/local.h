@@ -18,6 +18,8 @@
 #define SN_WARDENS_MAX 1024 /* what option max_wardens may say */
 
 /* ---- paths.c: what of the host a box sees ---- */
+/* Makes the directory of reduced boxes, which only we may have made before. */
+int sn_reduced_dir(const char *dir, bool root, struct assay_err *err) ASSAY_MUST_CHECK;
 #define SN_ARGS 128
 struct sn_paths {
     char *arg[SN_ARGS]; /* "--bind-try=/etc/alternatives", ... owned */
@@ -33,6 +35,7 @@ struct sn_probe {
     char namespaces_why[200];
     bool seccomp;
     char seccomp_why[120];
+    int landlock; /* its version; 0: none */
 };
 void sn_probe_run(struct sn_probe *p, bool root);
 /* Ends wardens of this data directory that a dead boxkeeper left. The number ended. */
@@ -55,13 +58,16 @@ struct sn_warden {
     int control;
     bool greeted; /* its HELLO waits in the stream */
     int64_t born_ns;
+    int64_t kill_ns; /* ENDING, reduced: when asking turns into killing; 0: killed already */
     struct assay_leaf_set leaves;
 };
 
 struct sn_driver {
     const struct assay_host *host;
     bool root;
-    const char *mode; /* "native" or "native-userns" */
+    bool reduced;     /* sandbox=reduced: boxes without namespaces */
+    const char *mode; /* "native", "native-userns" or "reduced" */
+    char reduced_dir[SN_PATH]; /* where their directories are: one below it for each slot */
     char warden_path[SN_PATH];
     char name[ASSAY_LEAVES_NAME];
     uint32_t uid_base;

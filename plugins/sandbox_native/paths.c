@@ -7,9 +7,11 @@
 #include "local.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Links that programs in /usr point through, and files without which an interpreter or a JVM does not start.
  * None holds a secret on a machine that is set up as its distribution does; what does is named by nobody here. */
@@ -152,4 +154,20 @@ int sn_paths_make(struct sn_paths *p, const char *binds, const char *hides, cons
             rc = add(p, "--hide=", real, err);
     }
     return rc;
+}
+
+int sn_reduced_dir(const char *dir, bool root, struct assay_err *err)
+{
+    struct stat st;
+
+    if (mkdir(dir, 0711) != 0 && errno != EEXIST)
+        return assay_err_errno(err, ASSAY_E_CONFIG, errno, "the directory of reduced boxes, %s (option reduced_dir)", dir);
+    /* /tmp is everybody's: a directory that somebody else put there first is not to be trusted */
+    if (lstat(dir, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022) != 0)
+        return assay_err_set(err, ASSAY_E_CONFIG, "%s is not a directory that only user %u may write to: remove it, or name another "
+                             "in reduced_dir", dir, (unsigned)geteuid());
+    /* as root, boxes are of other users and have to get through */
+    if (root && chmod(dir, 0711) != 0)
+        return assay_err_errno(err, ASSAY_E_CONFIG, errno, "%s", dir);
+    return 0;
 }

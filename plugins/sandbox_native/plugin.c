@@ -21,6 +21,8 @@ static const struct assay_option options[] = {
      .help = "More of the host that boxes see, read-only: SRC or SRC:DST, separated by commas."},
     {.name = "native_hide", .type = ASSAY_OPT_STRING, .default_text = "/usr/local,/usr/src",
      .help = "What of the host's /usr boxes do not see, separated by commas."},
+    {.name = "reduced_dir", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "With sandbox=reduced: the directory in which boxes have theirs; empty: one of this data directory's name in /tmp."},
     {.name = "native_cgroup_parent", .type = ASSAY_OPT_STRING, .default_text = "",
      .help = "Where below the cgroup mount the leaves are made; empty: where it may."},
 };

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -97,6 +98,10 @@ void sn_probe_run(struct sn_probe *p, bool root)
     pid_t pid;
     ssize_t n;
 
+    /* a request with no attributes and this flag asks for the version (landlock(7)) */
+    long landlock = syscall(SYS_landlock_create_ruleset, NULL, 0, 1u);
+
+    p->landlock = landlock < 0 ? 0 : (int)landlock;
     p->namespaces = false;
     p->seccomp = prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0 && access("/proc/sys/kernel/seccomp/actions_avail", R_OK) == 0;
     snprintf(p->seccomp_why, sizeof(p->seccomp_why), "%s",

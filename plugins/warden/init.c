@@ -189,8 +189,8 @@ static void fill_reduced(struct maker *m)
     const struct request *q = m->w->request;
     become_init(m); /* asks for the other death signal, now that there is something to end */
     write_files(m);
-    m->argv = reduced_map(m->turn, q->argv);
-    m->env = reduced_map(m->turn, q->env);
+    m->argv = reduced_map(m->turn, q, q->argv);
+    m->env = reduced_map(m->turn, q, q->env);
     if (!m->argv || !m->env) {
         errno = ENOMEM;
         fail_errno(m, "paths");
@@ -441,7 +441,8 @@ static void look_around(const struct maker *m)
 static int64_t scratch_used(const struct maker *m)
 {
     struct statfs fs;
-    return fstatfs(m->box, &fs) < 0 ? 0 : (int64_t)(fs.f_blocks - fs.f_bfree) * fs.f_bsize;
+    return m->reduced || fstatfs(m->box, &fs) < 0 ? 0 : /* reduced: a disk that others use too */
+           (int64_t)(fs.f_blocks - fs.f_bfree) * fs.f_bsize;
 }
 
 static void wait_program(const struct maker *m, pid_t program)

@@ -41,10 +41,12 @@
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 
+#define LEFT_PREFIX "assay-reduced-"
 #define TREE_MAX 4096 /* processes of a box that one look takes in; RLIMIT_NPROC is far below */
 
 /* ---- Landlock: linux/landlock.h of ABI 6 ---- */
@@ -477,6 +479,26 @@ static void remove_all(void)
     (void)rmdir(here.dir);
 }
 
+static void end_stream(int signal)
+{
+    (void)signal;
+    (void)shutdown(ASSAY_WARDEN_STREAM_FD, SHUT_RDWR);
+}
+
+/* What wardens left that were killed; a driver gives each of its places to one warden, and one user, at a time. */
+static void clear_leftovers(const struct options *o)
+{
+    DIR *d = opendir(o->mount_at);
+    const struct dirent *e;
+    while (strcmp(o->mount_at, "/tmp") != 0 && d && (e = readdir(d))) {
+        if (strncmp(e->d_name, LEFT_PREFIX, sizeof LEFT_PREFIX - 1) == 0 &&
+            snprintf(here.dir, sizeof here.dir, "%s/%s", o->mount_at, e->d_name) < (int)sizeof here.dir)
+            remove_all();
+    }
+    if (d)
+        (void)closedir(d);
+}
+
 void reduced_make(struct options *o, struct root_facts *ret)
 {
     static char store[PATH_MAX + 16];
@@ -502,7 +524,12 @@ void reduced_make(struct options *o, struct root_facts *ret)
     }
     if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
         die("prctl");
-    if (snprintf(here.dir, sizeof here.dir, "%s/assay-reduced-XXXXXX", o->mount_at) >= (int)sizeof here.dir)
+    clear_leftovers(o);
+    /* a driver ends us by this signal, and what follows is the orderly end of a stream */
+    struct sigaction told = {.sa_handler = end_stream};
+    if (sigaction(SIGTERM, &told, NULL) < 0)
+        die("sigaction");
+    if (snprintf(here.dir, sizeof here.dir, "%s/" LEFT_PREFIX "XXXXXX", o->mount_at) >= (int)sizeof here.dir)
         die("%s is too long", o->mount_at);
     if (!mkdtemp(here.dir) || chmod(here.dir, 0711) < 0)
         die("%s", here.dir);

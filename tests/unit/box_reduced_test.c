@@ -107,7 +107,7 @@ static void hello_says_what_it_is(void **state)
     const struct assay_box_hello *h = assay_box_client_hello(fx.client);
     assert_string_equal(h->mode, "reduced");
     assert_false(h->features & (1u << 5)); /* no network namespace */
-    assert_true(h->features & (1u << 7));  /* Landlock */
+    assert_true(h->features & (1u << 8));  /* Landlock */
 }
 
 static void files_beyond_the_rules_are_shut(void **state)

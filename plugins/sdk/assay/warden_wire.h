@@ -60,6 +60,9 @@
  *     --mode=native         started as root on the host: own mount, net, ipc and uts namespaces
  *     --mode=userns         started as an ordinary user: the same inside a user namespace
  *     --mode=docker         in a container, already cut off from host and net: user namespace in it
+ *     --mode=reduced        no namespaces at all: Landlock, a uid of its own as root, seccomp; --mount-at is where
+ *                           its directories are made (and what a killed warden left there is removed first, unless
+ *                           it is /tmp); --bind names what may be read where it is; no --base, no --link
  *     --name=TEXT           in messages
  *     --uid=N --gid=N       who a box's program is; native: give each warden its own, never 0
  *     --base=DIR            the root whose usr, bin, lib, lib32, lib64, sbin a box sees (default /)
