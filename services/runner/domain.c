@@ -98,6 +98,20 @@ static bool begins(struct assay_str text, struct assay_str part)
     return text.n >= part.n && (part.n == 0 || memcmp(text.p, part.p, part.n) == 0);
 }
 
+/* The same for a text that names files of the working directory, which is /box but for the reduced mode: there it is
+ * a longer path that ends so. */
+static bool begins_in_box(struct assay_str text, struct assay_str part)
+{
+    static const char dir[] = "/box/";
+    const char *at = part.n != 0 ? memmem(part.p, part.n, dir, sizeof dir - 1) : NULL;
+    if (at == NULL || begins(text, part))
+        return begins(text, part);
+    struct assay_str head = {part.p, (size_t)(at - part.p)}, tail = {at, part.n - head.n};
+    const char *newline = memchr(text.p, '\n', text.n);
+    struct assay_str line = {text.p, newline != NULL ? (size_t)(newline - text.p) : text.n};
+    return begins(line, head) && line.n > head.n && line.p[head.n] == '/' && contains(line, tail);
+}
+
 static struct assay_str last_line(struct assay_str text)
 {
     while (text.n != 0 && text.p[text.n - 1] == '\n')
@@ -113,7 +127,7 @@ static bool could_not_load(const struct assay_box_outcome *o, const struct signa
 {
     /* a program that has printed anything has been loaded */
     if (s->load_last.n == 0 || o->end != ASSAY_BOX_EXITED || o->exit_code != s->load_exit || out.n != 0 ||
-        !begins(err, s->load_prefix))
+        !begins_in_box(err, s->load_prefix))
         return false;
     struct assay_str last = last_line(err);
     for (size_t i = 0; i < s->load_last.n; i++) {

@@ -67,6 +67,12 @@ static void test_a_run_becomes_a_verdict(void **state)
     assert_int_equal(verdict_of_run(&o, &s, none, ASSAY_STR("  File \"x\"\nSyntaxError: bad\n")), VERDICT_BF);
     assert_int_equal(verdict_of_run(&o, &s, ASSAY_STR("x"), ASSAY_STR("  File \"x\"\nSyntaxError: bad\n")), VERDICT_RE);
     assert_int_equal(verdict_of_run(&o, &s, none, ASSAY_STR("Traceback\n  File\nSyntaxError: bad\n")), VERDICT_RE);
+    /* the working directory has another name where there are no namespaces */
+    s.load_prefix = ASSAY_STR("  File \"/box/main.py\", line ");
+    assert_int_equal(verdict_of_run(&o, &s, none, ASSAY_STR("  File \"/box/main.py\", line 1\nSyntaxError: bad\n")), VERDICT_BF);
+    assert_int_equal(verdict_of_run(&o, &s, none, ASSAY_STR("  File \"/tmp/a/0/box/main.py\", line 1\nSyntaxError: bad\n")), VERDICT_BF);
+    assert_int_equal(verdict_of_run(&o, &s, none, ASSAY_STR("  File \"/tmp/a/0/box/other.py\", line 1\nSyntaxError: bad\n")), VERDICT_RE);
+    assert_int_equal(verdict_of_run(&o, &s, none, ASSAY_STR("  File \"x\n/box/main.py\", line 1\nSyntaxError: bad\n")), VERDICT_RE);
     o.exit_code = 0; /* who exits with 0 has not run out of memory, whatever it prints */
     assert_int_equal(verdict_of_run(&o, &s, none, ASSAY_STR("MemoryError")), VERDICT_OK);
     const struct {
