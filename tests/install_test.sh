@@ -14,7 +14,7 @@ ok "make install succeeds" make -C "$build" -s install
 for f in bin/assayd bin/assay libexec/assay/assay-boxkeeper libexec/assay/assay-warden lib/assay/plugins/assay_store_sqlite.so \
   lib/assay/plugins/assay_blob_fs.so lib/assay/plugins/assay_sandbox_native.so lib/pkgconfig/assay-plugin.pc lib/libassay_sdk.a \
   include/assay/plugin.h share/assay/languages/c.json share/assay/languages/python.json share/assay/docs/openapi.json \
-  share/assay/fixtures/demo/benchmark.json; do
+  share/assay/fixtures/demo/benchmark.json bin/assay-images share/assay/images/languages.image share/assay/images/languages.lock; do
   ok "installs $f" test -s "$prefix/$f"
 done
 for s in auth agents benchmarks submissions runner scoring traces leaderboard; do
@@ -30,5 +30,7 @@ hardened() { LC_ALL=C readelf -lW "$prefix/bin/assayd" | grep -q GNU_RELRO && LC
 ok "assayd is position-independent with full RELRO" hardened
 ok "assayd --version names the program" grep -q '^assayd ' <("$prefix/bin/assayd" --version)
 ok "assay --version names the program" grep -q '^assay ' <("$prefix/bin/assay" --version)
+locks_read() { "$prefix/bin/assay-images" --check >/dev/null; }
+ok "the installed assay-images finds its definitions and locks" locks_read
 echo "1..$n"
 exit $failed

@@ -1,0 +1,8 @@
+# images: builds the language images from Debian packages; a definition and a lock for each
+dist_bin_SCRIPTS = packaging/images/assay-images
+imagesdir = $(pkgdatadir)/images
+dist_images_DATA = packaging/images/setup.sh packaging/images/finish.sh \
+	packaging/images/languages.image packaging/images/languages.lock \
+	packaging/images/python.image packaging/images/python.lock \
+	packaging/images/run.image packaging/images/run.lock
+EXTRA_DIST += packaging/install-deps tests/images/rootfs.sh tests/images/test_images.py
