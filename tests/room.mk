@@ -52,3 +52,7 @@ tests_fuzz_proxies_fuzz_SOURCES = tests/fuzz/proxies_fuzz.c $(FUZZ_DRIVER)
 tests_fuzz_proxies_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_proxies_fuzz_LDFLAGS = $(FUZZ_LINK)
 tests_fuzz_proxies_fuzz_LDADD = $(FUZZ_FRONT_LIBS)
+
+# programs that mean harm, and what must come of them (runtests hostile)
+EXTRA_DIST += tests/hostile/run.py tests/hostile/table.py tests/hostile/checks.py tests/hostile/drivers.py tests/hostile/residue.py \
+	tests/hostile/programs tests/hostile/languages

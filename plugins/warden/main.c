@@ -207,9 +207,13 @@ static void settle(void)
     static const struct {
         __rlimit_resource_t what;
         rlim_t value;
-    } fixed[] = {{RLIMIT_CORE, 0}, {RLIMIT_MEMLOCK, 65536}, {RLIMIT_MSGQUEUE, 0}, {RLIMIT_RTPRIO, 0}, {RLIMIT_NICE, 0}};
+    } fixed[] = {{RLIMIT_CORE, 1}, /* no core, and 1 rather than 0 keeps the host's core_pattern from starting a program (core(5)) */
+                 {RLIMIT_MEMLOCK, 65536}, {RLIMIT_MSGQUEUE, 0}, {RLIMIT_RTPRIO, 0}, {RLIMIT_NICE, 0}};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
-        struct rlimit r = {fixed[i].value, fixed[i].value};
+        struct rlimit r = {fixed[i].value, fixed[i].value}, now;
+        /* what we were started with may be stricter, and only a privileged process gets out of that */
+        if (getrlimit(fixed[i].what, &now) == 0 && now.rlim_max < fixed[i].value)
+            r.rlim_cur = r.rlim_max = now.rlim_max;
         if (setrlimit(fixed[i].what, &r) < 0)
             die("setrlimit");
     }

@@ -51,7 +51,7 @@ static const char *const allowed[] = {
     "gettid", "getpid", "getppid", "getpgid", "getpgrp", "setpgid", "getsid", "setsid", "kill", "tkill", "tgkill",
     "pidfd_open", "pidfd_send_signal", "sched_yield", "sched_getaffinity", "sched_getparam",
     "sched_getscheduler", "sched_setscheduler", "sched_setparam", "sched_get_priority_max", "sched_get_priority_min",
-    "sched_rr_get_interval", "getpriority", "setpriority", "ioprio_get", "getcpu", "getrlimit", "setrlimit", "prlimit64",
+    "sched_rr_get_interval", "getpriority", "setpriority", "ioprio_get", "getcpu", "getrlimit",
     "ugetrlimit", "getrusage", "times", "sysinfo", "uname", "restart_syscall", "capget",
     /* who it is: asking, and changing to what it is already (no_new_privs and one mapped uid leave nothing else) */
     "getuid", "geteuid", "getgid", "getegid", "getgroups", "getresuid", "getresgid", "setuid", "setgid", "setreuid",
@@ -115,6 +115,16 @@ static int conditional(scmp_filter_ctx ctx)
     static const unsigned long personalities[] = {0, ADDR_NO_RANDOMIZE, 0xffffffffUL};
     for (size_t i = 0; i < sizeof personalities / sizeof personalities[0]; i++)
         rc |= allow_when(ctx, SCMP_SYS(personality), 0, INT_MASK, personalities[i]);
+    /* limits: all may be read; all but that of cores (4) set, since at 0 a crash may start the host's program for cores
+     * (core(5)). Together the masks match 0 to 15 without 4. */
+    static const struct {
+        uint64_t mask, value;
+    } resources[] = {{0xfffffff4, 0}, {0xfffffff5, 5}, {0xfffffff7, 6}, {0xffffffff, 12}};
+    rc |= allow_when(ctx, SCMP_SYS(prlimit64), 2, UINT64_MAX, 0);
+    for (size_t i = 0; i < sizeof resources / sizeof resources[0]; i++) {
+        rc |= allow_when(ctx, SCMP_SYS(setrlimit), 0, resources[i].mask, resources[i].value);
+        rc |= allow_when(ctx, SCMP_SYS(prlimit64), 1, resources[i].mask, resources[i].value);
+    }
     return rc;
 }
 

@@ -1,0 +1,195 @@
+"""What a verdict alone does not show.  Each check takes the context (run.py), the submission and its result."""
+
+import base64
+import json
+import os
+import pathlib
+import pty
+import subprocess
+
+from harness import PREFIX
+
+STORED = 64 << 10  # bytes of each output that may be kept
+
+
+def output(test, stream="stdout"):
+    if f"{stream}_base64" in test:
+        return base64.b64decode(test[f"{stream}_base64"])
+    return test.get(stream, "").encode()
+
+
+def everything(result):
+    return json.dumps(result, ensure_ascii=False)
+
+
+def tells_nothing(ctx, text):
+    for secret in ctx.secrets:
+        assert secret not in text, f"{secret[:40]!r} leaked: {text[:1500]}"
+
+
+def cpu_was_counted(ctx, submission, result):
+    for t in result["tests"]:
+        assert t["cpu_ms"] >= 300, f"the grandchildren's time is missing: {t}"
+
+
+def threads_were_counted(ctx, submission, result):
+    made = int(output(result["tests"][0]))
+    assert 1 <= made < 64, f"{made} threads with a limit of 64 tasks"
+
+
+def descriptors_were_bounded(ctx, submission, result):
+    assert output(result["tests"][0]) == b"bounded Too many open files\n", result["tests"][0]
+
+
+def segmentation_fault(ctx, submission, result):
+    assert [t["signal"] for t in result["tests"]] == [11, 11], result["tests"]
+
+
+def bad_system_call(ctx, submission, result):
+    assert result["tests"][0]["signal"] == 31, result["tests"]
+
+
+def aborted(ctx, submission, result):
+    assert result["tests"][0]["signal"] == 6, result["tests"]
+
+
+def fault_is_theirs(ctx, submission, result):
+    for t in result["tests"]:
+        assert t["verdict"] == "ML" or output(t, "stderr") or t.get("message") or t["signal"], f"nothing says why: {t}"
+
+
+def output_was_capped(ctx, submission, result):
+    for t in result["tests"]:
+        for stream in ("stdout", "stderr"):
+            assert len(output(t, stream)) <= STORED, f"{len(output(t, stream))} bytes of {stream} are kept"
+
+
+def inodes_were_capped(ctx, submission, result):
+    for t in result["tests"]:
+        assert t["verdict"] == "ML" or output(t).startswith(b"capped "), t
+
+
+def nothing_reaches_a_terminal(ctx, submission, result):
+    """The API's answer is JSON that a strict reader takes, and the client shows none of it raw, not even on a terminal."""
+    raw = ctx.admin.get(f"/results/{submission['id']}").body
+    raw.decode("utf-8")
+    assert not any(c < 0x20 for c in raw.replace(b"\n", b"")), "raw control characters in the JSON"
+    if result["verdict"] == "WA":
+        kept = output(result["tests"][0])
+        assert kept.startswith(b"\x1b]0;owned\x07") and kept.endswith(b"\xf0\x9f\x98\x80\n") and b"\xff\xfe\xc3(" in kept, \
+            f"not the bytes that the program wrote: {kept!r}"
+    ours, theirs = pty.openpty()
+    env = {"PATH": "/usr/bin:/bin", "ASSAY_URL": f"http://127.0.0.1:{ctx.server.port}", "ASSAY_TOKEN": ctx.admin.token,
+           "TERM": "dumb", "HOME": str(ctx.tmp)}
+    client = subprocess.Popen([str(PREFIX / "bin" / "assay"), "results", "--outputs", submission["id"]], env=env, stdin=subprocess.DEVNULL,
+                              stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:
+            break
+        if not piece:
+            break
+        shown += piece
+    client.wait(30)
+    os.close(ours)
+    assert b"owned" in shown, f"the client shows nothing of it: {shown[:500]!r}"
+    for raw in (b"\x1b]", b"\x07", b"\x1b[2J", "\u2028".encode(), "\u202e".encode(), "\u009b".encode()):
+        assert raw not in shown, f"{raw!r} reached the terminal: {shown[:1500]!r}"
+
+
+def found_nothing(ctx, submission, result):
+    text = output(result["tests"][0]).decode()
+    assert text.startswith("found nothing in ") and "many files" in text, text
+    tells_nothing(ctx, text)
+
+
+def log_tells_nothing(ctx, submission, result):
+    tells_nothing(ctx, everything(result))
+
+
+def log_was_truncated(ctx, submission, result):
+    log = result["build_output"]
+    assert 1000 < len(log.encode()) <= STORED + 200, f"{len(log)} bytes of the compiler's output are kept"
+
+
+def environment_is_ours(ctx, submission, result):
+    text = output(result["tests"][0]).decode()
+    names = {line.split()[1].split("=")[0] for line in text.splitlines() if line.startswith("environ ")}
+    assert names <= {"PATH", "HOME", "LANG", "TMPDIR", "LC_CTYPE"} and "PATH" in names, names
+    others = [line for line in text.splitlines() if line.startswith("other ") and not line.endswith(" b''")]
+    assert not others, others
+    tells_nothing(ctx, text)
+
+
+def no_environment_by_request(ctx, submission, result):
+    for more in ({"env": {"LD_PRELOAD": "/box/libc.so.6"}}, {"environment": {"PYTHONPATH": "/box"}}, {"argv": ["-c"]}, {"args": "-x"}):
+        body = {"benchmark_id": submission["benchmark_id"], "agent_id": "ada", "language": "python", "source": "print(1)", **more}
+        ctx.admin.post("/submissions", body, expect=400)
+
+
+def bogus_names_are_refused(ctx, submission, result):
+    names = ["a\nb.py", "a'b.py", 'a"b.py', "#\\.py", "-o.py", "-wrapper.py", "@file.py", ";rm -rf.py", "$(id).py", "`id`.py", "a b.py",
+             "x" * 4096, "a\0b.py", "\u202eyp.exe", "\u00e4.py", "../x.py", "/etc/x.py", "a/../b.py", "./a.py", "a//b.py", ".hidden.py", "",
+             ".", "..", "a/-o.py", "a\\b.py", "con\x7f.py", "*.py", "~root.py", "a|b.py", "a&b.py", "a>b.py", "%s%n.py", "a:b.py"]
+    taken = []
+    for language in ("python", "c", "java"):
+        main = {"python": "main.py", "c": "main.c", "java": "Main.java"}[language]
+        for name in names:
+            body = {"benchmark_id": submission["benchmark_id"], "agent_id": "ada", "language": language,
+                    "files": {main: "x", name.replace(".py", os.path.splitext(main)[1]): "x"}}
+            a = ctx.admin.call("POST", "/submissions", body)
+            if a.status != 400:
+                taken.append((name, a.status))
+    raw = b'{"benchmark_id":"%s","agent_id":"ada","language":"python","files":{"main.py":"x","a\xff.py":"x"}}' % submission["benchmark_id"].encode()
+    a = ctx.admin.call("POST", "/submissions", raw, headers={"Content-Type": "application/json"})
+    assert a.status == 400 and not taken, (a, taken)
+
+
+def logs_are_quiet(ctx, submission, result):
+    for log in ("/var/log/syslog", "/var/log/messages", "/var/log/user.log"):
+        if os.path.exists(log):
+            with open(log, "rb") as f:
+                f.seek(max(0, os.path.getsize(log) - (4 << 20)))
+                assert b"hostile-h63" not in f.read(), log
+    try:
+        fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return
+    lines = 0
+    while True:
+        try:
+            lines += b"hostile-h63" in (record := os.read(fd, 8192)) or b"segfault" in record and b"main[" in record
+        except BlockingIOError:
+            break
+        except OSError:  # a record was overwritten under the reader
+            continue
+    os.close(fd)
+    assert lines < 200, f"{lines} lines in the kernel's log"
+
+
+def signals_are_told(ctx, submission, result):
+    want = [int(n.split()[1]) for n in ctx.run.tests]
+    assert [t["signal"] for t in result["tests"]] == want, [t["signal"] for t in result["tests"]]
+
+
+def exit_codes_are_told(ctx, submission, result):
+    want = [int(n.split()[1]) & 255 for n in ctx.run.tests]
+    assert [t["exit_code"] for t in result["tests"]] == want, [t["exit_code"] for t in result["tests"]]
+    assert not any(t["signal"] for t in result["tests"]), result["tests"]
+
+
+def the_result_is_ours(ctx, submission, result):
+    t = result["tests"][0]
+    assert result["verdict"] == "WA" and submission["score"] == 0 and t["stdout_bytes"] > 1000 and t["wall_ms"] > 0, result
+
+
+def late_work_is_charged(ctx, submission, result):
+    assert result["tests"][0]["cpu_ms"] >= 280, result["tests"][0]
+
+
+def time_beside_hogs(ctx, submission, result):
+    """Beside hogs a program is charged what the bare program, beside the same hogs, is: the neighbours' time is not its own."""
+    ctx.compare_times([t["cpu_ms"] for t in result["tests"]], ctx.bare_beside, "beside hogs")

@@ -1,0 +1,7 @@
+#include "hostile.h"
+
+int main(void)
+{
+    eat(SIZE_MAX);
+    return 0;
+}

@@ -1,0 +1,7 @@
+#include <stdio.h>
+
+int main(void)
+{
+    fputs("held", stdout);
+    return 0;
+}
