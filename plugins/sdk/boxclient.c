@@ -27,7 +27,7 @@ struct assay_box_client {
     int fd;
     struct assay_box_events ev;
     void *arg;
-    bool greeted, busy, cancelled, dead;
+    bool greeted, busy, cancelled, dead, worn;
     uint16_t doing; /* the frame type that made it busy */
     size_t asked;   /* tools of the FIND under way */
     uint64_t serial;
@@ -98,6 +98,11 @@ const struct assay_box_hello *assay_box_client_hello(const struct assay_box_clie
 bool assay_box_client_busy(const struct assay_box_client *c)
 {
     return c->busy;
+}
+
+bool assay_box_client_worn(const struct assay_box_client *c)
+{
+    return c->worn;
 }
 
 /* ---- out ---- */
@@ -563,6 +568,10 @@ static int take_frames(struct assay_box_client *c, struct assay_err *err)
             break;
         case ASSAY_WARDEN_STORED:
             rc = take_stored(c, p, h.length, err);
+            break;
+        case ASSAY_WARDEN_WORN:
+            rc = c->worn || h.length != 0 ? corrupt(c, err, "a second or malformed wish to be replaced") : 0;
+            c->worn = true;
             break;
         case ASSAY_WARDEN_FOUND:
             rc = take_found(c, p, h.length, err);

@@ -3,7 +3,7 @@
  *
  * Theory of operation.  A sandbox driver starts one warden per parallel slot, somewhere (on the host
  * as root, as an ordinary user, as the init of a container), with the runner's stream on descriptor
- * 3 and the boxkeeper's control socket on 4 (assay/warden_wire.h).  The warden builds the root that
+ * 3 and the boxkeeper's control socket on 4 (assay/warden_wire.h), or where to ask for them (join.c).  The warden builds the root that
  * boxes see and locks itself into it (root.c), gives up what privilege it does not need (below), and
  * serves one box at a time (watch.c) until the stream ends:
  *
@@ -70,7 +70,7 @@ static struct pair option_pair(const char *name, char *value, bool alone)
 
 enum {
     O_MODE = 1, O_NAME, O_UID, O_GID, O_BASE, O_BIND, O_BIND_TRY, O_HIDE, O_LINK, O_MOUNT_AT, O_SHARED, O_LEAF, O_ARTEFACT_BYTES,
-    O_ARTEFACT_COUNT, O_SCRATCH_BYTES, O_REQUEST_BYTES, O_STAY, O_VERSION
+    O_ARTEFACT_COUNT, O_SCRATCH_BYTES, O_REQUEST_BYTES, O_BOXES, O_CONNECT, O_TOKEN, O_STDIO, O_STAY, O_VERSION
 };
 
 static void room_for(const char *name, size_t n)
@@ -98,6 +98,10 @@ static void parse_options(int argc, char **argv, struct options *o)
         {"artefact-count", required_argument, NULL, O_ARTEFACT_COUNT},
         {"scratch-bytes", required_argument, NULL, O_SCRATCH_BYTES},
         {"request-bytes", required_argument, NULL, O_REQUEST_BYTES},
+        {"boxes", required_argument, NULL, O_BOXES},
+        {"connect", required_argument, NULL, O_CONNECT},
+        {"token", required_argument, NULL, O_TOKEN},
+        {"stdio", no_argument, NULL, O_STDIO},
         {"stay-attached", no_argument, NULL, O_STAY},
         {"version", no_argument, NULL, O_VERSION},
         {NULL, 0, NULL, 0},
@@ -172,6 +176,20 @@ static void parse_options(int argc, char **argv, struct options *o)
         case O_REQUEST_BYTES:
             o->request_bytes = option_number("request-bytes", optarg, 1u << 16, ASSAY_WARDEN_RUN_MAX);
             break;
+        case O_BOXES:
+            o->boxes = option_number("boxes", optarg, 0, UINT32_MAX);
+            break;
+        case O_CONNECT:
+            o->connect = optarg;
+            break;
+        case O_TOKEN:
+            if (strlen(optarg) != ASSAY_WARDEN_TOKEN)
+                usage("token", "of another length");
+            o->token = optarg;
+            break;
+        case O_STDIO:
+            o->stdio = true;
+            break;
         case O_STAY:
             o->stay_attached = true;
             break;
@@ -184,6 +202,8 @@ static void parse_options(int argc, char **argv, struct options *o)
     }
     if (optind < argc)
         usage("unexpected argument", argv[optind]);
+    if ((o->connect != NULL) != (o->token != NULL) || (o->connect && o->stdio))
+        usage("connect", "goes with token, and not with stdio");
 }
 
 /* A known state, whatever we were started from: boxes inherit much of it. */
@@ -289,8 +309,13 @@ int main(int argc, char **argv)
     pid_t parent = getppid();
     errno = 0;
     parse_options(argc, argv, &w.options);
+    if (w.options.connect)
+        join_keeper(&w.options);
+    else if (w.options.stdio)
+        join_stdio();
     w.stream = ASSAY_WARDEN_STREAM_FD;
     w.control = is_socket(ASSAY_WARDEN_CONTROL_FD) ? ASSAY_WARDEN_CONTROL_FD : -1;
+    die_tells(w.control);
     errno = 0;
     if (!is_socket(w.stream))
         die("descriptor %d is not the stream's socket", w.stream);

@@ -2,7 +2,7 @@
 pkglibexec_PROGRAMS += assay-warden
 warden_sources = \
 	plugins/warden/artefact.c plugins/warden/box.c plugins/warden/files.c plugins/warden/find.c plugins/warden/init.c \
-	plugins/warden/leaf.c plugins/warden/reduced.c \
+	plugins/warden/join.c plugins/warden/leaf.c plugins/warden/reduced.c \
 	plugins/warden/root.c plugins/warden/seccomp.c plugins/warden/sha256.c plugins/warden/sys.h plugins/warden/util.c \
 	plugins/warden/warden.h plugins/warden/watch.c plugins/warden/wire.c
 assay_warden_SOURCES = plugins/warden/main.c $(warden_sources)

@@ -191,7 +191,7 @@ static void make_etc(const struct options *o, int base, int root)
 }
 
 /* usr, and the top-level names that are links into it (merged /usr) or directories of their own. */
-static void make_base(int base, int root)
+static void make_base(int base, int root, bool usr_needed)
 {
     static const char *const top[] = {"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"};
     char dst[64], link[4096];
@@ -199,7 +199,7 @@ static void make_base(int base, int root)
         struct stat st;
         (void)snprintf(dst, sizeof dst, "/%s", top[i]);
         if (fstatat(base, top[i], &st, AT_SYMLINK_NOFOLLOW) < 0) {
-            if (errno != ENOENT || i == 0)
+            if (errno != ENOENT || (i == 0 && usr_needed))
                 die("%s of the base directory", top[i]);
         } else if (S_ISLNK(st.st_mode)) {
             ssize_t n = readlinkat(base, top[i], link, sizeof link - 1);
@@ -370,7 +370,7 @@ void root_make(const struct options *o, struct root_facts *ret)
     if (root < 0 || covers < 0)
         die("cannot open the new root");
 
-    make_base(base, root);
+    make_base(base, root, o->mode != MODE_DOCKER); /* an image may hold nothing but /bin */
     make_devices(root, !f.userns);
     make_etc(o, base, root);
     make_dir(root, "proc", 0555);

@@ -6,8 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+
+static int tells = -1;
+
+void die_tells(int control)
+{
+    tells = control;
+}
 
 void die(const char *fmt, ...)
 {
@@ -21,6 +29,11 @@ void die(const char *fmt, ...)
         (void)fprintf(stderr, "assay-warden: %s: %s\n", text, strerror(e));
     else
         (void)fprintf(stderr, "assay-warden: %s\n", text);
+    if (tells >= 0) {
+        struct assay_warden_grief g = {.type = ASSAY_WARDEN_GRIEF};
+        (void)snprintf(g.text, sizeof g.text, "%.400s%s%.80s", text, e ? ": " : "", e ? strerror(e) : "");
+        (void)send(tells, &g, sizeof g, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
     exit(1);
 }
 

@@ -41,6 +41,7 @@ struct note {
 };
 #define PRINTF(f, a) __attribute__((format(printf, f, a)))
 _Noreturn void die(const char *fmt, ...) PRINTF(1, 2); /* appends errno's text when errno is set */
+void die_tells(int control); /* from now on die() sends its words there too */
 int note_set(struct note *n, const char *fmt, ...) PRINTF(2, 3);   /* returns -1 */
 int note_errno(struct note *n, const char *fmt, ...) PRINTF(2, 3); /* with ": " and errno's text; returns -1 */
 int64_t now_ns(void);
@@ -66,6 +67,9 @@ struct options {
     size_t n_binds, n_links, n_hides;
     enum leaf_policy leaf;
     uint64_t artefact_bytes, artefact_count, scratch_bytes, request_bytes;
+    uint64_t boxes; /* WORN after so many; 0: never */
+    const char *connect, *token; /* NULL: stream and control were inherited */
+    bool stdio;
     bool stay_attached;
 };
 
@@ -142,6 +146,11 @@ struct sha256 {
 void sha256_init(struct sha256 *s);
 void sha256_add(struct sha256 *s, const void *p, size_t n);
 void sha256_hex(struct sha256 *s, char ret[65]);
+
+/* ---- join.c: a warden that inherited no sockets ---- */
+/* Makes stream and control, as the options say, and gives them the numbers of the wire. Dies when it cannot. */
+void join_keeper(const struct options *o);
+void join_stdio(void);
 
 /* ---- root.c ---- */
 #define ROOT_BOX "/root"   /* the box's root, inside the warden's own root */
@@ -321,6 +330,8 @@ struct warden {
     struct slot *slots;      /* two, shared: one box may still be ending while the next is prepared */
     struct box_world world;
     long cpus;
+    uint64_t boxes; /* that were run */
+    bool worn;      /* and WORN was said */
 };
 int warden_serve(struct warden *w, struct note *why); /* 0: the stream ended */
 

@@ -488,6 +488,9 @@ static bool run_box(struct warden *w, struct box *b, struct note *why)
         (void)nanosleep(&pause, NULL);
     }
     report(&r);
+    w->boxes++;
+    if (!w->worn && (dirty || (w->options.boxes > 0 && w->boxes >= w->options.boxes)))
+        w->worn = writer_frame(&w->writer, ASSAY_WARDEN_WORN, "", 0); /* no room: after the next one, then */
     leaf_finish(&w->leaf, w->control, dirty);
     store_clean(&w->store);
     return alive;

@@ -69,6 +69,7 @@ struct slot {
     int64_t open_mono_ms;
     int64_t backoff_ms;
     struct job *job;
+    bool had_job;
     bool done; /* an outcome came in on_ready */
     struct assay_box_outcome outcome;
     bool told; /* the end of a put or a get came in on_ready, */
@@ -160,7 +161,7 @@ void slot_want(struct slot *s); /* opens it if it is not open, and when it is ti
 bool slot_stands(const struct slot *s); /* its warden has said hello */
 bool lane_stands(const struct lane *la); /* one of its slots does */
 bool lane_idle(const struct lane *la);
-void lane_keep(struct lane *la); /* opens what is missing: one warden, or the one that its job waits for */
+void lane_keep(struct lane *la); /* closes wardens that are spent and opens what is missing: one warden, or the one that its job waits for */
 void slot_opened(struct loop *l, struct mail *m);
 void slot_arm(struct slot *s); /* after each call of its client */
 void slot_on_ready(struct slot *s); /* its stream is readable, writable or at its end */

@@ -31,6 +31,7 @@
 #define OPEN_TIMEOUT_MS 10000
 #define BACKOFF_MAX_MS 5000
 #define LIMBO_MS 300
+#define FEATURE_ONE_JOB (1u << 7) /* of a hello */
 
 void slot_arm(struct slot *s)
 {
@@ -123,8 +124,20 @@ bool lane_idle(const struct lane *la)
     return stands && la->job == NULL;
 }
 
+/* Its warden wants to be replaced, or was good for one job; and nothing is under way there. */
+static bool spent(const struct slot *s)
+{
+    if (!slot_stands(s) || assay_box_client_busy(s->client) || s->job != NULL || s->keep != NULL)
+        return false;
+    return assay_box_client_worn(s->client) || (s->had_job && (assay_box_client_hello(s->client)->features & FEATURE_ONE_JOB));
+}
+
 void lane_keep(struct lane *la)
 {
+    for (size_t i = 0; i < la->slot->loop->r->environments.n; i++) {
+        if (spent(&la->slot[i]))
+            close_warden(&la->slot[i]); /* it sees the end of its stream */
+    }
     if (la->job != NULL && la->job->stage == STAGE_PLACE)
         slot_want(la->job->slot);
     for (size_t i = 0; i < la->slot->loop->r->environments.n; i++) {
@@ -224,6 +237,7 @@ void slot_opened(struct loop *l, struct mail *m)
         return;
     }
     s->armed = 0;
+    s->had_job = false;
     put_text(s->place, sizeof s->place, "%.*s", ASSAY_FMT(assay_buf_view(&s->opened_place)));
     slot_arm(s);
 }
@@ -236,6 +250,7 @@ void slot_release(struct job *j)
         return;
     s->job = NULL;
     s->lane->job = NULL;
+    s->had_job = true;
     struct assay_err ignored;
     if (s->client == NULL || j->artefact[0] == '\0' || (j->cached && !j->carried))
         return;

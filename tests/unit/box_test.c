@@ -730,6 +730,31 @@ WALL_TEST void concurrent_boxes_do_not_meet(void **state)
     assert_int_equal(status, 0);
 }
 
+/* After as many boxes as it was told a warden asks to be replaced, once, and serves on until it is. */
+static void a_worn_warden_says_so(void **state)
+{
+    (void)state;
+    struct fixture old;
+    struct assay_err err;
+    assert_true(fixture_start(&old, current_mode, (const char *const[]){"--boxes=2", NULL}, false, BOX_ORDINARY));
+    struct assay_str argv[] = {ASSAY_STR("/bin/true")};
+    struct assay_box_spec spec = {.argv = argv, .n_argv = 1, .limits = {.wall_ms = 60000}};
+    for (int i = 1; i <= 4; i++) {
+        struct assay_box_outcome o;
+        assert_int_equal(assay_box_client_run_sync(old.client, &spec, NULL, NULL, &o, &err), 0);
+        assert_int_equal(o.end, ASSAY_BOX_EXITED);
+        struct pollfd p = {.fd = assay_box_client_fd(old.client), .events = POLLIN};
+        while (i >= 2 && !assay_box_client_worn(old.client)) {
+            assert_int_equal(poll(&p, 1, 10000), 1);
+            assert_int_equal(assay_box_client_on_ready(old.client, &err), 0);
+        }
+        assert_int_equal(assay_box_client_worn(old.client), i >= 2);
+    }
+    int status;
+    (void)fixture_stop(&old, &status);
+    assert_int_equal(status, 0);
+}
+
 /* ---- artefacts ---- */
 
 static void collect_words(struct ask *a, const char *words, const struct assay_str *names, size_t n)
@@ -1161,7 +1186,8 @@ static int open_this(void **state)
 
 /* What a box is cut off from by namespaces and mounts; box_reduced_test.c says what holds without. */
 #define WALLS                                                                                                          \
-    cmocka_unit_test(concurrent_boxes_do_not_meet), cmocka_unit_test(files_of_the_host_are_hidden),                    \
+    cmocka_unit_test(concurrent_boxes_do_not_meet), cmocka_unit_test(a_worn_warden_says_so),                         \
+        cmocka_unit_test(files_of_the_host_are_hidden),                    \
         cmocka_unit_test(root_is_read_only), cmocka_unit_test(process_state_is_bare), cmocka_unit_test(no_network),    \
         cmocka_unit_test(chroot_refuses_user_namespaces_without_a_filter), cmocka_unit_test(scratch_is_bounded),       \
         cmocka_unit_test(boxes_do_not_meet), cmocka_unit_test(artefact_goes_round), cmocka_unit_test(collect_refuses)

@@ -133,6 +133,8 @@ bool assay_box_client_wants_write(const struct assay_box_client *c);
 /* NULL until the hello has come. */
 const struct assay_box_hello *assay_box_client_hello(const struct assay_box_client *c);
 bool assay_box_client_busy(const struct assay_box_client *c);
+/* The warden wants to be replaced: finish what belongs together, begin nothing else, then free the client. */
+bool assay_box_client_worn(const struct assay_box_client *c);
 /* Encodes and queues one run; the spec is copied. ASSAY_E_BUSY while one is under way. */
 int assay_box_client_run(struct assay_box_client *c, const struct assay_box_spec *spec, struct assay_err *err) ASSAY_MUST_CHECK;
 /* Ends the run under way; done follows with CANCELLED unless it had ended by itself. */

@@ -11,7 +11,9 @@
  * (warden).  CANCEL may come while a box runs; its serial says which one is meant, so that a cancel
  * that crosses a DONE is harmless.  DROP forgets an artefact.  PUT brings an artefact and is answered
  * STORED; GET asks for one and is answered CONTENT* STORED; FIND asks where programs are in the root that
- * boxes see and is answered FOUND; none of the three may come while a box runs.  End of file ends the
+ * boxes see and is answered FOUND; none of the three may come while a box runs.  WORN, once, says that
+ * the warden wants to be replaced (it has run as many boxes as it was meant to, or found something odd):
+ * what belongs to a job under way still runs, and then the client closes the stream.  End of file ends the
  * warden and with it the box.
  *
  * CONTROL (SOCK_SEQPACKET, boxkeeper <-> warden; may be absent).  The boxkeeper gives a leaf, the
@@ -20,6 +22,12 @@
  *     LEAF  struct assay_warden_leaf, and in one SCM_RIGHTS the descriptors whose bits are set in
  *           `present`, in ascending order of the bits.
  *     SPENT struct assay_warden_spent, from the warden: leaf `id` will not be used again.
+ *
+ * A warden that is nobody's child (in a container) makes the control socket itself, by --connect, and begins it:
+ *
+ *     JOIN   struct assay_warden_join, from the warden: which one it is.
+ *     STREAM struct assay_warden_stream and one descriptor, in answer: the stream.  A leaf may follow.
+ *     GRIEF  struct assay_warden_grief, from the warden: why it dies; its stderr may have no reader.
  *
  * A version 1 leaf is ASSAY_LEAF_REUSABLE: the warden resets it by writing the files and uses it for
  * every box; it says SPENT (with `dirty`) only when a reset fails.  A version 2 leaf serves one box and is SPENT
@@ -82,6 +90,9 @@
  *     --artefact-bytes=N --artefact-count=N   bounds of the artefact store (256 MiB, 64)
  *     --scratch-bytes=N     most that a box may ask for as scratch (1 GiB)
  *     --request-bytes=N     longest RUN (256 MiB)
+ *     --boxes=N             say WORN after so many boxes (0: never)
+ *     --connect=PATH --token=TEXT   ask for stream and control at this SOCK_SEQPACKET socket (JOIN)
+ *     --stdio               the stream is standard input and output, there is no control
  *     --stay-attached       do not ask for SIGKILL at the parent's death (for debuggers)
  *     --version             prints the version and ends
  *
@@ -106,6 +117,7 @@ enum assay_warden_frame_type {
     ASSAY_WARDEN_DONE = 3,    /* warden: struct assay_warden_done */
     ASSAY_WARDEN_CONTENT = 4, /* warden: 1 to ASSAY_WARDEN_OUTPUT_MAX bytes of an artefact's encoding */
     ASSAY_WARDEN_STORED = 5,  /* warden: struct assay_warden_stored */
+    ASSAY_WARDEN_WORN = 7,    /* warden: nothing */
     ASSAY_WARDEN_FOUND = 6,   /* warden: u32 count, then so many times { u32 found; string text } */
     ASSAY_WARDEN_RUN = 16,    /* client: struct assay_warden_run and what follows it */
     ASSAY_WARDEN_CANCEL = 17, /* client: u64 serial */
@@ -206,6 +218,9 @@ struct assay_warden_stored {
 enum assay_warden_control_type {
     ASSAY_WARDEN_LEAF = 1,
     ASSAY_WARDEN_SPENT = 2,
+    ASSAY_WARDEN_JOIN = 3,
+    ASSAY_WARDEN_STREAM = 4,
+    ASSAY_WARDEN_GRIEF = 5,
 };
 
 /* One descriptor each; the value is its bit in `present`. */
@@ -244,6 +259,24 @@ struct assay_warden_spent {
     uint64_t id;
 };
 
+#define ASSAY_WARDEN_TOKEN 32u /* hex digits */
+struct assay_warden_join {
+    uint32_t type; /* ASSAY_WARDEN_JOIN */
+    uint32_t zero;
+    char token[40]; /* NUL-terminated */
+};
+
+struct assay_warden_stream {
+    uint32_t type;   /* ASSAY_WARDEN_STREAM */
+    uint32_t leaves; /* so many LEAF follow at once: wait for the first before the HELLO */
+};
+
+struct assay_warden_grief {
+    uint32_t type; /* ASSAY_WARDEN_GRIEF */
+    uint32_t zero;
+    char text[496]; /* NUL-terminated */
+};
+
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the stream is little-endian");
 _Static_assert(sizeof(struct assay_warden_frame) == 8, "no holes");
 _Static_assert(sizeof(struct assay_warden_hello) == 72, "no holes");
@@ -252,5 +285,8 @@ _Static_assert(sizeof(struct assay_warden_done) == 8 + 16 + 96 + 8 + 72 + 256, "
 _Static_assert(sizeof(struct assay_warden_stored) == 72 + 256, "no holes");
 _Static_assert(sizeof(struct assay_warden_leaf) == 24, "no holes");
 _Static_assert(sizeof(struct assay_warden_spent) == 16, "no holes");
+_Static_assert(sizeof(struct assay_warden_join) == 48, "no holes");
+_Static_assert(sizeof(struct assay_warden_stream) == 8, "no holes");
+_Static_assert(sizeof(struct assay_warden_grief) == 504, "no holes");
 
 #endif
