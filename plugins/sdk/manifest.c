@@ -29,6 +29,7 @@ static const struct assay_json_field manifest_fields[] = {
     ROW(ASSAY_JSON_REAL, assay_manifest, float_rel),
     ROW(ASSAY_JSON_BOOL, assay_manifest, stop_on_failure),
     ROW(ASSAY_JSON_INT, assay_manifest, time_limit_ms, MUST),
+    ROW(ASSAY_JSON_INT, assay_manifest, hard_time_limit_ms),
     ROW(ASSAY_JSON_INT, assay_manifest, wall_limit_ms, MUST),
     ROW(ASSAY_JSON_INT, assay_manifest, memory_limit_bytes, MUST),
     ROW(ASSAY_JSON_INT, assay_manifest, output_limit_bytes, MUST),
@@ -40,6 +41,11 @@ static const struct assay_json_field manifest_fields[] = {
     {.name = "*", .type = ASSAY_JSON_RAW, .has_offset = -1},
     {.name = NULL},
 };
+
+int64_t assay_hard_time_limit(int64_t time_limit_ms)
+{
+    return time_limit_ms + time_limit_ms / 10 + 100;
+}
 
 int assay_manifest_decode(struct assay_str json, struct assay_arena *arena, struct assay_manifest *out, struct assay_err *err)
 {
@@ -60,6 +66,7 @@ int assay_manifest_encode(const struct assay_manifest *m, struct assay_buf *out,
     assay_jw_kreal(w, "float_rel", m->float_rel);
     assay_jw_kbool(w, "stop_on_failure", m->stop_on_failure);
     assay_jw_kint(w, "time_limit_ms", m->time_limit_ms);
+    assay_jw_kint(w, "hard_time_limit_ms", m->hard_time_limit_ms);
     assay_jw_kint(w, "wall_limit_ms", m->wall_limit_ms);
     assay_jw_kint(w, "memory_limit_bytes", m->memory_limit_bytes);
     assay_jw_kint(w, "output_limit_bytes", m->output_limit_bytes);

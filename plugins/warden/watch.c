@@ -237,8 +237,9 @@ static int64_t own_memory(const struct run *r, const struct leaf_figures *f)
     int64_t seen = r->own_seen > r->peak_seen ? r->own_seen : r->peak_seen;
     int64_t lingers = r->empty ? atomic_load(&r->b->slot->lingers) : leaf_usage(&r->w->leaf);
     int64_t own = f->raw_peak >= 0 && lingers >= 0 ? f->raw_peak - lingers : -1;
-    own = own > seen ? own : seen;
-    return own > 0 ? own : -1;
+    if (own < 0 && f->raw_peak < 0 && seen == 0)
+        return -1;
+    return own > seen ? own : seen;
 }
 
 static void report(struct run *r)

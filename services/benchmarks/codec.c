@@ -35,7 +35,8 @@ const struct assay_json_field benchmarks_tests_fields[] = {
     {.name = #member, .type = ASSAY_JSON_INT, .flags = flags_, .offset = offsetof(struct limits, member), .min = min_, \
      .max = max_, .has_offset = -1}
 #define LIMITS(null)                                                                                                   \
-    LIMIT(time_limit_ms, 0, 100, 600000), LIMIT(wall_limit_ms, null, 100, 1201000),                                    \
+    LIMIT(time_limit_ms, 0, 100, 600000), LIMIT(hard_time_limit_ms, null, 100, 1200000),                               \
+        LIMIT(wall_limit_ms, null, 100, 1201000),                                                                      \
         LIMIT(memory_limit_bytes, 0, 4 * MIB, 16384 * MIB), LIMIT(output_limit_bytes, 0, 1, 64 * MIB),                 \
         LIMIT(process_limit, 0, 1, 4096), END
 static const struct assay_json_field limits_fields[] = {LIMITS(ASSAY_JSON_NULLABLE)};
@@ -172,6 +173,8 @@ void benchmarks_check_problem(const struct problem_in *in, struct assay_json_fau
 {
     if (!printable(in->name))
         assay_json_fault(f, a, "/name", "must not hold control characters");
+    if (in->limits.hard_time_limit_ms != 0 && in->limits.hard_time_limit_ms < in->limits.time_limit_ms)
+        assay_json_fault(f, a, "/limits/hard_time_limit_ms", "must not be less than time_limit_ms");
     if (in->limits.wall_limit_ms != 0 && in->limits.wall_limit_ms < in->limits.time_limit_ms)
         assay_json_fault(f, a, "/limits/wall_limit_ms", "must not be less than time_limit_ms");
     bool harness = in->harness.language.n != 0;
@@ -293,6 +296,7 @@ void benchmarks_write_problem(struct assay_jw *w, const struct problem *p, bool 
     assay_jw_key(w, "limits");
     assay_jw_object(w);
     assay_jw_kint(w, "time_limit_ms", p->limits.time_limit_ms);
+    assay_jw_kint(w, "hard_time_limit_ms", benchmarks_hard_limit(&p->limits));
     assay_jw_kint(w, "wall_limit_ms", benchmarks_wall_limit(&p->limits));
     assay_jw_kint(w, "memory_limit_bytes", p->limits.memory_limit_bytes);
     assay_jw_kint(w, "output_limit_bytes", p->limits.output_limit_bytes);

@@ -55,6 +55,11 @@ bool benchmarks_language_valid(struct assay_str s)
     return true;
 }
 
+int64_t benchmarks_hard_limit(const struct limits *l)
+{
+    return l->hard_time_limit_ms != 0 ? l->hard_time_limit_ms : assay_hard_time_limit(l->time_limit_ms);
+}
+
 /* Twice the CPU time and a second: a program that waits is not cut off before one that works. */
 int64_t benchmarks_wall_limit(const struct limits *l)
 {

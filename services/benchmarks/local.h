@@ -48,7 +48,7 @@ struct benchmark {
 
 struct limits {
     int64_t time_limit_ms;
-    int64_t wall_limit_ms; /* 0: follows the time limit */
+    int64_t hard_time_limit_ms, wall_limit_ms; /* 0: they follow the time limit */
     int64_t memory_limit_bytes, output_limit_bytes, process_limit;
 };
 
@@ -73,6 +73,7 @@ bool benchmarks_may_change(const struct benchmark *b, const struct assay_princip
 bool benchmarks_is_judge(const struct benchmark *b, const struct assay_principal *who);
 bool benchmarks_has_started(const struct benchmark *b, int64_t now_ms);
 bool benchmarks_language_valid(struct assay_str s); /* [a-z0-9][a-z0-9+#._-]{0,31} */
+int64_t benchmarks_hard_limit(const struct limits *l);
 int64_t benchmarks_wall_limit(const struct limits *l);
 extern const struct limits benchmarks_default_limits;
 
@@ -142,7 +143,7 @@ int benchmarks_split(struct assay_arena *a, struct assay_str text, struct assay_
 BENCHMARKS_STMTS(X)
 #undef X
 ASSAY_IDEM_DECLARE(benchmarks_idem);
-extern const struct assay_migration benchmarks_migrations[1];
+extern const struct assay_migration benchmarks_migrations[2];
 
 struct benchmarks_filter {
     struct assay_str after, owner; /* "" for none */

@@ -47,25 +47,27 @@ STMT(entrants_add, true, "tti", "",
 #define PROBLEM_COLUMNS                                                                                                \
     "id, benchmark_id, name, statement, position, mode, compare, float_abs, float_rel, stop_on_failure,"               \
     " time_limit_ms, wall_limit_ms, memory_limit_bytes, output_limit_bytes, process_limit, harness_language,"          \
-    " harness_ref, manifest_ref, test_count, sample_count, version, created_ms, updated_ms"
-#define PROBLEM_LETTERS "ttttiiirriiiiiitttiiiii"
+    " harness_ref, manifest_ref, test_count, sample_count, version, created_ms, updated_ms, hard_time_limit_ms"
+#define PROBLEM_LETTERS "ttttiiirriiiiiitttiiiiii"
 
-STMT(problem_insert, true, "ttttiiirriiiiiitttiiii", "",
+STMT(problem_insert, true, "ttttiiirriiiiiitttiiiii", "",
      "INSERT INTO benchmarks_problems (id, benchmark_id, name, statement, position, mode, compare, float_abs, float_rel,"
      " stop_on_failure, time_limit_ms, wall_limit_ms, memory_limit_bytes, output_limit_bytes, process_limit,"
-     " harness_language, harness_ref, manifest_ref, test_count, sample_count, version, deleted, created_ms, updated_ms)"
+     " harness_language, harness_ref, manifest_ref, test_count, sample_count, version, deleted, created_ms, updated_ms,"
+     " hard_time_limit_ms)"
      " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, 0, $22,"
-     " $22) ON CONFLICT DO NOTHING");
+     " $22, $23) ON CONFLICT DO NOTHING");
 STMT(problem_by_id, false, "t", PROBLEM_LETTERS,
      "SELECT " PROBLEM_COLUMNS " FROM benchmarks_problems WHERE id = $1 AND deleted = 0");
 STMT(problem_list, false, "tii", PROBLEM_LETTERS,
      "SELECT " PROBLEM_COLUMNS " FROM benchmarks_problems WHERE benchmark_id = $1 AND position > $2 AND deleted = 0"
      " ORDER BY position LIMIT $3");
-STMT(problem_update, true, "tittiiirriiiiiitttiiii", "",
+STMT(problem_update, true, "tittiiirriiiiiitttiiiii", "",
      "UPDATE benchmarks_problems SET name = $3, statement = $4, position = $5, mode = $6, compare = $7, float_abs = $8,"
      " float_rel = $9, stop_on_failure = $10, time_limit_ms = $11, wall_limit_ms = $12, memory_limit_bytes = $13,"
      " output_limit_bytes = $14, process_limit = $15, harness_language = $16, harness_ref = $17, manifest_ref = $18,"
-     " test_count = $19, sample_count = $20, version = $21, updated_ms = $22"
+     " test_count = $19, sample_count = $20, version = $21, updated_ms = $22,"
+     " hard_time_limit_ms = $23"
      " WHERE id = $1 AND version = $2 AND deleted = 0");
 STMT(problem_remove, true, "tiii", "",
      "UPDATE benchmarks_problems SET deleted = 1, version = $3, updated_ms = $4"
@@ -113,7 +115,7 @@ static int read_problem(const struct assay_val *c, struct problem *p, struct ass
     *p = (struct problem){.id = c[0].s, .benchmark_id = c[1].s, .name = c[2].s, .statement = c[3].s, .position = c[4].i,
                           .float_abs = c[7].r, .float_rel = c[8].r, .stop_on_failure = c[9].i != 0,
                           .limits = {.time_limit_ms = c[10].i, .wall_limit_ms = c[11].i, .memory_limit_bytes = c[12].i,
-                                     .output_limit_bytes = c[13].i, .process_limit = c[14].i},
+                                     .output_limit_bytes = c[13].i, .process_limit = c[14].i, .hard_time_limit_ms = c[23].i},
                           .harness_language = c[15].s, .harness_ref = c[16].s, .manifest_ref = c[17].s,
                           .test_count = c[18].i, .sample_count = c[19].i, .version = c[20].i, .created_ms = c[21].i,
                           .updated_ms = c[22].i};
@@ -270,7 +272,8 @@ int benchmarks_add_remove(struct assay_tx *tx, const struct benchmark *b)
         ASSAY_VI((p)->limits.wall_limit_ms), ASSAY_VI((p)->limits.memory_limit_bytes),                                 \
         ASSAY_VI((p)->limits.output_limit_bytes), ASSAY_VI((p)->limits.process_limit), ASSAY_VT((p)->harness_language), \
         ASSAY_VT((p)->harness_ref), ASSAY_VT((p)->manifest_ref), ASSAY_VI((p)->test_count),                            \
-        ASSAY_VI((p)->sample_count), ASSAY_VI((p)->version), ASSAY_VI((p)->updated_ms)
+        ASSAY_VI((p)->sample_count), ASSAY_VI((p)->version), ASSAY_VI((p)->updated_ms),                                     \
+        ASSAY_VI((p)->limits.hard_time_limit_ms)
 
 int benchmarks_add_problem(struct assay_tx *tx, const struct problem *p)
 {

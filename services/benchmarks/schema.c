@@ -2,7 +2,7 @@
 
 /* Deleted rows stay: results and events name them, and their ids are never given out again.
  * languages and entrants are lists with single spaces; benchmarks_entrants is the same list, to join. */
-const struct assay_migration benchmarks_migrations[1] = {
+const struct assay_migration benchmarks_migrations[2] = {
     {.number = 1,
      .name = "benchmarks",
      .oldest_program = "0.1.0",
@@ -60,4 +60,8 @@ const struct assay_migration benchmarks_migrations[1] = {
             " deleted BIGINT NOT NULL,"
             " seq BIGINT NOT NULL);"
             "CREATE INDEX benchmarks_agents_by_owner ON benchmarks_agents (owner_id);" ASSAY_IDEM_SQL("benchmarks")},
+    {.number = 2,
+     .name = "hard time limit",
+     .oldest_program = "0.1.0",
+     .sql = "ALTER TABLE benchmarks_problems ADD COLUMN hard_time_limit_ms BIGINT NOT NULL DEFAULT 0;"},
 };

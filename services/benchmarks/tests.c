@@ -65,6 +65,7 @@ int benchmarks_store_manifest(const struct assay_blobs *b, struct problem *p, co
                                .float_rel = p->float_rel,
                                .stop_on_failure = p->stop_on_failure,
                                .time_limit_ms = p->limits.time_limit_ms,
+                               .hard_time_limit_ms = benchmarks_hard_limit(&p->limits),
                                .wall_limit_ms = benchmarks_wall_limit(&p->limits),
                                .memory_limit_bytes = p->limits.memory_limit_bytes,
                                .output_limit_bytes = p->limits.output_limit_bytes,

@@ -285,6 +285,39 @@ static void bytes(struct assay_jw *w, const char *key, const char *key64, struct
     (void)produced;
 }
 
+/* -1: it could not be measured, or was not by the version that ran it. */
+static void kknown(struct assay_jw *w, const char *key, int64_t v)
+{
+    assay_jw_key(w, key);
+    if (v < 0)
+        assay_jw_null(w);
+    else
+        assay_jw_int(w, v);
+}
+
+/* What a run took, each figure under its own name; docs/measurement.md says where each comes from. */
+static void figures(struct assay_jw *w, const struct result *r, const struct result_test *t)
+{
+    static const char *const over[] = {[OVER_NOTHING] = NULL, [OVER_CPU] = "cpu", [OVER_WALL] = "wall"};
+    assay_jw_kint(w, "cpu_ms", t->cpu_ms);
+    assay_jw_kint(w, "cpu_us", t->cpu_us);
+    kknown(w, "cpu_user_us", t->user_us);
+    kknown(w, "cpu_system_us", t->system_us);
+    assay_jw_kint(w, "wall_ms", t->wall_ms);
+    assay_jw_kint(w, "wall_us", t->wall_us);
+    if (r->time_limit_ms > 0)
+        assay_jw_kreal(w, "time_ratio", time_ratio(t->cpu_us, r->time_limit_ms));
+    assay_jw_kz(w, "over_limit", t->over_limit > OVER_NOTHING && t->over_limit <= OVER_WALL ? over[t->over_limit] : NULL);
+    assay_jw_kbool(w, "finished", t->finished);
+    assay_jw_kint(w, "reruns", t->reruns);
+    assay_jw_kint(w, "memory_peak_bytes", t->memory_peak);
+    kknown(w, "memory_own_bytes", t->memory_own);
+    kknown(w, "max_rss_bytes", t->max_rss);
+    assay_jw_kbool(w, "oom_killed", t->oom_kills > 0);
+    kknown(w, "voluntary_switches", t->voluntary);
+    kknown(w, "forced_switches", t->forced);
+}
+
 static void test_write(struct assay_jw *w, const struct result *r, const struct result_test *t)
 {
     struct sight sight = test_sight((int)r->feedback, r->all, t->sample);
@@ -297,9 +330,7 @@ static void test_write(struct assay_jw *w, const struct result *r, const struct 
     if (sight.details && t->ran) {
         assay_jw_kint(w, "exit_code", t->exit_code);
         assay_jw_kint(w, "signal", t->signal);
-        assay_jw_kint(w, "cpu_ms", t->cpu_ms);
-        assay_jw_kint(w, "wall_ms", t->wall_ms);
-        assay_jw_kint(w, "memory_peak_bytes", t->memory_peak);
+        figures(w, r, t);
         assay_jw_kreal(w, "points", t->points);
         bytes(w, "stdout", "stdout_base64", t->out, t->stdout_bytes);
         assay_jw_kint(w, "stdout_bytes", t->stdout_bytes);
@@ -350,14 +381,26 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
     }
     if (feedback >= ASSAY_FEEDBACK_FULL) {
         assay_jw_kint(w, "cpu_ms", r->cpu_ms);
+        assay_jw_kint(w, "cpu_us", r->cpu_us);
         assay_jw_kint(w, "wall_ms", r->wall_ms);
         assay_jw_kint(w, "memory_peak_bytes", r->memory_peak);
+        kknown(w, "memory_own_bytes", r->memory_own);
+        if (r->time_limit_ms > 0) {
+            assay_jw_key(w, "limits");
+            assay_jw_object(w);
+            assay_jw_kint(w, "time_limit_ms", r->time_limit_ms);
+            assay_jw_kint(w, "hard_time_limit_ms", r->hard_time_limit_ms);
+            assay_jw_kint(w, "wall_limit_ms", r->wall_limit_ms);
+            assay_jw_kint(w, "memory_limit_bytes", r->memory_limit_bytes);
+            assay_jw_end(w);
+        }
         assay_jw_key(w, "sandbox");
         assay_jw_object(w);
         assay_jw_kstr(w, "mode", r->mode);
         assay_jw_kbool(w, "cpu_exact", (r->precision & 1) != 0);
         assay_jw_kbool(w, "memory_exact", (r->precision & 2) != 0);
         assay_jw_kbool(w, "processes_exact", (r->precision & 4) != 0);
+        assay_jw_kbool(w, "pinned", (r->precision & 8) != 0);
         assay_jw_end(w);
         if (r->fault.n != 0 && r->all)
             assay_jw_kstr(w, "fault", r->fault);

@@ -167,6 +167,37 @@ enum verdict verdict_of_run(const struct assay_box_outcome *o, const struct sign
     return VERDICT_RE;
 }
 
+/* ---- time limits ---------------------------------------------------------------------------------- */
+
+enum over_limit over_limit_of(const struct assay_box_outcome *o)
+{
+    return o->end == ASSAY_BOX_CPU ? OVER_CPU : o->end == ASSAY_BOX_WALL ? OVER_WALL : OVER_NOTHING;
+}
+
+double time_ratio(int64_t cpu_us, int64_t limit_ms)
+{
+    /* three digits: more would be noise */
+    return limit_ms > 0 ? floor((double)cpu_us / (double)limit_ms + 0.5) / 1000 : 0;
+}
+
+#define STEAL_PERCENT 5       /* of the run's wall time: what the hypervisor took shows in either clock */
+#define PRESSURE_PERCENT 20   /* a machine that runs our boxes alone stays below: they have a core each */
+#define FORCED_PER_SECOND 50  /* a program alone on its core is hardly ever sent away from it */
+
+bool run_was_disturbed(const struct assay_box_outcome *o, const struct assay_box_limits *limits, const struct disturbance *d)
+{
+    bool robbed = d->steal_us * 100 >= o->wall_us * STEAL_PERCENT;
+    bool crowded = d->pressure_us * 100 >= o->wall_us * PRESSURE_PERCENT &&
+                   o->forced_switches * 1000000 >= o->wall_us * FORCED_PER_SECOND;
+    if (o->wall_us <= 0 || !(robbed || crowded))
+        return false;
+    if (o->end == ASSAY_BOX_CPU)
+        return o->finished;
+    /* it waited, but would it have ended without the others? */
+    return o->end == ASSAY_BOX_WALL && o->cpu_us <= limits->cpu_ms * 1000 &&
+           o->wall_us - d->steal_us - d->pressure_us < limits->wall_ms * 1000;
+}
+
 /* ---- score and sight ----------------------------------------------------------------------------- */
 
 double score_of(const struct scored *test, size_t n)

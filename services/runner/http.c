@@ -1,6 +1,26 @@
 /* The routes of the runner: results under the feedback policy, languages, and its own state. */
 #include "local.h"
 
+/* What a box costs here without a program: nothing of it is subtracted from results. */
+static void calibration_write(struct assay_jw *w, const struct calibration *c)
+{
+    assay_jw_object(w);
+    assay_jw_kint(w, "runs", c->runs);
+    assay_jw_kz(w, "trouble", c->trouble[0] != '\0' ? c->trouble : NULL);
+    if (c->runs > 0) {
+        assay_jw_kint(w, "cpu_us", c->cpu_us);
+        assay_jw_kint(w, "cpu_us_max", c->cpu_us_max);
+        assay_jw_kint(w, "wall_us", c->wall_us);
+        assay_jw_kint(w, "wall_us_max", c->wall_us_max);
+        assay_jw_kint(w, "memory_own_bytes", c->memory_own_bytes);
+        assay_jw_kint(w, "memory_peak_bytes", c->memory_peak_bytes);
+        assay_jw_kint(w, "clock_ns", c->clock_ns);
+        assay_jw_kint(w, "tick_us", c->tick_us);
+        assay_jw_kbool(w, "pinned", c->pinned);
+    }
+    assay_jw_end(w);
+}
+
 static struct result_filter filter_of(const struct assay_principal *who)
 {
     return (struct result_filter){.user_id = who->user_id,
@@ -149,6 +169,10 @@ int http_runners(void *self, struct assay_request *rq, struct assay_response *rs
     for (size_t i = 0; i < sizeof features / sizeof features[0]; i++)
         assay_jw_kbool(w, features[i].name, (st.features & features[i].bit) != 0);
     assay_jw_end(w);
+    assay_jw_key(w, "calibration");
+    calibration_write(w, &st.calibration);
+    assay_jw_kint(w, "processors", (int64_t)r->processors.n);
+    assay_jw_kint(w, "cores", (int64_t)r->processors.n_cores);
     assay_jw_kz(w, "trouble", st.trouble[0] != '\0' ? st.trouble : NULL);
     assay_jw_kraw(w, "sandbox", assay_buf_view(&info));
     assay_jw_end(w);

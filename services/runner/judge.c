@@ -55,6 +55,8 @@ static void run_stage(struct loop *l, struct job *j, enum side side, const struc
         spec->env = env.items;
         spec->n_env = env.n;
         spec->seccomp = l->r->seccomp;
+        /* a test has one processor; what is not measured may have what the lane has */
+        processors_of_lane(&l->r->processors, l->n_lanes, (size_t)j->slot->lane->index, j->stage != STAGE_TEST, spec->cpus);
         assay_buf_free(&j->out);
         assay_buf_free(&j->err);
         /* a little over the limit, as far as a warden may overshoot */
@@ -164,6 +166,8 @@ static void run_test(struct loop *l, struct job *j)
     spec.n_files = n;
     j->stage = STAGE_TEST;
     t->start_ms = now_ms(l);
+    if (l->r->reruns_max > 0)
+        t->before = disturbance_now();
     run_stage(l, j, SIDE_RUN, &j->language->run, &spec);
 }
 
@@ -276,6 +280,23 @@ static void count_test(struct job *j, const struct test *t)
         j->at_test = j->n_tests; /* the rest stays "-" */
 }
 
+/* Whether the test is to be run again, which its row then says. */
+static bool run_again(struct loop *l, struct job *j, struct test *t)
+{
+    if (t->verdict != VERDICT_TL || t->reruns >= l->r->reruns_max)
+        return false;
+    struct disturbance now = disturbance_now();
+    struct disturbance d = {now.steal_us - t->before.steal_us, now.pressure_us - t->before.pressure_us};
+    if (!run_was_disturbed(&t->outcome, &j->limits, &d))
+        return false;
+    t->reruns++;
+    assay_log(l->r->host, ASSAY_LOG_INFO, "test_run_again", ASSAY_KS("submission_id", j->lease.submission_id),
+              ASSAY_KI("test", t->def.number), ASSAY_KI("cpu_ms", t->outcome.cpu_us / 1000),
+              ASSAY_KI("wall_ms", t->outcome.wall_us / 1000), ASSAY_KI("steal_ms", d.steal_us / 1000),
+              ASSAY_KI("pressure_ms", d.pressure_us / 1000), ASSAY_KI("forced_switches", t->outcome.forced_switches));
+    return true;
+}
+
 static void test_done(struct loop *l, struct job *j, const struct assay_box_outcome *o)
 {
     struct test *t = &j->test[j->at_test];
@@ -294,6 +315,10 @@ static void test_done(struct loop *l, struct job *j, const struct assay_box_outc
         t->verdict = VERDICT_RE;
     if (t->verdict == VERDICT_BF) {
         t->ran = false; /* not news before the check has spoken */
+        return;
+    }
+    if (run_again(l, j, t)) {
+        t->ran = false;
         return;
     }
     count_test(j, t);

@@ -238,6 +238,8 @@ static bool out_of_reach(struct runner *r, const struct language *lang, char *wh
 /* The oldest job whose language is known to work; what a waiting job needs is tested first. */
 bool lane_fill(struct loop *l, struct lane *la)
 {
+    if (lane_calibrate(l, la))
+        return true;
     for (struct job *j = l->ready_first; j != NULL; j = j->next_ready) {
         char why[sizeof j->fault];
         int state = atomic_load(&j->language->state);

@@ -59,6 +59,23 @@ struct signatures {
 enum verdict verdict_of_run(const struct assay_box_outcome *o, const struct signatures *s, struct assay_str out,
                             struct assay_str err);
 
+/* What the machine did to a run: how much each rose while it ran, over all processors. */
+struct disturbance {
+    int64_t steal_us;    /* taken by the hypervisor */
+    int64_t pressure_us; /* in which somebody waited for a processor */
+};
+/*
+ * Whether a run that ended over a time limit is worth another: it was near (it ended by itself within the hard
+ * limit, or it was the clock and not the CPU time that ran out), and the machine was demonstrably disturbed.
+ */
+bool run_was_disturbed(const struct assay_box_outcome *o, const struct assay_box_limits *limits, const struct disturbance *d);
+
+/* Which limit of time a run was over. Stored: new ones are appended. */
+enum over_limit { OVER_NOTHING, OVER_CPU, OVER_WALL };
+enum over_limit over_limit_of(const struct assay_box_outcome *o);
+/* How much of its limit a run took, rounded to 0.001. */
+double time_ratio(int64_t cpu_us, int64_t limit_ms);
+
 struct scored {
     double points;
     enum verdict verdict;
@@ -155,6 +172,22 @@ struct place { /* what of a place's JSON is used here */
 };
 bool language_known(const struct runner *r, const struct language *l); /* the loop's thread */
 
+/* ---- machine.c: processors and disturbance; reads proc and sys, any thread ------------------------------------- */
+
+#define PROCESSORS_MAX 1024
+struct processors {
+    size_t n, n_cores; /* n 0: boxes are not pinned */
+    uint16_t cpu[PROCESSORS_MAX]; /* the first threads of the n_cores cores come first */
+};
+/* "0-3,8". False when it is malformed or names one beyond the maximum. */
+bool processors_parse(const char *text, bool set[PROCESSORS_MAX]);
+/* option: auto, off, or a list. */
+int processors_choose(const char *option, struct processors *out, struct assay_err *err);
+/* The processors of one of so many lanes: its first, or all of them. All zero: anywhere. */
+void processors_of_lane(const struct processors *p, size_t lanes, size_t lane, bool all, uint64_t mask[ASSAY_BOX_CPU_WORDS]);
+/* Since the machine's start; 0 what it does not count. */
+struct disturbance disturbance_now(void);
+
 /* ---- seccomp.c --------------------------------------------------------------------------------------- */
 
 /* The allow-list as BPF, in the arena. */
@@ -173,6 +206,8 @@ struct test {
     struct assay_box_outcome outcome;
     struct assay_str out, err; /* as stored: at most STORED_MAX */
     bool ran;
+    int reruns; /* after a time limit on a disturbed machine */
+    struct disturbance before;
     int64_t start_ms, end_ms;
 };
 enum job_kind { JOB_SUBMISSION, JOB_SELF_TEST };
@@ -348,12 +383,17 @@ struct result {
         fault, first_verdict;
     int64_t build_cached;
     bool staff; /* the viewer is */
+    int64_t cpu_us, memory_own, time_limit_ms, hard_time_limit_ms, wall_limit_ms, memory_limit_bytes;
     int64_t kind, passed, total, cpu_ms, wall_ms, memory_peak, build_ms, fence, finished_ms, first_number, feedback, precision;
     double score;
     bool scored, all; /* all: the viewer may see everything */
 };
 struct result_test {
     int64_t number, exit_code, signal, cpu_ms, wall_ms, memory_peak, stdout_bytes, stderr_bytes;
+    int64_t cpu_us, user_us, system_us, wall_us, memory_own, max_rss, oom_kills, voluntary, forced;
+    int64_t over_limit; /* enum over_limit */
+    int64_t reruns;
+    bool finished;
     struct assay_str name, verdict, out, err, message;
     double points;
     bool sample, ran;
@@ -362,7 +402,7 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
 
 /* ---- repo.c ---------------------------------------------------------------------------------------------------------- */
 
-#define RUNNER_MIGRATIONS 2
+#define RUNNER_MIGRATIONS 3
 #define RUNNER_STATEMENTS 11
 extern const struct assay_migration runner_migrations[RUNNER_MIGRATIONS];
 extern const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS];
@@ -389,7 +429,16 @@ int loop_start(struct runner *r, struct assay_err *err);
 void loop_ring(struct runner *r); /* there may be work */
 void loop_drain(struct runner *r);
 void loop_stop(struct runner *r);
+/* What a box costs by itself: the medians of some runs of a program that does nothing. Nothing is subtracted. */
+struct calibration {
+    int64_t runs; /* 0: not known (yet) */
+    int64_t cpu_us, cpu_us_max, wall_us, wall_us_max, memory_own_bytes, memory_peak_bytes;
+    int64_t clock_ns, tick_us; /* resolution of the clocks, and of the split in user and system time on cgroup v1 */
+    bool pinned;
+    char trouble[200]; /* why there is none, or "" */
+};
 struct loop_state {
+    struct calibration calibration;
     int64_t slots, ready, busy, leased;
     char mode[32];
     uint32_t features;
@@ -421,6 +470,8 @@ struct runner {
     struct builds *builds; /* NULL: builds are not kept */
     char machine[ASSAY_SHA256_HEX]; /* what of this machine a compiler can see */
     struct loop *loop;
+    struct processors processors;
+    int64_t reruns_max;
     int64_t max_parallel, time_limit_ms, memory_limit, output_limit, lease_ms, build_time_ms, build_memory, drain_ms, max_attempts,
         wardens_of_lane;
     bool judges; /* there is a boxkeeper to ask for wardens */

@@ -19,6 +19,8 @@
 
 #include "local.h"
 
+#define CALIBRATION_RUNS 11
+
 enum mail_kind { MAIL_OPENED = 1, MAIL_JOB, MAIL_LEASED, MAIL_LOADED, MAIL_WRITTEN, MAIL_DRAIN, MAIL_RECALLED, MAIL_KEPT };
 
 /* A message to the loop. It belongs to whoever is to post it (a worker, the store's writer, the caller of
@@ -122,6 +124,12 @@ struct loop {
     int failures; /* of ours, one after another: the next lease waits a little longer for each */
     int64_t tick_ms, poll_ms, lease_after_ms, drain_until_ms;
     struct {
+        struct slot *slot; /* whose runs it is made of; NULL: not begun */
+        bool done;
+        size_t n;
+        int64_t cpu_us[CALIBRATION_RUNS], wall_us[CALIBRATION_RUNS], own[CALIBRATION_RUNS], peak[CALIBRATION_RUNS];
+    } calibrating;
+    struct {
         struct job *job;
         int64_t after_ms;
         int tries;
@@ -207,6 +215,13 @@ int job_command(const struct job *j, enum side side, const struct stage *stage, 
 void job_next_step(struct loop *l, struct job *j);
 void job_loaded(struct loop *l, struct mail *m);
 void job_box_done(struct loop *l, struct slot *s);
+
+/* calibrate.c */
+/* Begins a run of it on this idle lane; false when there is nothing to do here. */
+bool lane_calibrate(struct loop *l, struct lane *la);
+/* Whether the outcome that came was one of its runs. */
+bool calibration_took(struct loop *l, struct slot *s);
+void calibration_lost(struct loop *l, const struct slot *s); /* the slot's warden died */
 
 /* finish.c */
 /* Writes what happened since the last time, when that is long enough ago. */

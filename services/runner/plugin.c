@@ -18,6 +18,10 @@ const struct image_options runner_image_options = {image_names, sizeof image_nam
 static const struct assay_option options[] = {
     {"runner_max_parallel", "RUNNER_MAX_PARALLEL", ASSAY_OPT_INT, "0", 0, 256, NULL,
      "programs that run at the same time; 0 takes the number of cores", 0, 0},
+    {"runner_pin", "RUNNER_PIN", ASSAY_OPT_STRING, "auto", 0, 0, NULL,
+     "processors of the boxes, one for each that runs: auto (all that the server may use), off, or a list like 2-7,10", 0, 0},
+    {"runner_reruns", "RUNNER_RERUNS", ASSAY_OPT_INT, "0", 0, 3, NULL,
+     "how often a test is run again that was just over its time limit while the machine was disturbed; results say so", 0, 0},
     {"runner_time_limit", "RUNNER_TIME_LIMIT", ASSAY_OPT_DURATION, "5s", 1, 3600000, NULL,
      "CPU time of a run where neither problem nor request says one", 0, 1000},
     {"runner_memory_limit", "RUNNER_MEMORY_LIMIT", ASSAY_OPT_BYTES, "256m", 1 << 20, INT64_C(1) << 40, NULL,
@@ -148,6 +152,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
         r->max_parallel = sysconf(_SC_NPROCESSORS_ONLN);
     if (r->max_parallel < 1)
         r->max_parallel = 1;
+    r->reruns_max = host->option_int(host->ctx, "runner_reruns");
     r->time_limit_ms = host->option_int(host->ctx, "runner_time_limit");
     r->memory_limit = host->option_int(host->ctx, "runner_memory_limit");
     r->output_limit = host->option_int(host->ctx, "runner_output_limit");
@@ -161,7 +166,9 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     r->jobs = host->need(host->ctx, ASSAY_JOBS_INTERFACE, &r->jobs_self);
     if (r->jobs == NULL)
         return assay_err_set(err, ASSAY_E_CONFIG, "the runner needs the submissions service");
-    int rc = seccomp_compile(r->arena, &r->seccomp, err);
+    int rc = processors_choose(host->option_str(host->ctx, "runner_pin"), &r->processors, err);
+    if (rc >= 0)
+        rc = seccomp_compile(r->arena, &r->seccomp, err);
     int64_t build_cache = host->option_int(host->ctx, "build_cache");
     machine_look(r->machine);
     if (rc >= 0 && build_cache != 0)

@@ -124,6 +124,8 @@ static void limits_of(struct runner *r, struct job *j, const struct assay_manife
     struct assay_box_limits *b = &j->limits;
     double time = l != NULL ? l->time_factor : 1;
     b->cpu_ms = scaled(or_default(m->time_limit_ms, r->time_limit_ms), time);
+    b->cpu_hard_ms = m->hard_time_limit_ms > 0 ? scaled(m->hard_time_limit_ms, time) : assay_hard_time_limit(b->cpu_ms);
+    b->cpu_hard_ms = b->cpu_hard_ms > b->cpu_ms ? b->cpu_hard_ms : b->cpu_ms;
     b->wall_ms = m->wall_limit_ms > 0 ? scaled(m->wall_limit_ms, time) : b->cpu_ms * 2 + 1000;
     b->memory_bytes = or_default(m->memory_limit_bytes, r->memory_limit);
     if (l != NULL)
@@ -281,7 +283,7 @@ struct job *job_self_test(struct runner *r, struct language *l)
     j->test[0].input = l->sample_input;
     j->test[0].expected = l->sample_output;
     limits_of(r, j, &none);
-    j->limits.cpu_ms = 10000; /* a cold disk is not the language's fault */
+    j->limits.cpu_ms = j->limits.cpu_hard_ms = 10000; /* a cold disk is not the language's fault */
     j->limits.wall_ms = 20000;
     j->stage = STAGE_READY;
     return j;

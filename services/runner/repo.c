@@ -8,30 +8,40 @@ const struct assay_migration runner_migrations[RUNNER_MIGRATIONS] = {
     {2, "build_cached",
 #include "schema/002_build_cached.h"
      , "0.1.0"},
+    {3, "measured",
+#include "schema/003_measured.h"
+     , "0.1.0"},
 };
 
 static const struct assay_stmt put_result = {
     .name = "runner.put_result",
     .sql = "INSERT INTO runner_results (submission_id, kind, owner_id, benchmark_id, problem_id, agent_id, language, verdict,"
            " score, passed, total, first_number, first_verdict, cpu_ms, wall_ms, memory_peak, build_ms, build_output, mode,"
-           " precision_bits, fault, fence, finished_ms, build_cached) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
-           " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) ON CONFLICT (submission_id) DO UPDATE SET"
+           " precision_bits, fault, fence, finished_ms, build_cached, cpu_us, memory_own, time_limit_ms, hard_time_limit_ms,"
+           " wall_limit_ms, memory_limit_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
+           " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)"
+           " ON CONFLICT (submission_id) DO UPDATE SET"
            " language = excluded.language, verdict = excluded.verdict, score = excluded.score, passed = excluded.passed,"
            " total = excluded.total, first_number = excluded.first_number, first_verdict = excluded.first_verdict,"
            " cpu_ms = excluded.cpu_ms, wall_ms = excluded.wall_ms, memory_peak = excluded.memory_peak,"
            " build_ms = excluded.build_ms, build_output = excluded.build_output, mode = excluded.mode,"
            " precision_bits = excluded.precision_bits, fault = excluded.fault, fence = excluded.fence,"
-           " finished_ms = excluded.finished_ms, build_cached = excluded.build_cached"
+           " finished_ms = excluded.finished_ms, build_cached = excluded.build_cached,"
+           " cpu_us = excluded.cpu_us, memory_own = excluded.memory_own, time_limit_ms = excluded.time_limit_ms,"
+           " hard_time_limit_ms = excluded.hard_time_limit_ms, wall_limit_ms = excluded.wall_limit_ms,"
+           " memory_limit_bytes = excluded.memory_limit_bytes"
            " WHERE runner_results.fence < excluded.fence",
-    .params = "titttttt" "riii" "tiiii" "btitiii",
+    .params = "titttttt" "riii" "tiiii" "btitiii" "iiiiii",
     .columns = "",
     .write = true};
 static const struct assay_stmt put_test = {
     .name = "runner.put_test",
     .sql = "INSERT INTO runner_tests (submission_id, fence, number, name, sample, points, verdict, ran, exit_code, signal,"
-           " cpu_ms, wall_ms, memory_peak, stdout, stdout_bytes, stderr, stderr_bytes, message) VALUES ($1, $2, $3, $4, $5,"
-           " $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
-    .params = "tiitirtiii" "iiibibit",
+           " cpu_ms, wall_ms, memory_peak, stdout, stdout_bytes, stderr, stderr_bytes, message, cpu_us, user_us,"
+           " system_us, wall_us, memory_own, max_rss, oom_kills, voluntary_switches, forced_switches, over_limit, finished,"
+           " reruns) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,"
+           " $23, $24, $25, $26, $27, $28, $29, $30)",
+    .params = "tiitirtiii" "iiibibit" "iiiiiiiiiiii",
     .columns = "",
     .write = true};
 static const struct assay_stmt drop_tests = {.name = "runner.drop_tests",
@@ -52,7 +62,8 @@ static const struct assay_stmt get_feedback = {.name = "runner.get_feedback",
     "SELECT s.submission_id, s.kind, s.owner_id, s.benchmark_id, s.problem_id, s.agent_id, s.language, s.verdict,"     \
     " s.score, s.passed, s.total, s.first_number, s.first_verdict, s.cpu_ms, s.wall_ms, s.memory_peak, s.build_ms,"    \
     " s.build_output, s.mode, s.precision_bits, s.fault, s.fence, s.finished_ms, " FEEDBACK ", " EVERYTHING            \
-    ", s.build_cached"                                                                                                \
+    ", s.build_cached, s.cpu_us, s.memory_own, s.time_limit_ms, s.hard_time_limit_ms, s.wall_limit_ms,"                \
+    " s.memory_limit_bytes"                                                                                              \
     " FROM runner_results s LEFT JOIN runner_benchmarks b ON b.id = s.benchmark_id WHERE " where                       \
     " AND (" EVERYTHING " = 1 OR s.owner_id = $1) AND (CAST($3 AS TEXT) = '' OR s.agent_id = $3)"                      \
     " AND s.submission_id < $4 AND (CAST($6 AS TEXT) = '' OR s.benchmark_id = $6)"                                     \
@@ -61,7 +72,7 @@ static const struct assay_stmt get_feedback = {.name = "runner.get_feedback",
     " AND s.finished_ms >= $10 AND (CAST($11 AS TEXT) = '' OR s.submission_id = $11)"                                  \
     " ORDER BY s.submission_id DESC LIMIT $5"
 #define RESULTS_PARAMS "tittittttit"
-#define RESULTS_COLUMNS "titttttt" "riiitiiiibtitiiiii"
+#define RESULTS_COLUMNS "titttttt" "riiitiiiibtitiiiii" "iiiiii"
 static const struct assay_stmt results_one = {.name = "runner.results_one",
                                               .sql = RESULTS("s.submission_id = $11"),
                                               .params = RESULTS_PARAMS,
@@ -84,10 +95,11 @@ static const struct assay_stmt results_all = {
 static const struct assay_stmt tests_stmt = {
     .name = "runner.tests",
     .sql = "SELECT number, name, sample, points, verdict, ran, exit_code, signal, cpu_ms, wall_ms, memory_peak, stdout,"
-           " stdout_bytes, stderr, stderr_bytes, message FROM runner_tests WHERE submission_id = $1 AND fence = $2"
+           " stdout_bytes, stderr, stderr_bytes, message, cpu_us, user_us, system_us, wall_us, memory_own, max_rss, oom_kills,"
+           " voluntary_switches, forced_switches, over_limit, finished, reruns FROM runner_tests WHERE submission_id = $1 AND fence = $2"
            " ORDER BY number",
     .params = "ti",
-    .columns = "itirtiiiiiibibit"};
+    .columns = "itirtiiiiiibibit" "iiiiiiiiiiii"};
 
 static const struct assay_stmt project_benchmark = {
     .name = "runner.project_benchmark",
@@ -129,7 +141,7 @@ int repo_add_tests(struct assay_tx *tx, const struct job *j, size_t from, size_t
     for (size_t i = from; i < to; i++) {
         const struct test *t = &j->test[i];
         const struct assay_box_outcome *o = &t->outcome;
-        bool tree_known = o->memory_peak_bytes > 0;
+        bool tree_known = o->memory_peak_bytes > 0, in_box = t->ran && j->language != NULL;
         ASSAY_TX(tx, &put_test, ASSAY_EXPECT_ONE, ASSAY_VT(j->lease.submission_id), ASSAY_VI(j->lease.fence),
                  ASSAY_VI(t->def.number), ASSAY_VT(or_empty(t->def.name)), ASSAY_VI(t->def.sample ? 1 : 0),
                  ASSAY_VR(t->def.points), ASSAY_VZ(verdict_name(t->verdict)), ASSAY_VI(t->ran ? 1 : 0),
@@ -137,15 +149,19 @@ int repo_add_tests(struct assay_tx *tx, const struct job *j, size_t from, size_t
                  ASSAY_VI(o->end == ASSAY_BOX_SIGNALLED ? o->signal : 0), ASSAY_VI(o->cpu_us / 1000),
                  ASSAY_VI(o->wall_us / 1000), ASSAY_VI(tree_known ? o->memory_peak_bytes : o->max_rss_bytes),
                  ASSAY_VB(or_empty(t->out)), ASSAY_VI(o->stdout_bytes), ASSAY_VB(or_empty(t->err)),
-                 ASSAY_VI(o->stderr_bytes), ASSAY_VZ(o->message));
+                 ASSAY_VI(o->stderr_bytes), ASSAY_VZ(o->message), ASSAY_VI(o->cpu_us), ASSAY_VI(o->cpu_user_us),
+                 ASSAY_VI(o->cpu_system_us), ASSAY_VI(o->wall_us), ASSAY_VI(in_box ? o->memory_own_bytes : -1),
+                 ASSAY_VI(in_box ? o->max_rss_bytes : -1), ASSAY_VI(in_box ? o->oom_kills : -1),
+                 ASSAY_VI(in_box ? o->voluntary_switches : -1), ASSAY_VI(in_box ? o->forced_switches : -1),
+                 ASSAY_VI(over_limit_of(o)), ASSAY_VI(o->finished ? 1 : 0), ASSAY_VI(t->reruns));
     }
     return tx_check(tx, err);
 }
 
 int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, struct assay_err *err)
 {
-    int64_t passed = 0, cpu = 0, wall = 0, peak = 0, first = 0;
-    int64_t precision = 7;
+    int64_t passed = 0, cpu = 0, wall = 0, peak = 0, own = -1, first = 0;
+    int64_t precision = 15, boxes = 0;
     enum verdict first_verdict = VERDICT_NONE;
     for (size_t i = 0; i < j->n_tests; i++) {
         const struct test *t = &j->test[i];
@@ -155,8 +171,11 @@ int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, st
         cpu += o->cpu_us;
         wall += o->wall_us;
         peak = memory > peak ? memory : peak;
-        if (t->ran && j->language != NULL)
+        if (t->ran && j->language != NULL) {
             precision &= o->precision;
+            own = o->memory_own_bytes > own ? o->memory_own_bytes : own;
+            boxes++;
+        }
         if (first == 0 && t->verdict != VERDICT_OK && t->verdict != VERDICT_NONE) {
             first = t->def.number;
             first_verdict = t->verdict;
@@ -172,9 +191,10 @@ int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, st
              ASSAY_VT(or_empty(l->language)), ASSAY_VZ(verdict_name(j->verdict)), judged ? ASSAY_VR(j->score) : ASSAY_VNULL,
              ASSAY_VI(passed), ASSAY_VI((int64_t)j->n_tests), ASSAY_VI(first), ASSAY_VZ(verdict_name(first_verdict)),
              ASSAY_VI(cpu / 1000), ASSAY_VI(wall / 1000), ASSAY_VI(peak), ASSAY_VI(job_build_ms(j)),
-             ASSAY_VB(or_empty(j->build_output)), ASSAY_VT(or_empty(mode)), ASSAY_VI(precision),
+             ASSAY_VB(or_empty(j->build_output)), ASSAY_VT(or_empty(mode)), ASSAY_VI(boxes > 0 ? precision : precision & 7),
              ASSAY_VT(assay_arena_str(tx->arena, assay_str(j->fault))), ASSAY_VI(l->fence), ASSAY_VI(now_ms),
-             ASSAY_VI(j->cached ? 1 : 0));
+             ASSAY_VI(j->cached ? 1 : 0), ASSAY_VI(cpu), ASSAY_VI(own), ASSAY_VI(j->limits.cpu_ms), ASSAY_VI(j->limits.cpu_hard_ms),
+             ASSAY_VI(j->limits.wall_ms), ASSAY_VI(j->limits.memory_bytes));
     return tx_check(tx, err);
 }
 
@@ -227,6 +247,12 @@ int repo_results(struct runner *r, const struct result_filter *f, struct assay_s
                                   .feedback = c[23].i,
                                   .all = c[24].i != 0,
                                   .build_cached = c[25].i,
+                                  .cpu_us = c[26].i,
+                                  .memory_own = c[27].i,
+                                  .time_limit_ms = c[28].i,
+                                  .hard_time_limit_ms = c[29].i,
+                                  .wall_limit_ms = c[30].i,
+                                  .memory_limit_bytes = c[31].i,
                                   .staff = f->staff};
     }
     *out = list;
@@ -261,7 +287,19 @@ int repo_tests(struct runner *r, const struct result *res, struct assay_arena *a
                                        .stdout_bytes = c[12].i,
                                        .err = c[13].s,
                                        .stderr_bytes = c[14].i,
-                                       .message = c[15].s};
+                                       .message = c[15].s,
+                                       .cpu_us = c[16].i,
+                                       .user_us = c[17].i,
+                                       .system_us = c[18].i,
+                                       .wall_us = c[19].i,
+                                       .memory_own = c[20].i,
+                                       .max_rss = c[21].i,
+                                       .oom_kills = c[22].i,
+                                       .voluntary = c[23].i,
+                                       .forced = c[24].i,
+                                       .over_limit = c[25].i,
+                                       .finished = c[26].i != 0,
+                                       .reruns = c[27].i};
     }
     *out = list;
     *n = rows.n;

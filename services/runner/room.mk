@@ -1,12 +1,13 @@
 # services/runner: builds and runs programs in boxes, judges them, keeps the results
 # libseccomp is included by seccomp.c only
 plugins_LTLIBRARIES += services/runner/assay_runner.la
-services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runner/cache.c services/runner/codec.c \
-	services/runner/domain.c services/runner/environment.c services/runner/finish.c services/runner/http.c \
+services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runner/cache.c services/runner/calibrate.c \
+	services/runner/codec.c services/runner/domain.c services/runner/environment.c services/runner/finish.c services/runner/http.c \
 	services/runner/judge.c services/runner/languages.c services/runner/lease.c services/runner/local.h \
-	services/runner/loop.c services/runner/loop.h services/runner/place.c services/runner/plugin.c \
+	services/runner/loop.c services/runner/loop.h services/runner/machine.c services/runner/place.c services/runner/plugin.c \
 	services/runner/prepare.c services/runner/recall.c services/runner/repo.c services/runner/schema/001_runner.h \
-	services/runner/schema/002_build_cached.h services/runner/seccomp.c services/runner/warden.c
+	services/runner/schema/002_build_cached.h services/runner/schema/003_measured.h \
+	services/runner/seccomp.c services/runner/warden.c
 services_runner_assay_runner_la_CPPFLAGS = $(SDK_CPPFLAGS) $(SECCOMP_CFLAGS)
 services_runner_assay_runner_la_CFLAGS = $(AM_CFLAGS)
 services_runner_assay_runner_la_LDFLAGS = $(PLUGIN_LDFLAGS)
@@ -15,7 +16,7 @@ services_runner_assay_runner_la_LIBADD = $(SDK_LIBS) $(SECCOMP_LIBS) -lm
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/runner_test
 TESTS += tests/unit/runner_test
-tests_unit_runner_test_SOURCES = tests/unit/runner_test.c services/runner/domain.c
+tests_unit_runner_test_SOURCES = tests/unit/runner_test.c services/runner/domain.c services/runner/machine.c
 tests_unit_runner_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/runner
 tests_unit_runner_test_LDADD = $(SVC_TEST_LIBS) -lm
 check_PROGRAMS += tests/unit/builds_test

@@ -63,6 +63,7 @@ static void close_warden(struct slot *s)
     s->client = NULL;
     s->armed = 0;
     s->done = s->told = s->found = false;
+    calibration_lost(s->loop, s);
     slot_forget_held(s);
 }
 
@@ -350,7 +351,8 @@ void slot_on_ready(struct slot *s)
     }
     if (s->done) {
         s->done = false;
-        job_box_done(s->loop, s);
+        if (!calibration_took(s->loop, s))
+            job_box_done(s->loop, s);
     }
     if (rc < 0) {
         warden_died(s, err.msg);

@@ -30,6 +30,7 @@ static void check_limits(const struct limits *l)
 {
     FUZZ_CHECK(l->time_limit_ms >= 100 && l->time_limit_ms <= 600000);
     FUZZ_CHECK(benchmarks_wall_limit(l) >= l->time_limit_ms);
+    FUZZ_CHECK(benchmarks_hard_limit(l) >= l->time_limit_ms);
     FUZZ_CHECK(l->memory_limit_bytes >= (int64_t)4 << 20 && l->memory_limit_bytes <= (int64_t)16 << 30);
     FUZZ_CHECK(l->output_limit_bytes >= 1 && l->output_limit_bytes <= (int64_t)64 << 20);
     FUZZ_CHECK(l->process_limit >= 1 && l->process_limit <= 4096);

@@ -47,10 +47,13 @@ static void the_wall_limit_follows_the_time_limit(void **state)
     (void)state;
     struct limits l = benchmarks_default_limits;
     assert_int_equal(benchmarks_wall_limit(&l), 5000);
+    assert_int_equal(benchmarks_hard_limit(&l), 2300);
     l.time_limit_ms = 10000;
     assert_int_equal(benchmarks_wall_limit(&l), 21000);
     l.wall_limit_ms = 12000;
     assert_int_equal(benchmarks_wall_limit(&l), 12000);
+    l.hard_time_limit_ms = 10000;
+    assert_int_equal(benchmarks_hard_limit(&l), 10000);
 }
 
 static void languages_have_names(void **state)
@@ -105,8 +108,9 @@ static void rules_between_fields_are_checked(void **state)
     f.n = 0;
     struct problem_in p = {.mode = ASSAY_JUDGE_HARNESS, .limits = benchmarks_default_limits, .float_rel = 1e-6};
     p.limits.wall_limit_ms = 1000;
+    p.limits.hard_time_limit_ms = 1999;
     benchmarks_check_problem(&p, &f, a);
-    assert_true(has_fault(&f, "/harness") && has_fault(&f, "/limits/wall_limit_ms") && has_fault(&f, "/float_rel"));
+    assert_true(has_fault(&f, "/harness") && has_fault(&f, "/limits/wall_limit_ms") && has_fault(&f, "/limits/hard_time_limit_ms") && has_fault(&f, "/float_rel"));
     f.n = 0;
     p = (struct problem_in){.mode = ASSAY_JUDGE_PROGRAM, .limits = benchmarks_default_limits,
                             .harness = {.language = ASSAY_STR("c"), .source = ASSAY_STR("x")}};

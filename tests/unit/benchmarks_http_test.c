@@ -76,6 +76,7 @@ static void a_benchmark_with_tests_is_one_problem_at_once(void **state)
     assert_int_equal(m.tests.n, 3);
     assert_int_equal(m.time_limit_ms, 1000);
     assert_int_equal(m.wall_limit_ms, 3000);
+    assert_int_equal(m.hard_time_limit_ms, 1200);
     assert_int_equal(m.memory_limit_bytes, 256 << 20);
     assert_int_equal(m.compare, ASSAY_COMPARE_TOKENS);
     assert_true(t[0].sample && !t[1].sample && t[1].points == 3 && t[0].points == 1 && t[2].input_ref.n == 0);

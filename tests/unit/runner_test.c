@@ -86,6 +86,81 @@ static void test_a_run_becomes_a_verdict(void **state)
     }
 }
 
+static void test_a_run_is_tried_again_only_when_it_was_near_and_disturbed(void **state)
+{
+    (void)state;
+    const struct assay_box_limits limits = {.cpu_ms = 1000, .cpu_hard_ms = 1200, .wall_ms = 3000};
+    const struct assay_box_outcome near = {
+        .end = ASSAY_BOX_CPU, .finished = true, .cpu_us = 1050000, .wall_us = 1300000, .forced_switches = 200};
+    const struct disturbance quiet = {0, 0}, robbed = {65000, 0}, crowded = {0, 260000}, hardly = {64999, 259999};
+    assert_int_equal(over_limit_of(&near), OVER_CPU);
+    assert_true(time_ratio(near.cpu_us, limits.cpu_ms) == 1.05);
+    assert_true(time_ratio(1234567, 1000) == 1.235);
+    assert_true(time_ratio(5, 0) == 0);
+    assert_false(run_was_disturbed(&near, &limits, &quiet));
+    assert_false(run_was_disturbed(&near, &limits, &hardly));
+    assert_true(run_was_disturbed(&near, &limits, &robbed));
+    assert_true(run_was_disturbed(&near, &limits, &crowded));
+    struct assay_box_outcome o = near;
+    o.forced_switches = 64; /* others waited, but this one kept its core */
+    assert_false(run_was_disturbed(&o, &limits, &crowded));
+    o = near;
+    o.finished = false; /* it ran into the hard limit: nobody knows how far it would have gone */
+    assert_false(run_was_disturbed(&o, &limits, &robbed));
+    /* by the clock: only when others may have had the time that was missing */
+    o = (struct assay_box_outcome){.end = ASSAY_BOX_WALL, .cpu_us = 900000, .wall_us = 3000000, .forced_switches = 900};
+    const struct disturbance long_wait = {0, 1500000};
+    assert_int_equal(over_limit_of(&o), OVER_WALL);
+    assert_true(run_was_disturbed(&o, &limits, &long_wait));
+    o.wall_us = 5000000; /* it slept: the others' part does not explain it */
+    assert_false(run_was_disturbed(&o, &limits, &long_wait));
+    o = near;
+    o.end = ASSAY_BOX_EXITED;
+    assert_int_equal(over_limit_of(&o), OVER_NOTHING);
+    assert_false(run_was_disturbed(&o, &limits, &robbed));
+    o.wall_us = 0;
+    assert_false(run_was_disturbed(&o, &limits, &robbed));
+}
+
+static bool bit(const uint64_t *mask, unsigned n)
+{
+    return (mask[n / 64] >> (n % 64) & 1) != 0;
+}
+
+static void test_lanes_have_processors_of_their_own(void **state)
+{
+    (void)state;
+    static bool set[PROCESSORS_MAX];
+    static struct processors p;
+    uint64_t mask[ASSAY_BOX_CPU_WORDS];
+    struct assay_err err;
+    static const char *const bad[] = {"", "a", "1,", ",1", "3-1", "1-", "1 2", "1024", "0-1024", "99999999999999999999"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_false(processors_parse(bad[i], set));
+        assert_int_equal(processors_choose(bad[i], &p, &err), ASSAY_E_CONFIG);
+    }
+    assert_true(processors_parse("0-2,64,1023", set));
+    assert_true(set[0] && set[1] && set[2] && !set[3] && !set[63] && set[64] && set[1023]);
+    assert_int_equal(processors_choose("off", &p, &err), ASSAY_OK);
+    processors_of_lane(&p, 1, 0, true, mask);
+    assert_true(!bit(mask, 0) && !bit(mask, 1));
+    assert_int_equal(processors_choose("auto", &p, &err), ASSAY_OK);
+    assert_true(p.n >= 1 && p.n_cores >= 1 && p.n_cores <= p.n);
+    /* four cores of two threads each */
+    p = (struct processors){.n = 8, .n_cores = 4, .cpu = {0, 1, 2, 3, 4, 5, 6, 70}};
+    processors_of_lane(&p, 4, 3, false, mask);
+    assert_true(bit(mask, 3) && !bit(mask, 70) && !bit(mask, 0));
+    processors_of_lane(&p, 4, 3, true, mask);
+    assert_true(bit(mask, 3) && bit(mask, 70) && !bit(mask, 2));
+    for (unsigned slot = 0; slot < 8; slot++) {
+        processors_of_lane(&p, 8, slot, true, mask);
+        for (unsigned i = 0; i < 8; i++)
+            assert_true(bit(mask, p.cpu[i]) == (i == slot));
+    }
+    processors_of_lane(&p, 9, 0, false, mask); /* more slots than processors: the scheduler does it better */
+    assert_false(bit(mask, 0));
+}
+
 static void test_scores(void **state)
 {
     (void)state;
@@ -764,12 +839,16 @@ int main(void)
     const struct CMUnitTest pure[] = {
         cmocka_unit_test(test_comparisons),
         cmocka_unit_test(test_a_run_becomes_a_verdict),
+        cmocka_unit_test(test_a_run_is_tried_again_only_when_it_was_near_and_disturbed),
+        cmocka_unit_test(test_lanes_have_processors_of_their_own),
         cmocka_unit_test(test_scores),
         cmocka_unit_test(test_hidden_tests_stay_hidden),
     };
     const struct CMUnitTest whole[] = {
         cmocka_unit_test(test_comparisons),
         cmocka_unit_test(test_a_run_becomes_a_verdict),
+        cmocka_unit_test(test_a_run_is_tried_again_only_when_it_was_near_and_disturbed),
+        cmocka_unit_test(test_lanes_have_processors_of_their_own),
         cmocka_unit_test(test_scores),
         cmocka_unit_test(test_hidden_tests_stay_hidden),
         cmocka_unit_test(test_programs_get_their_verdicts),

@@ -41,9 +41,17 @@ struct assay_manifest {
     double float_abs, float_rel;
     bool stop_on_failure;
     int64_t time_limit_ms, wall_limit_ms, memory_limit_bytes, output_limit_bytes, process_limit;
+    int64_t hard_time_limit_ms; /* where a program over its time is killed; 0, in older manifests: assay_hard_time_limit */
     struct assay_str harness_language, harness_ref;
     struct assay_json_array tests; /* struct assay_manifest_test */
 };
+
+/*
+ * Where a problem does not say: a tenth and 100 ms more than the limit. Enough to see whether a program needed
+ * 1.05 of its time or twice as much, and to run again what a busy machine made slow; little enough that a
+ * program that never ends costs no more than a tenth on top.
+ */
+int64_t assay_hard_time_limit(int64_t time_limit_ms);
 
 extern const char *const assay_judge_mode_names[]; /* "program", "harness", "answer", NULL */
 extern const char *const assay_compare_names[];    /* "exact", "tokens", "float", NULL */
