@@ -106,7 +106,7 @@ def test_each_committed_definition_has_a_lock_of_its_form():
     assert rc == 0, said
     room = (DEFINITIONS / "room.mk").read_text()
     names = sorted(p.stem for p in DEFINITIONS.glob("*.image"))
-    assert {"run", "python", "languages"} <= set(names), names
+    assert {"run", "java-run", "python", "gcc", "go", "java", "languages"} <= set(names), names
     for name in names:
         text = (DEFINITIONS / f"{name}.lock").read_text()
         assert f"==> {name}: " in said, said
