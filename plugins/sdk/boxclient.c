@@ -1,7 +1,7 @@
 /*
  * The client's side of a warden's stream (assay/warden_wire.h).
  *
- * States: waiting for the hello -> idle -> busy (a RUN, PUT, GET or FIND is out, its end is not in) -> idle.
+ * States: waiting for the hello -> idle -> busy (a RUN, PUT, GET, FIND or PRESTART is out, its end is not in) -> idle.
  * What is to be sent waits in `out`; what came waits in `in` until a whole frame is there.  Both are
  * bounded: out by one request and a few small frames, in by the largest frame that a warden may send.
  *
@@ -188,13 +188,14 @@ static int spec_check(const struct assay_box_spec *s, struct assay_err *err)
         {s->limits.open_files, 65536},                 {s->limits.file_bytes, INT64_C(1) << 46},
         {s->limits.stack_bytes, INT64_C(1) << 46},     {s->limits.scratch_bytes, INT64_C(1) << 46},
         {s->limits.scratch_files, INT64_C(1) << 24},   {s->collect_bytes, INT64_C(1) << 46},
+        {s->warm_cpu_us, INT64_C(60000000)},           {s->warm_memory_bytes, INT64_C(1) << 30},
     };
     for (size_t i = 0; i < sizeof bound / sizeof *bound; i++)
         if (bound[i].value < 0 || bound[i].value > bound[i].max)
             return assay_err_set(err, ASSAY_E_INVALID, "box: limit %zu is %lld", i, (long long)bound[i].value);
     if (s->limits.cpu_hard_ms != 0 && s->limits.cpu_hard_ms < s->limits.cpu_ms)
         return assay_err_set(err, ASSAY_E_INVALID, "box: the hard limit of CPU time is below the limit");
-    if (s->flags & ~(uint32_t)(ASSAY_BOX_STDERR_TO_STDOUT | ASSAY_BOX_STRICT_OUTPUT))
+    if (s->flags & ~(uint32_t)(ASSAY_BOX_STDERR_TO_STDOUT | ASSAY_BOX_STRICT_OUTPUT | ASSAY_BOX_WARM))
         return assay_err_set(err, ASSAY_E_INVALID, "box: unknown flags %#x", s->flags);
     return 0;
 }
@@ -219,6 +220,8 @@ static void put_run(struct assay_buf *b, uint64_t serial, const struct assay_box
         .scratch_files = l->scratch_files,
         .cpu_hard_ms = l->cpu_hard_ms,
         .collect_bytes = s->collect_bytes,
+        .warm_cpu_us = s->warm_cpu_us,
+        .warm_memory_bytes = s->warm_memory_bytes,
         .stdin_bytes = s->stdin_bytes.n,
         .seccomp_bytes = (uint32_t)s->seccomp.n,
         .flags = s->flags,
@@ -384,6 +387,25 @@ int assay_box_client_find(struct assay_box_client *c, const struct assay_str *to
     return rc;
 }
 
+int assay_box_client_warm(struct assay_box_client *c, const struct assay_str *argv, size_t n_argv, const struct assay_str *env,
+                          size_t n_env, struct assay_err *err)
+{
+    (void)check(c);
+    if (n_argv < 1 || n_argv > ASSAY_WARDEN_PRESTART_STRINGS || n_env > ASSAY_WARDEN_PRESTART_STRINGS || argv[0].n == 0 ||
+        !strings_ok(argv, n_argv) || !strings_ok(env, n_env))
+        return assay_err_set(err, ASSAY_E_INVALID, "box: argv or env of a warm start is empty, too long, or has a NUL in it");
+    const struct assay_warden_prestart h = {.n_argv = (uint32_t)n_argv, .n_env = (uint32_t)n_env};
+    ASSAY_CLEANUP_BUF struct assay_buf b = ASSAY_BUF_INIT;
+    assay_buf_add(&b, &h, sizeof h);
+    for (size_t i = 0; i < n_argv; i++)
+        put_string(&b, argv[i]);
+    for (size_t i = 0; i < n_env; i++)
+        put_string(&b, env[i]);
+    if (b.failed || b.n > ASSAY_WARDEN_PRESTART_MAX)
+        return assay_err_set(err, ASSAY_E_TOO_LARGE, "box: argv and env of a warm start are too long");
+    return send_store(c, ASSAY_WARDEN_PRESTART, assay_buf_view(&b), err);
+}
+
 int assay_box_client_drop(struct assay_box_client *c, struct assay_str artefact, struct assay_err *err)
 {
     (void)check(c);
@@ -471,6 +493,7 @@ static int take_done(struct assay_box_client *c, const uint8_t *p, size_t n, str
         .forced_switches = d.forced_switches,
         .precision = d.precision,
         .finished = d.finished != 0,
+        .warm = d.warm == 1,
     };
     memcpy(o.artefact, d.artefact, sizeof o.artefact);
     memcpy(o.message, d.message, sizeof o.message);
@@ -537,6 +560,20 @@ static int take_found(struct assay_box_client *c, const uint8_t *p, size_t n, st
     return 0;
 }
 
+static int take_warmed(struct assay_box_client *c, const uint8_t *p, size_t n, struct assay_err *err)
+{
+    struct assay_warden_prestarted w;
+    if (!c->busy || c->doing != ASSAY_WARDEN_PRESTART || n != sizeof w)
+        return corrupt(c, err, "a misplaced or malformed end of a warm start");
+    memcpy(&w, p, sizeof w);
+    if (!text_ok(w.message, sizeof w.message))
+        return corrupt(c, err, "a malformed end of a warm start");
+    c->busy = false;
+    if (c->ev.warmed)
+        c->ev.warmed(c->arg, assay_str(w.message));
+    return 0;
+}
+
 /* Length bounds come first: a frame is only waited for when its whole can ever fit. */
 static int take_frames(struct assay_box_client *c, struct assay_err *err)
 {
@@ -572,6 +609,9 @@ static int take_frames(struct assay_box_client *c, struct assay_err *err)
         case ASSAY_WARDEN_WORN:
             rc = c->worn || h.length != 0 ? corrupt(c, err, "a second or malformed wish to be replaced") : 0;
             c->worn = true;
+            break;
+        case ASSAY_WARDEN_PRESTARTED:
+            rc = take_warmed(c, p, h.length, err);
             break;
         case ASSAY_WARDEN_FOUND:
             rc = take_found(c, p, h.length, err);

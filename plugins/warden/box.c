@@ -67,7 +67,7 @@ int box_prepare(struct box *b, const struct box_world *w, struct slot *s, struct
         return -1;
     }
     *b = (struct box){.slot = s, .pid = pid, .pidfd = pidfd, .in = ours[0], .out = ours[1], .err = ours[2],
-                      .leaf_generation = w->leaf->generation, .gentle = reduced};
+                      .leaf_generation = w->leaf->generation, .zygote_generation = w->zygote->generation, .gentle = reduced};
     return 0;
 }
 

@@ -19,6 +19,7 @@
 #include "warden.h"
 
 #include "sys.h"
+#include "zygote.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -49,6 +50,7 @@ struct maker {
     int box;        /* of the scratch's box directory */
     int64_t given;  /* bytes of the scratch before the program ran: charged to init */
     int scratch_fs; /* the tmpfs' configuration */
+    int ns[3];      /* pid, mount, ipc: for an order to the zygote; -1 without one */
     bool born_inside; /* the program's child need not join the leaf */
     bool reduced;     /* no namespaces (reduced.c), and then: */
     unsigned turn;
@@ -233,41 +235,56 @@ static _Noreturn void child_fail(struct maker *m, const char *stage)
     _exit(127);
 }
 
-static void limit(struct maker *m, __rlimit_resource_t what, int64_t soft, int64_t hard)
+int64_t request_stack(const struct assay_warden_run *h)
 {
-    struct rlimit r = {(rlim_t)soft, (rlim_t)hard}, now;
-    if (setrlimit(what, &r) == 0)
-        return;
-    /* Without privilege the hard limit that we were started with cannot be raised: the stricter holds. */
-    if (errno != EPERM || getrlimit(what, &now) < 0)
-        child_fail(m, "rlimit");
-    r.rlim_max = now.rlim_max;
-    r.rlim_cur = r.rlim_cur < r.rlim_max ? r.rlim_cur : r.rlim_max;
-    if (setrlimit(what, &r) < 0)
-        child_fail(m, "rlimit");
+    const int64_t usual = INT64_C(64) << 20;
+    return h->stack_bytes ? h->stack_bytes : h->memory_bytes && h->memory_bytes < usual ? h->memory_bytes : usual;
+}
+
+/* What a program's limits are, however it begins. */
+static uint32_t limits_of(const struct maker *m, struct zygote_limit ret[ZYGOTE_LIMITS_MAX])
+{
+    const struct assay_warden_run *h = &m->w->request->head;
+    int64_t files = h->open_files ? h->open_files : 256, stack = request_stack(h);
+    int64_t file_bytes = h->file_bytes ? h->file_bytes : h->scratch_bytes ? h->scratch_bytes : DEFAULT_SCRATCH_BYTES;
+    uint32_t n = 0;
+    if (h->cpu_ms) {
+        /* only a backstop, per process and in whole seconds: the watching decides */
+        int64_t seconds = ((h->cpu_hard_ms ? h->cpu_hard_ms : h->cpu_ms) + 999) / 1000 + 1;
+        ret[n++] = (struct zygote_limit){.what = RLIMIT_CPU, .soft = seconds, .hard = seconds + 1};
+    }
+    ret[n++] = (struct zygote_limit){.what = RLIMIT_FSIZE, .soft = file_bytes, .hard = file_bytes};
+    ret[n++] = (struct zygote_limit){.what = RLIMIT_STACK, .soft = stack, .hard = stack};
+    ret[n++] = (struct zygote_limit){.what = RLIMIT_NOFILE, .soft = files, .hard = files};
+    /* Counted per user: exact only when the leaf does not count. In a user namespace the warden, the
+     * inits and the nursery are of the same user, and everywhere a zygote. */
+    if (!(leaf_precision(m->w->leaf) & PRECISE_PIDS)) {
+        int64_t others = m->reduced ? reduced_tasks() : m->w->options->mode == MODE_NATIVE ? 0 : 3;
+        others += !m->reduced && m->w->options->mode != MODE_NATIVE && m->w->zygote->nursery >= 0;
+        others += m->w->zygote->order >= 0;
+        int64_t processes = (h->processes ? h->processes : 64) + others;
+        ret[n++] = (struct zygote_limit){.what = RLIMIT_NPROC, .soft = processes, .hard = processes};
+    }
+    return n;
 }
 
 static void child_limits(struct maker *m)
 {
-    const struct assay_warden_run *h = &m->w->request->head;
-    int64_t stack = h->stack_bytes, files = h->open_files ? h->open_files : 256;
-    int64_t processes = h->processes ? h->processes : 64;
-    int64_t file_bytes = h->file_bytes ? h->file_bytes : h->scratch_bytes ? h->scratch_bytes : DEFAULT_SCRATCH_BYTES;
-    if (!stack)
-        stack = h->memory_bytes && h->memory_bytes < (INT64_C(64) << 20) ? h->memory_bytes : INT64_C(64) << 20;
-    if (h->cpu_ms) {
-        /* only a backstop, per process and in whole seconds: the watching decides */
-        int64_t seconds = ((h->cpu_hard_ms ? h->cpu_hard_ms : h->cpu_ms) + 999) / 1000 + 1;
-        limit(m, RLIMIT_CPU, seconds, seconds + 1);
+    struct zygote_limit list[ZYGOTE_LIMITS_MAX];
+    uint32_t n = limits_of(m, list);
+    for (uint32_t i = 0; i < n; i++) {
+        __rlimit_resource_t what = (__rlimit_resource_t)list[i].what;
+        struct rlimit r = {(rlim_t)list[i].soft, (rlim_t)list[i].hard}, now;
+        if (setrlimit(what, &r) == 0)
+            continue;
+        /* Without privilege the hard limit that we were started with cannot be raised: the stricter holds. */
+        if (errno != EPERM || getrlimit(what, &now) < 0)
+            child_fail(m, "rlimit");
+        r.rlim_max = now.rlim_max;
+        r.rlim_cur = r.rlim_cur < r.rlim_max ? r.rlim_cur : r.rlim_max;
+        if (setrlimit(what, &r) < 0)
+            child_fail(m, "rlimit");
     }
-    limit(m, RLIMIT_FSIZE, file_bytes, file_bytes);
-    limit(m, RLIMIT_STACK, stack, stack);
-    limit(m, RLIMIT_NOFILE, files, files);
-    /* Counted per user: exact only when the leaf does not count. In a user namespace the warden and
-     * the inits are of the same user. */
-    int64_t others = m->reduced ? reduced_tasks() : m->w->options->mode == MODE_NATIVE ? 0 : 3;
-    if (!(leaf_precision(m->w->leaf) & PRECISE_PIDS))
-        limit(m, RLIMIT_NPROC, processes + others, processes + others);
 }
 
 static void child_join(struct maker *m)
@@ -279,15 +296,20 @@ static void child_join(struct maker *m)
             child_fail(m, "joining the leaf");
 }
 
+static bool to_be_pinned(const struct maker *m)
+{
+    bool any = false;
+    for (size_t i = 0; i < ASSAY_WARDEN_CPU_WORDS; i++)
+        any = any || m->w->request->head.cpus[i] != 0;
+    return any;
+}
+
 /* Inherited by all that the program starts; the filter keeps it from changing it. A processor that is not
  * ours (a container's cpuset) is passed over, and when none is left the box runs where it may. */
 static void child_pin(struct maker *m)
 {
     const uint64_t *cpus = m->w->request->head.cpus;
-    bool any = false;
-    for (size_t i = 0; i < ASSAY_WARDEN_CPU_WORDS; i++)
-        any = any || cpus[i] != 0;
-    m->s->pinned = any && syscall(SYS_sched_setaffinity, 0, sizeof m->w->request->head.cpus, cpus) == 0;
+    m->s->pinned = to_be_pinned(m) && syscall(SYS_sched_setaffinity, 0, sizeof m->w->request->head.cpus, cpus) == 0;
 }
 
 static void child_ids(struct maker *m)
@@ -303,6 +325,15 @@ static void child_ids(struct maker *m)
     struct __user_cap_data_struct none[2] = {{0, 0, 0}, {0, 0, 0}};
     if (syscall(SYS_capset, &head, none) < 0)
         child_fail(m, "capabilities");
+}
+
+/* A request's bytes are not aligned for it; the kernel copies without asking for that. */
+static const void *filter_of(const struct request *q, unsigned short *count)
+{
+    if (q->seccomp_count == 0)
+        return seccomp_floor(count);
+    *count = (unsigned short)q->seccomp_count;
+    return q->seccomp;
 }
 
 static int child_main(void *arg)
@@ -335,17 +366,9 @@ static int child_main(void *arg)
     if (dup2(m->theirs[0], 0) < 0 || dup2(m->theirs[1], 1) < 0 || dup2(err, 2) < 0 || sys_close_range(3, ~0u) < 0)
         child_fail(m, "descriptors");
     (void)umask(022);
-    struct sock_fprog filter = {.len = (unsigned short)q->seccomp_count};
-    const struct sock_filter *floor_filter = NULL;
-    if (q->seccomp_count > 0) {
-        /* the request's bytes are not aligned for it; the kernel copies without asking for that */
-        memcpy(&filter.filter, &q->seccomp, sizeof filter.filter);
-    } else {
-        uint16_t count;
-        floor_filter = seccomp_floor(&count);
-        filter.len = count;
-        memcpy(&filter.filter, &floor_filter, sizeof filter.filter);
-    }
+    struct sock_fprog filter = {.filter = NULL};
+    const void *instructions = filter_of(q, &filter.len);
+    memcpy(&filter.filter, &instructions, sizeof filter.filter);
     atomic_store(&m->s->started_ns, now_ns());
     atomic_store(&m->s->phase, PHASE_STARTED);
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) < 0)
@@ -381,6 +404,72 @@ static pid_t start(struct maker *m)
         m->born_inside = false; /* not allowed there, perhaps: the descriptor of cgroup.procs may still be */
     }
     return clone(child_main, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, m);
+}
+
+/* ---- or a fork of the zygote ---- */
+
+/* Opened ahead, while the warden has a zygote: a process that cannot be dumped is closed to setns by pidfd. */
+static void open_namespaces(struct maker *m)
+{
+    static const char *const name[3] = {"pid", "mnt", "ipc"};
+    for (int i = 0; i < 3; i++) {
+        char path[64];
+        (void)snprintf(path, sizeof path, ROOT_BOX "/proc/self/ns/%s", name[i]);
+        m->ns[i] = m->w->zygote->order < 0 || (i == 2 && !m->w->own_ipc) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    }
+}
+
+static enum ordered order(struct maker *m, struct made *ret)
+{
+    static const int join[3] = {ASSAY_LEAF_MEMORY_PROCS, ASSAY_LEAF_CPU_PROCS, ASSAY_LEAF_PIDS_PROCS};
+    const struct leaf *l = m->w->leaf;
+    struct zygote_order o = {.present = 0};
+    int fd[ZYGOTE_FD_COUNT];
+    for (int i = 0; i < ZYGOTE_FD_COUNT; i++)
+        fd[i] = -1;
+    fd[ZYGOTE_FD_PID_NS] = m->ns[0];
+    fd[ZYGOTE_FD_MOUNT_NS] = m->ns[1];
+    fd[ZYGOTE_FD_IPC_NS] = m->ns[2];
+    fd[ZYGOTE_FD_IN] = m->theirs[0];
+    fd[ZYGOTE_FD_OUT] = m->theirs[1];
+    fd[ZYGOTE_FD_ERR] = m->theirs[m->w->request->head.flags & FLAG_STDERR_TO_STDOUT ? 1 : 2];
+    if (l->held && l->fd[ASSAY_LEAF_DIR] >= 0)
+        fd[ZYGOTE_FD_LEAF_DIR] = l->fd[ASSAY_LEAF_DIR];
+    for (int i = 0; l->held && l->fd[ASSAY_LEAF_DIR] < 0 && i < 3; i++)
+        fd[ZYGOTE_FD_JOIN + i] = l->fd[join[i]];
+    if (m->ns[0] < 0 || m->ns[1] < 0)
+        return ORDER_REFUSED;
+    unsigned short count;
+    const void *filter = filter_of(m->w->request, &count);
+    o.n_limits = limits_of(m, o.limit);
+    o.n_filter = count;
+    o.pin = to_be_pinned(m);
+    memcpy(o.cpus, m->w->request->head.cpus, sizeof o.cpus);
+    atomic_store(&m->s->warm, 1);
+    atomic_store(&m->s->started_ns, now_ns());
+    atomic_store(&m->s->phase, PHASE_STARTED);
+    return zygote_give_order(m->w->zygote->order, &o, fd, filter, ret, &m->s->note);
+}
+
+static pid_t begin(struct maker *m)
+{
+    struct made made = {-1, false};
+    if (!*m->w->warm)
+        return start(m);
+    switch (order(m, &made)) {
+    case ORDER_MADE:
+        m->s->pinned = made.pinned;
+        return made.program;
+    case ORDER_FAILED:
+        fail(m);
+    case ORDER_REFUSED:
+        break;
+    }
+    m->s->note.text[0] = 0;
+    atomic_store(&m->s->warm, 0);
+    atomic_store(&m->s->refused, 1);
+    leaf_raise(m->w->leaf, m->w->request->head.memory_bytes);
+    return start(m);
 }
 
 /* ---- reap ---- */
@@ -516,6 +605,7 @@ void init_main(const struct box_world *w, struct slot *s, const int ours[3], con
     } else {
         mount_proc(&m);
         mount_scratch(&m);
+        open_namespaces(&m);
     }
     atomic_store(&s->phase, PHASE_READY);
     while (atomic_load(&s->go) == 0)
@@ -528,7 +618,7 @@ void init_main(const struct box_world *w, struct slot *s, const int ours[3], con
     else
         fill_scratch(&m);
     m.given = scratch_used(&m);
-    pid_t program = start(&m);
+    pid_t program = begin(&m);
     if (program < 0)
         fail_errno(&m, "fork");
     /* In the leaf already, and not even room to start: that is the program's limit. */

@@ -231,6 +231,16 @@ int leaf_prepare(struct leaf *l, int64_t memory, int64_t pids, struct note *why)
     return 0;
 }
 
+void leaf_raise(const struct leaf *l, int64_t memory)
+{
+    if (!(leaf_precision(l) & PRECISE_MEMORY))
+        return;
+    if (l->version == 2)
+        (void)write_number(l->fd[ASSAY_LEAF_MEMORY_MAX], memory > 0 ? memory : -1, "max");
+    else
+        (void)set_v1(l->fd[ASSAY_LEAF_MEMORY_MAX], l->fd[ASSAY_LEAF_MEMORY_SWAP], memory > 0 ? memory : -1);
+}
+
 int64_t leaf_cpu_ns(const struct leaf *l)
 {
     int64_t cpu, user, system;

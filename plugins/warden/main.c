@@ -327,10 +327,15 @@ int main(int argc, char **argv)
         die("mode native needs root");
     w.cpus = sysconf(_SC_NPROCESSORS_ONLN); /* the library reads it from files that are gone after the next line */
     w.cpus = w.cpus < 1 ? 1 : w.cpus;
-    if (w.options.mode == MODE_REDUCED)
+    pid_t nursery = 0;
+    int to_nursery = -1;
+    if (w.options.mode == MODE_REDUCED) {
         reduced_make(&w.options, &w.facts);
-    else
+    } else {
         root_make(&w.options, &w.facts);
+        to_nursery = nursery_make(&w.options, w.stream, w.control, &nursery);
+    }
+    zygote_init(&w.zygote, to_nursery, nursery);
     drop_privilege(&w.options);
     /* The parent may have died before we asked to die with it. In a new pid namespace it shows as 0 at all times. */
     if (!w.options.stay_attached && getppid() != parent)
@@ -343,6 +348,7 @@ int main(int argc, char **argv)
     w.request = shared(sizeof *w.request);
     w.pointers = shared(2 * (ASSAY_WARDEN_ARGV_MAX + 1) * sizeof *w.pointers);
     w.slots = shared(2 * sizeof *w.slots);
+    w.warm = shared(sizeof *w.warm);
     int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (event < 0)
         die("eventfd");
@@ -351,6 +357,8 @@ int main(int argc, char **argv)
                                  .leaf = &w.leaf,
                                  .own_ipc = !w.facts.ipc_closed,
                                  .slots = w.slots,
+                                 .zygote = &w.zygote,
+                                 .warm = w.warm,
                                  .event = event,
                                  .stream = w.stream,
                                  .control = w.control};

@@ -2,7 +2,7 @@
 pkglibexec_PROGRAMS += assay-warden
 warden_sources = \
 	plugins/warden/artefact.c plugins/warden/box.c plugins/warden/files.c plugins/warden/find.c plugins/warden/init.c \
-	plugins/warden/join.c plugins/warden/leaf.c plugins/warden/reduced.c \
+	plugins/warden/join.c plugins/warden/leaf.c plugins/warden/nursery.c plugins/warden/reduced.c plugins/warden/zygote.h \
 	plugins/warden/root.c plugins/warden/seccomp.c plugins/warden/sha256.c plugins/warden/sys.h plugins/warden/util.c \
 	plugins/warden/warden.h plugins/warden/watch.c plugins/warden/wire.c
 assay_warden_SOURCES = plugins/warden/main.c $(warden_sources)
@@ -21,6 +21,15 @@ else
 assay_warden_LDFLAGS = $(warden_static)
 endif
 endif
+
+# Loaded into interpreters by the dynamic linker, and carried inside the warden. Linked against nothing, and never
+# sanitized: it must fit whatever library the interpreter brings.
+EXTRA_DIST += plugins/warden/zygote.c
+CLEANFILES += plugins/warden/zygote.so
+plugins/warden/zygote.so: plugins/warden/zygote.c plugins/warden/zygote.h
+	$(AM_V_CC)$(MKDIR_P) plugins/warden && $(CC) $(WARN_CFLAGS) -O2 -fPIC -fvisibility=hidden -U_FORTIFY_SOURCE -fno-stack-protector \
+		-shared -nostdlib -Wl,-z,relro,-z,now -I$(srcdir)/plugins/warden -o $@ $(srcdir)/plugins/warden/zygote.c -lgcc
+plugins/warden/assay_warden-nursery.$(OBJEXT): plugins/warden/zygote.so
 
 # What boxes are tested with: static, so that they run in any root, and never sanitized.
 check_PROGRAMS += tests/boxes/hostile tests/boxes/measured tests/boxes/noop
@@ -46,6 +55,16 @@ box_tests = tests/unit/warden_test tests/unit/box_test tests/unit/box_noleaf_tes
 check_PROGRAMS += $(box_tests)
 TESTS += $(box_tests)
 box_test_sources = tests/unit/box_test.c tests/unit/ordinary.h tests/unit/warden_fixture.c tests/unit/warden_fixture.h
+zygote_tests = tests/unit/zygote_test tests/unit/zygote_userns_test
+check_PROGRAMS += $(zygote_tests)
+TESTS += $(zygote_tests)
+zygote_test_sources = tests/unit/zygote_test.c tests/unit/ordinary.h tests/unit/warden_fixture.c tests/unit/warden_fixture.h
+tests_unit_zygote_test_SOURCES = $(zygote_test_sources)
+tests_unit_zygote_test_CPPFLAGS = $(TEST_CPPFLAGS)
+tests_unit_zygote_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
+tests_unit_zygote_userns_test_SOURCES = $(zygote_test_sources)
+tests_unit_zygote_userns_test_CPPFLAGS = $(TEST_CPPFLAGS) -DZYGOTE_MODE='"userns"' -DZYGOTE_ORDINARY=true
+tests_unit_zygote_userns_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 tests_unit_box_test_SOURCES = $(box_test_sources)
 tests_unit_box_test_CPPFLAGS = $(TEST_CPPFLAGS)
 tests_unit_box_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)

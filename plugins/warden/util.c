@@ -90,3 +90,41 @@ void close_fd(int *fd)
         (void)close(*fd);
     *fd = -1;
 }
+
+#define FDS_MAX 16
+
+int fds_send(int socket, const void *p, size_t n, const int *fd, size_t n_fd)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(int) * FDS_MAX)];
+        struct cmsghdr align;
+    } ancillary = {.bytes = {0}};
+    struct iovec iov = {.iov_len = n};
+    memcpy(&iov.iov_base, &p, sizeof p); /* sendmsg does not write to it */
+    struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = ancillary.bytes, .msg_controllen = CMSG_SPACE(n_fd * sizeof *fd)};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&h);
+    if (n_fd == 0 || n_fd > FDS_MAX || !c)
+        return -1;
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(n_fd * sizeof *fd);
+    memcpy(CMSG_DATA(c), fd, n_fd * sizeof *fd);
+    return sendmsg(socket, &h, MSG_NOSIGNAL) == (ssize_t)n ? 0 : -1;
+}
+
+ssize_t fds_receive(int socket, void *p, size_t n, int *fd, size_t n_fd)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(int) * FDS_MAX)];
+        struct cmsghdr align;
+    } ancillary;
+    struct iovec iov = {p, n};
+    struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = ancillary.bytes, .msg_controllen = sizeof ancillary.bytes};
+    ssize_t k = recvmsg(socket, &h, MSG_CMSG_CLOEXEC);
+    const struct cmsghdr *c = k < 0 ? NULL : CMSG_FIRSTHDR(&h);
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+        size_t have = (c->cmsg_len - CMSG_LEN(0)) / sizeof *fd;
+        memcpy(fd, CMSG_DATA(c), (have < n_fd ? have : n_fd) * sizeof *fd);
+    }
+    return k;
+}

@@ -28,7 +28,7 @@
 
 /* ---- the numbers of assay/box.h, which is the client's header and drags in the SDK ---- */
 enum box_end { END_EXITED = 1, END_SIGNALLED, END_CPU, END_WALL, END_MEMORY, END_OUTPUT, END_CANCELLED, END_FAILED };
-enum box_flag { FLAG_STDERR_TO_STDOUT = 1, FLAG_STRICT_OUTPUT = 2 };
+enum box_flag { FLAG_STDERR_TO_STDOUT = 1, FLAG_STRICT_OUTPUT = 2, FLAG_WARM = 4 };
 enum precision { PRECISE_CPU = 1, PRECISE_MEMORY = 2, PRECISE_PIDS = 4, PINNED = 8 };
 enum feature {
     FEATURE_LEAF_CPU = 1, FEATURE_LEAF_MEMORY = 2, FEATURE_LEAF_PIDS = 4, FEATURE_SECCOMP = 8, FEATURE_USERNS = 16,
@@ -48,6 +48,10 @@ int64_t now_ns(void);
 bool parse_u64(const char *s, uint64_t max, uint64_t *ret);
 void close_fd(int *fd); /* closes when >= 0, leaves -1 */
 #define CLEANUP_FD __attribute__((cleanup(close_fd)))
+/* One message with descriptors. -1 and errno. */
+int fds_send(int socket, const void *p, size_t n, const int *fd, size_t n_fd);
+/* Its length; 0 at the end. What there are of n_fd descriptors goes to fd, the rest of it is left alone. */
+ssize_t fds_receive(int socket, void *p, size_t n, int *fd, size_t n_fd);
 
 /* ---- options (main.c) ---- */
 enum mode { MODE_NATIVE, MODE_USERNS, MODE_DOCKER, MODE_REDUCED };
@@ -93,6 +97,8 @@ struct request_mount {
 /* Checks everything there is to check in a RUN's payload.  `pointers` is room for 2 * (ARGV_MAX + 1)
  * pointers.  The payload must stay where it is while the request is used. */
 int request_parse(const uint8_t *p, size_t n, char **pointers, struct request *ret, struct note *why);
+/* Counts and strings of a PRESTART. */
+int prestart_check(const uint8_t *p, size_t n, struct note *why);
 const uint8_t *request_file_next(const uint8_t *p, struct request_file *ret);
 const uint8_t *request_mount_next(const uint8_t *p, struct request_mount *ret);
 const uint8_t *request_string_next(const uint8_t *p, const char **ret);
@@ -203,6 +209,8 @@ void leaf_init(struct leaf *l);
 int leaf_receive(struct leaf *l, int control, struct note *why);
 uint32_t leaf_precision(const struct leaf *l);
 int leaf_prepare(struct leaf *l, int64_t memory, int64_t pids, struct note *why);
+/* Another limit than what was prepared, from an init. */
+void leaf_raise(const struct leaf *l, int64_t memory);
 int64_t leaf_cpu_ns(const struct leaf *l); /* of this box so far; -1 unknown */
 int64_t leaf_oom_kills(const struct leaf *l);
 /* What is charged now; -1 unknown. When no process is left: page cache, and files in memory. */
@@ -271,6 +279,8 @@ struct slot {
     _Atomic int64_t seen_cpu_ns, seen_memory, seen_tasks; /* by the watching loop, without a leaf */
     _Atomic int64_t lingers; /* PHASE_EMPTY: charged to the leaf, without a process and not the program's own; -1 unknown */
     _Atomic uint32_t failed; /* note says why the box could not be made */
+    _Atomic uint32_t warm;   /* the program was forked from the zygote */
+    _Atomic uint32_t refused; /* it was to be, and was executed in the end */
     const char *stage;       /* of the program's child, when it failed before execve; NULL: in execve, or not at all */
     int error;               /* its errno */
     bool pinned;             /* it runs on the processors that the request names */
@@ -289,10 +299,46 @@ struct box_world {
     const struct leaf *leaf;       /* joined by the program; the descriptors are the warden's */
     bool own_ipc;                  /* each box needs an ipc namespace of its own */
     const struct slot *slots;      /* the first of them: which turn a box has */
+    const struct zygote *zygote;
+    const bool *warm;              /* shared memory: this request's program is to be forked */
     int event;                     /* eventfd: written once at PHASE_EMPTY or failure */
     int stream, control;           /* for init to close */
 };
+/* How much stack a program gets. */
+int64_t request_stack(const struct assay_warden_run *h);
 _Noreturn void init_main(const struct box_world *w, struct slot *s, const int ours[3], const int theirs[3]);
+
+/* ---- nursery.c: warm interpreters ---- */
+#define ZYGOTE_STACK_BYTES (INT64_C(64) << 20) /* its address space has room for no more */
+struct zygote {
+    int nursery;         /* socket to it; -1: there is none */
+    pid_t nursery_pid;
+    int order;           /* socket to the zygote, for inits; -1: there is none */
+    uint64_t generation; /* rises when `order` changes: an init has that of its fork */
+    bool wanted, suspect;
+    uint32_t forks;
+    uint32_t n_argv, n_env;
+    size_t n_strings;
+    char strings[ASSAY_WARDEN_PRESTART_MAX];
+};
+/* Before rights are dropped. The socket to it, or -1. */
+int nursery_make(const struct options *o, int stream, int control, pid_t *ret);
+void zygote_init(struct zygote *z, int nursery, pid_t pid);
+/* When no init is left. */
+void zygote_stop(struct zygote *z);
+/* Replaces the zygote by one for a checked PRESTART. */
+int zygote_start(struct zygote *z, const uint8_t *payload, size_t n, struct note *why);
+/* Between runs: replaces one that has died, is suspect, or has made enough. */
+void zygote_look_after(struct zygote *z);
+bool zygote_fits(const struct zygote *z, const struct request *q);
+struct zygote_order;
+enum ordered { ORDER_MADE, ORDER_REFUSED /* execute it */, ORDER_FAILED };
+/* From an init: fd has one for each enum zygote_fd, -1 for none; that of the reply is filled in. */
+struct made {
+    pid_t program; /* its pid in the box */
+    bool pinned;   /* to the processors of the order */
+};
+enum ordered zygote_give_order(int socket, struct zygote_order *o, int *fd, const void *filter, struct made *ret, struct note *why);
 
 /* ---- box.c ---- */
 struct box {
@@ -301,7 +347,7 @@ struct box {
     int pidfd;         /* -1: there is none */
     int in, out, err;  /* our ends */
     bool gentle;       /* its init has to be told to end its tree: no kernel does it (reduced.c) */
-    uint64_t leaf_generation;
+    uint64_t leaf_generation, zygote_generation;
 };
 int box_prepare(struct box *b, const struct box_world *w, struct slot *s, struct note *why);
 void box_go(struct box *b);
@@ -324,6 +370,8 @@ struct warden {
     struct writer writer;
     struct leaf leaf;
     struct store store;
+    struct zygote zygote;
+    bool *warm; /* shared: see struct box_world */
     size_t request_bytes;
     struct request *request; /* shared with inits, as are the bytes it points into */
     char **pointers;         /* shared: argv and env */

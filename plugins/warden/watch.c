@@ -48,6 +48,7 @@ struct run {
     uint64_t in_sent;
     uint32_t killed; /* enum box_end we killed it for, or 0 */
     bool over, empty, dead, reaped;
+    bool warm; /* it is to be forked */
     struct rusage ru;
     struct note note;
 };
@@ -62,10 +63,16 @@ static void end_run(struct run *r, uint32_t end)
     box_kill(r->b);
 }
 
+/* What a forked program was spared is counted as if it were not (nursery.c). */
+static int64_t credit(const struct run *r, int64_t spared)
+{
+    return atomic_load(&r->b->slot->warm) ? spared : 0;
+}
+
 static int64_t cpu_ns(const struct run *r)
 {
     int64_t leaf = leaf_cpu_ns(&r->w->leaf);
-    return leaf >= 0 ? leaf : atomic_load(&r->b->slot->seen_cpu_ns);
+    return credit(r, r->head->warm_cpu_us) * 1000 + (leaf >= 0 ? leaf : atomic_load(&r->b->slot->seen_cpu_ns));
 }
 
 /* Over cpu_ms the run is lost, but goes on to here, so that one sees by how much. */
@@ -119,7 +126,7 @@ static int64_t check_limits(struct run *r)
     if (r->head->memory_bytes) {
         int64_t seen = atomic_load(&s->seen_memory);
         r->peak_seen = seen > r->peak_seen ? seen : r->peak_seen;
-        if (leaf_oom_kills(&r->w->leaf) > 0 || seen > r->head->memory_bytes) {
+        if (leaf_oom_kills(&r->w->leaf) > 0 || seen + credit(r, r->head->warm_memory_bytes) > r->head->memory_bytes) {
             end_run(r, END_MEMORY);
             return 0;
         }
@@ -274,6 +281,11 @@ static void report(struct run *r)
     d.oom_kills = f.oom_kills;
     d.stdout_bytes = r->out_bytes;
     d.stderr_bytes = r->err_bytes;
+    d.warm = atomic_load(&s->warm);
+    d.cpu_us += credit(r, r->head->warm_cpu_us);
+    d.cpu_user_us += credit(r, r->head->warm_cpu_us);
+    d.memory_peak_bytes += d.memory_peak_bytes >= 0 ? credit(r, r->head->warm_memory_bytes) : 0;
+    d.memory_own_bytes += d.memory_own_bytes >= 0 ? credit(r, r->head->warm_memory_bytes) : 0;
     if (started == 0)
         d.precision = 0;
 
@@ -411,7 +423,7 @@ static int ensure_leaf(struct warden *w, struct note *why)
 }
 
 /* What must hold before an init is let go. -1: this run fails, and the note says why. */
-static int admit(struct warden *w, struct note *why)
+static int admit(struct warden *w, bool warm, struct note *why)
 {
     struct request *q = w->request;
     const uint8_t *p = q->mounts;
@@ -426,7 +438,8 @@ static int admit(struct warden *w, struct note *why)
         return -1;
     if (ensure_leaf(w, why) < 0)
         return -1;
-    if (w->leaf.held && leaf_prepare(&w->leaf, q->head.memory_bytes, q->head.processes ? q->head.processes : 64, why) < 0) {
+    int64_t memory = q->head.memory_bytes > 0 && warm ? q->head.memory_bytes - q->head.warm_memory_bytes : q->head.memory_bytes;
+    if (w->leaf.held && leaf_prepare(&w->leaf, memory, q->head.processes ? q->head.processes : 64, why) < 0) {
         leaf_finish(&w->leaf, w->control, true);
         return -1;
     }
@@ -444,7 +457,7 @@ static bool refuse(struct warden *w, uint64_t serial, const struct note *why)
 static int fresh_box(struct warden *w, struct box *b, struct note *why)
 {
     if (b->pidfd >= 0) {
-        if (b->leaf_generation == w->leaf.generation)
+        if (b->leaf_generation == w->leaf.generation && b->zygote_generation == w->zygote.generation)
             return 0;
         box_kill(b);
         (void)box_reap(b, true, NULL);
@@ -461,7 +474,9 @@ static bool run_box(struct warden *w, struct box *b, struct note *why)
     for (size_t i = 0; i < ASSAY_WARDEN_CPU_WORDS; i++)
         r.cpus += __builtin_popcountll(r.head->cpus[i]);
     r.cpus = r.cpus > 0 && r.cpus < w->cpus ? r.cpus : w->cpus;
-    if (admit(w, &r.note) < 0 || fresh_box(w, b, &r.note) < 0) {
+    r.warm = zygote_fits(&w->zygote, w->request);
+    *w->warm = r.warm;
+    if (admit(w, r.warm, &r.note) < 0 || fresh_box(w, b, &r.note) < 0) {
         (void)refuse(w, r.head->serial, &r.note);
         return true;
     }
@@ -487,6 +502,13 @@ static bool run_box(struct warden *w, struct box *b, struct note *why)
         }
         struct timespec pause = {0, MS};
         (void)nanosleep(&pause, NULL);
+    }
+    if (r.warm) {
+        bool forked = atomic_load(&b->slot->warm) != 0;
+        w->zygote.forks++;
+        w->zygote.suspect = !forked;
+        if (!forked)
+            w->leaf.set_memory = -2; /* init may have changed it */
     }
     report(&r);
     w->boxes++;
@@ -595,6 +617,17 @@ static bool find_tools(struct warden *w, const struct frame *f, struct note *why
     return writer_frame(&w->writer, ASSAY_WARDEN_FOUND, answer, at);
 }
 
+static bool warm_up(struct warden *w, const struct frame *f, struct note *why)
+{
+    struct assay_warden_prestarted answer = {.message = ""};
+    struct note trouble = {""};
+    if (prestart_check(f->p, f->n, why) < 0)
+        return false;
+    if (zygote_start(&w->zygote, f->p, f->n, &trouble) < 0)
+        memcpy(answer.message, trouble.text, sizeof answer.message);
+    return writer_frame(&w->writer, ASSAY_WARDEN_PRESTARTED, &answer, sizeof answer);
+}
+
 /* A large request's pages are given back; a small one's stay for the next. */
 static void release(struct warden *w, size_t used)
 {
@@ -616,8 +649,8 @@ static int await_run(struct warden *w, struct note *why)
         int rc = flushed == 0 ? next_frame(w, NULL, &f, why) : 0;
         if (rc < 0)
             return -1;
-        if (rc == 1 && f.type == ASSAY_WARDEN_FIND) {
-            if (!find_tools(w, &f, why))
+        if (rc == 1 && (f.type == ASSAY_WARDEN_FIND || f.type == ASSAY_WARDEN_PRESTART)) {
+            if (!(f.type == ASSAY_WARDEN_FIND ? find_tools(w, &f, why) : warm_up(w, &f, why)))
                 return why->text[0] ? -1 : 0;
             continue;
         }
@@ -686,8 +719,10 @@ int warden_serve(struct warden *w, struct note *why)
     while (rc == 1) {
         if (w->options.leaf != LEAF_NONE && w->control >= 0 && leaf_receive(&w->leaf, w->control, why) < 0)
             rc = -1;
-        else
+        else {
+            zygote_look_after(&w->zygote);
             rc = fresh_box(w, &now, why) < 0 ? -1 : await_run(w, why);
+        }
         (void)box_reap(&before, true, NULL);
         if (rc != 1)
             break;
@@ -707,5 +742,6 @@ int warden_serve(struct warden *w, struct note *why)
     box_kill(&before);
     (void)box_reap(&before, true, NULL);
     leaf_finish(&w->leaf, w->control, false);
+    zygote_stop(&w->zygote);
     return rc < 0 ? -1 : 0;
 }

@@ -58,11 +58,15 @@ int reader_next(struct reader *r, struct frame *ret, struct note *why)
     switch (h.type) {
     case ASSAY_WARDEN_RUN:
     case ASSAY_WARDEN_PUT:
+    case ASSAY_WARDEN_PRESTART:
     case ASSAY_WARDEN_FIND: {
         size_t least = h.type == ASSAY_WARDEN_RUN   ? sizeof(struct assay_warden_run)
                        : h.type == ASSAY_WARDEN_PUT ? sizeof ASSAY_ARTEFACT_MAGIC - 1
+                       : h.type == ASSAY_WARDEN_PRESTART ? sizeof(struct assay_warden_prestart)
                                                     : sizeof(uint32_t);
         size_t most = h.type == ASSAY_WARDEN_FIND && r->big_cap > ASSAY_WARDEN_FIND_BYTES ? ASSAY_WARDEN_FIND_BYTES : r->big_cap;
+        if (h.type == ASSAY_WARDEN_PRESTART && most > ASSAY_WARDEN_PRESTART_MAX)
+            most = ASSAY_WARDEN_PRESTART_MAX;
         if (h.length < least || h.length > most)
             return note_set(why, "a frame of type %u with %u bytes (at most %zu)", h.type, h.length, most);
         if (have >= h.length) {
@@ -209,6 +213,8 @@ static int limits_ok(const struct assay_warden_run *h, struct note *why)
         {"scratch_bytes", h->scratch_bytes, INT64_C(1) << 46},
         {"scratch_files", h->scratch_files, INT64_C(1) << 24},
         {"collect_bytes", h->collect_bytes, INT64_C(1) << 46},
+        {"warm_cpu_us", h->warm_cpu_us, INT64_C(60000000)},
+        {"warm_memory_bytes", h->warm_memory_bytes, INT64_C(1) << 30},
     };
     for (size_t i = 0; i < sizeof bound / sizeof *bound; i++)
         if (bound[i].value < 0 || bound[i].value > bound[i].max)
@@ -225,7 +231,7 @@ int request_parse(const uint8_t *p, size_t n, char **pointers, struct request *r
     struct assay_warden_run *h = &q.head;
     if (!take(&c, h, sizeof *h))
         return note_set(why, "a RUN of %zu bytes", n);
-    if (h->zero != 0 || (h->flags & ~(uint32_t)(FLAG_STDERR_TO_STDOUT | FLAG_STRICT_OUTPUT)))
+    if (h->zero != 0 || (h->flags & ~(uint32_t)(FLAG_STDERR_TO_STDOUT | FLAG_STRICT_OUTPUT | FLAG_WARM)))
         return note_set(why, "unknown flags %#x", h->flags);
     if (limits_ok(h, why) < 0)
         return -1;
@@ -287,6 +293,20 @@ int find_parse(const uint8_t *p, size_t n, const char **tool, size_t *count, str
         return note_set(why, "a FIND with %zu bytes too many", c.n);
     *count = asked;
     return 0;
+}
+
+int prestart_check(const uint8_t *p, size_t n, struct note *why)
+{
+    struct cursor c = {p, n};
+    struct assay_warden_prestart h;
+    if (!take(&c, &h, sizeof h) || h.n_argv < 1 || h.n_argv > ASSAY_WARDEN_PRESTART_STRINGS || h.n_env > ASSAY_WARDEN_PRESTART_STRINGS)
+        return note_set(why, "a PRESTART with a count out of its bounds");
+    for (uint32_t i = 0; i < h.n_argv + h.n_env; i++) {
+        const char *text;
+        if (!take_string(&c, &text, ASSAY_WARDEN_PRESTART_MAX) || (i == 0 && !text[0]))
+            return note_set(why, "string %u of a PRESTART is malformed", i);
+    }
+    return c.n != 0 ? note_set(why, "a PRESTART with %zu bytes too many", c.n) : 0;
 }
 
 /* ---- out ---- */

@@ -90,6 +90,22 @@ static void to_warden(const uint8_t *p, size_t n)
                 }
                 free(copy);
             }
+            if (f.type == ASSAY_WARDEN_PRESTART) {
+                uint8_t *copy = malloc(f.n);
+                struct assay_warden_prestart h;
+                if (copy) {
+                    memcpy(copy, f.p, f.n);
+                    memcpy(&h, copy, sizeof h);
+                    const uint8_t *at_string = copy + sizeof h;
+                    if (prestart_check(copy, f.n, &why) == 0)
+                        for (uint32_t i = 0; i < h.n_argv + h.n_env; i++) {
+                            const char *text;
+                            at_string = request_string_next(at_string, &text);
+                            FUZZ_CHECK(at_string <= copy + f.n && text[strlen(text)] == 0);
+                        }
+                }
+                free(copy);
+            }
             if (f.type != ASSAY_WARDEN_RUN)
                 continue;
             /* a copy of the exact size, for the sanitizer */
@@ -143,6 +159,11 @@ static void on_found(void *arg, const struct assay_box_found *list, size_t n)
     }
 }
 
+static void on_warmed(void *arg, struct assay_str message)
+{
+    on_output(arg, 1, message);
+}
+
 static void to_store(const uint8_t *p, size_t n)
 {
     struct note why;
@@ -156,7 +177,7 @@ static void to_store(const uint8_t *p, size_t n)
 
 static void to_client(const uint8_t *p, size_t n, unsigned doing)
 {
-    static const struct assay_box_events ev = {on_output, on_done, on_content, on_stored, on_found};
+    static const struct assay_box_events ev = {on_output, on_done, on_content, on_stored, on_found, on_warmed};
     size_t sum = 0;
     int fd[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd) < 0)
@@ -173,6 +194,8 @@ static void to_client(const uint8_t *p, size_t n, unsigned doing)
     const struct assay_str tools[] = {ASSAY_STR("cc gcc"), ASSAY_STR("/opt/x")};
     if (rc == 0 && doing == 3)
         rc = assay_box_client_find(c, tools, 2, &err);
+    if (rc == 0 && doing == 4)
+        rc = assay_box_client_warm(c, tools, 2, tools, 1, &err);
     while (rc == 0 && n > 0) {
         ssize_t k = send(fd[1], p, n < 32768 ? n : 32768, MSG_NOSIGNAL);
         if (k <= 0)
@@ -190,7 +213,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1)
         return 0;
     if (data[0] & 1)
-        to_client(data + 1, size - 1, data[0] >> 1 & 3);
+        to_client(data + 1, size - 1, data[0] >> 1 & 7);
     else if (data[0] & 2)
         to_store(data + 1, size - 1);
     else

@@ -160,7 +160,9 @@ static void every_rule_is_held(void **state)
     BREAK(b.head.seccomp_bytes = 0xfffffff8);
     BREAK(b.head.stdin_bytes = 4);
     BREAK(b.head.stdin_bytes = UINT64_MAX);
-    BREAK(b.head.flags = 4);
+    BREAK(b.head.flags = 8);
+    BREAK(b.head.warm_cpu_us = -1);
+    BREAK(b.head.warm_memory_bytes = INT64_MAX);
     BREAK(b.head.zero = 1);
     BREAK(b.head.cpu_ms = -1);
     BREAK(b.head.cpu_hard_ms = b.head.cpu_ms - 1);
@@ -185,6 +187,27 @@ static void every_rule_is_held(void **state)
     add(&b, &mode, sizeof mode);
     add(&b, &huge, sizeof huge);
     assert_int_equal(parse(&b, &q), -1);
+}
+
+static void warm_strings_are_counted(void **state)
+{
+    (void)state;
+    struct {
+        struct assay_warden_prestart head;
+        uint8_t bytes[64];
+    } m = {.head = {1, 1}, .bytes = "\2\0\0\0ls\0\3\0\0\0A=b"};
+    const size_t whole = sizeof m.head + 7 + 8;
+    struct note why;
+    assert_int_equal(prestart_check((const uint8_t *)&m, whole, &why), 0);
+    for (size_t n = 0; n < whole; n++)
+        assert_int_equal(prestart_check((const uint8_t *)&m, n, &why), -1);
+    assert_int_equal(prestart_check((const uint8_t *)&m, whole + 1, &why), -1);
+    m.head.n_argv = 0;
+    assert_int_equal(prestart_check((const uint8_t *)&m, whole, &why), -1);
+    m.head.n_argv = 65;
+    assert_int_equal(prestart_check((const uint8_t *)&m, whole, &why), -1);
+    m.head = (struct assay_warden_prestart){1, 0xffffffff};
+    assert_int_equal(prestart_check((const uint8_t *)&m, whole, &why), -1);
 }
 
 static void paths(void **state)
@@ -732,6 +755,7 @@ int main(void)
         cmocka_unit_test(good_request_is_taken),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(every_rule_is_held),
+        cmocka_unit_test(warm_strings_are_counted),
         cmocka_unit_test(paths),
         cmocka_unit_test(numbers),
         cmocka_unit_test(sha256_examples),

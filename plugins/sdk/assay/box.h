@@ -46,6 +46,7 @@ struct assay_box_mount {
 enum assay_box_flag {
     ASSAY_BOX_STDERR_TO_STDOUT = 1 << 0,
     ASSAY_BOX_STRICT_OUTPUT = 1 << 1, /* reading stops and the tree dies at the first byte over stdout_bytes */
+    ASSAY_BOX_WARM = 1 << 2, /* fork it from the warm interpreter if that has just this argv and env; else execute it */
 };
 
 #define ASSAY_BOX_CPU_WORDS 16
@@ -63,6 +64,7 @@ struct assay_box_spec {
     const struct assay_str *collect; /* regular files to keep as one artefact after a clean exit */
     size_t n_collect;
     int64_t collect_bytes; /* most they may take together */
+    int64_t warm_cpu_us, warm_memory_bytes; /* ASSAY_BOX_WARM: what a fork spares, counted as used all the same */
     struct assay_box_limits limits;
     struct assay_str seccomp; /* array of struct sock_filter, or "" */
     uint32_t flags;
@@ -94,6 +96,7 @@ struct assay_box_outcome {
     int64_t voluntary_switches, forced_switches; /* of the main process and its waited-for children */
     uint32_t precision; /* bit 0: CPU time from the leaf; 1: memory from the leaf; 2: pids from the leaf; 3: pinned as asked */
     bool finished;      /* the program ended by itself, even when end says that it was over a limit */
+    bool warm;          /* forked from the warm interpreter */
     char artefact[65];  /* "" without collect */
     char message[256];
 };
@@ -121,6 +124,8 @@ struct assay_box_events {
     void (*stored)(void *arg, struct assay_str artefact, struct assay_str message);
     /* of assay_box_client_find: as many as were asked for, in that order; they last as long as the call */
     void (*found)(void *arg, const struct assay_box_found *list, size_t n);
+    /* the end of a warm; "" when the interpreter waits, else why it does not */
+    void (*warmed)(void *arg, struct assay_str message);
 };
 
 /* Takes fd (made non-blocking, closed by _free). */
@@ -149,6 +154,10 @@ int assay_box_client_get(struct assay_box_client *c, struct assay_str artefact, 
 /* Asks where tools are in the root that boxes see; the answer comes by `found`. Each is named by its candidates, as
  * warden_wire.h has them; at most ASSAY_WARDEN_FIND_MAX. ASSAY_E_BUSY while something is under way. */
 int assay_box_client_find(struct assay_box_client *c, const struct assay_str *tool, size_t n, struct assay_err *err) ASSAY_MUST_CHECK;
+/* Starts an interpreter ahead for the runs with ASSAY_BOX_WARM of just this argv and env; `warmed` tells. It
+ * replaces the one before. ASSAY_E_BUSY while something is under way. */
+int assay_box_client_warm(struct assay_box_client *c, const struct assay_str *argv, size_t n_argv, const struct assay_str *env,
+                          size_t n_env, struct assay_err *err) ASSAY_MUST_CHECK;
 /* Reads and writes what the descriptor allows and makes the calls. An error means the stream is dead. */
 int assay_box_client_on_ready(struct assay_box_client *c, struct assay_err *err) ASSAY_MUST_CHECK;
 /* For tests and tools: run one box and wait, output into the builders. Blocks. */

@@ -8,10 +8,11 @@
  *
  * STREAM (SOCK_STREAM, runner <-> warden).  Frames: struct assay_warden_frame, then `length` bytes.
  * The warden sends HELLO once.  Then, one box at a time: RUN (client), OUTPUT* (warden), DONE
- * (warden).  CANCEL may come while a box runs; its serial says which one is meant, so that a cancel
+ * (warden).  PRESTART starts an interpreter ahead, to be forked for the RUNs of just this argv and environment that
+ * ask for it (ASSAY_BOX_WARM), and is answered PRESTARTED.  CANCEL may come while a box runs; its serial says which one is meant, so that a cancel
  * that crosses a DONE is harmless.  DROP forgets an artefact.  PUT brings an artefact and is answered
  * STORED; GET asks for one and is answered CONTENT* STORED; FIND asks where programs are in the root that
- * boxes see and is answered FOUND; none of the three may come while a box runs.  WORN, once, says that
+ * boxes see and is answered FOUND; none of these four may come while a box runs.  WORN, once, says that
  * the warden wants to be replaced (it has run as many boxes as it was meant to, or found something odd):
  * what belongs to a job under way still runs, and then the client closes the stream.  End of file ends the
  * warden and with it the box.
@@ -118,12 +119,14 @@ enum assay_warden_frame_type {
     ASSAY_WARDEN_CONTENT = 4, /* warden: 1 to ASSAY_WARDEN_OUTPUT_MAX bytes of an artefact's encoding */
     ASSAY_WARDEN_STORED = 5,  /* warden: struct assay_warden_stored */
     ASSAY_WARDEN_WORN = 7,    /* warden: nothing */
+    ASSAY_WARDEN_PRESTARTED = 8,  /* warden: struct assay_warden_prestarted */
     ASSAY_WARDEN_FOUND = 6,   /* warden: u32 count, then so many times { u32 found; string text } */
     ASSAY_WARDEN_RUN = 16,    /* client: struct assay_warden_run and what follows it */
     ASSAY_WARDEN_CANCEL = 17, /* client: u64 serial */
     ASSAY_WARDEN_DROP = 18,   /* client: 64 hex digits */
     ASSAY_WARDEN_PUT = 19,    /* client: an artefact's encoding */
     ASSAY_WARDEN_GET = 20,    /* client: 64 hex digits */
+    ASSAY_WARDEN_PRESTART = 22,   /* client: struct assay_warden_prestart, then n_argv and n_env strings as in a RUN */
     ASSAY_WARDEN_FIND = 21,   /* client: u32 count, then so many strings; see below */
 };
 
@@ -143,6 +146,8 @@ struct assay_warden_frame {
 #define ASSAY_WARDEN_COLLECT_MAX 256u
 #define ASSAY_WARDEN_WARM "/warm"      /* an empty directory of every box, where no file of a request can be */
 #define ASSAY_WARDEN_PATH_MAX 1024u    /* bytes of a path in a box; its parts at most 255 */
+#define ASSAY_WARDEN_PRESTART_MAX 16384u   /* bytes of a PRESTART */
+#define ASSAY_WARDEN_PRESTART_STRINGS 64u  /* entries in its argv, and in its env */
 #define ASSAY_WARDEN_SECCOMP_MAX 4096u /* instructions, BPF_MAXINSNS */
 #define ASSAY_WARDEN_CPU_WORDS 16u     /* of 64 processors each */
 
@@ -170,6 +175,7 @@ struct assay_warden_run {
         scratch_bytes, scratch_files; /* as struct assay_box_limits */
     int64_t cpu_hard_ms;
     int64_t collect_bytes;
+    int64_t warm_cpu_us, warm_memory_bytes; /* counted as used when the program is forked from a warm interpreter */
     uint64_t stdin_bytes;
     uint32_t seccomp_bytes;
     uint32_t flags; /* enum assay_box_flag */
@@ -186,9 +192,17 @@ struct assay_warden_done {
     int64_t cpu_us, cpu_user_us, cpu_system_us, wall_us, memory_peak_bytes, max_rss_bytes, oom_kills, stdout_bytes,
         stderr_bytes, voluntary_switches, forced_switches, memory_own_bytes;
     uint32_t finished; /* 1: the program ended by itself, even if over a limit */
-    uint32_t zero;
+    uint32_t warm; /* 1: forked, and what the RUN said is in cpu_us, cpu_user_us and the two of memory */
     char artefact[72]; /* 64 hex digits, or "" */
     char message[256];
+};
+
+struct assay_warden_prestart {
+    uint32_t n_argv, n_env;
+};
+
+struct assay_warden_prestarted {
+    char message[256]; /* why not; "" when the interpreter waits */
 };
 
 struct assay_warden_stored {
@@ -280,7 +294,7 @@ struct assay_warden_grief {
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the stream is little-endian");
 _Static_assert(sizeof(struct assay_warden_frame) == 8, "no holes");
 _Static_assert(sizeof(struct assay_warden_hello) == 72, "no holes");
-_Static_assert(sizeof(struct assay_warden_run) == 15 * 8 + 8 * 4 + 8 * ASSAY_WARDEN_CPU_WORDS, "no holes");
+_Static_assert(sizeof(struct assay_warden_run) == 17 * 8 + 8 * 4 + 8 * ASSAY_WARDEN_CPU_WORDS, "no holes");
 _Static_assert(sizeof(struct assay_warden_done) == 8 + 16 + 96 + 8 + 72 + 256, "no holes");
 _Static_assert(sizeof(struct assay_warden_stored) == 72 + 256, "no holes");
 _Static_assert(sizeof(struct assay_warden_leaf) == 24, "no holes");
