@@ -21,7 +21,7 @@ gateway_libassay_front_la_LIBADD = gateway/libassay_llhttp.la $(LIBEVENT_LIBS) $
 FRONT_TEST_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
 FRONT_TEST_LIBS = gateway/libassay_front.la gateway/libassay_core.la queue/libassay_queue.la $(SDK_LIBS) $(CMOCKA_LIBS) -lpthread -lm
 if HAVE_CMOCKA
-FRONT_TESTS = tests/unit/router_test tests/unit/gate_test tests/unit/http_test
+FRONT_TESTS = tests/unit/router_test tests/unit/gate_test tests/unit/http_test tests/unit/http_live_test
 check_PROGRAMS += $(FRONT_TESTS)
 TESTS += $(FRONT_TESTS)
 tests_unit_router_test_SOURCES = tests/unit/router_test.c
@@ -30,9 +30,12 @@ tests_unit_router_test_LDADD = $(FRONT_TEST_LIBS)
 tests_unit_gate_test_SOURCES = tests/unit/gate_test.c
 tests_unit_gate_test_CPPFLAGS = $(FRONT_TEST_CPPFLAGS) $(SODIUM_CFLAGS)
 tests_unit_gate_test_LDADD = $(FRONT_TEST_LIBS) $(SODIUM_LIBS)
-tests_unit_http_test_SOURCES = tests/unit/http_test.c
+tests_unit_http_test_SOURCES = tests/unit/http_test.c tests/unit/http_rig.c tests/unit/http_rig.h
 tests_unit_http_test_CPPFLAGS = $(FRONT_TEST_CPPFLAGS)
 tests_unit_http_test_LDADD = $(FRONT_TEST_LIBS)
+tests_unit_http_live_test_SOURCES = tests/unit/http_live_test.c tests/unit/http_rig.c tests/unit/http_rig.h
+tests_unit_http_live_test_CPPFLAGS = $(FRONT_TEST_CPPFLAGS)
+tests_unit_http_live_test_LDADD = $(FRONT_TEST_LIBS)
 endif
 
 # ---- fuzz targets: replayed with seeded mutations by make check, libFuzzer's with --enable-fuzz ---------
