@@ -226,6 +226,25 @@ int assay_reply_json(struct assay_response *rs, int status, struct assay_jw *w, 
     return assay_jw_finish(w, &rs->body, err);
 }
 
+void assay_list_begin(struct assay_jw *w)
+{
+    assay_jw_object(w);
+    assay_jw_key(w, "items");
+    assay_jw_array(w);
+}
+
+int assay_list_end(struct assay_request *rq, struct assay_response *rs, struct assay_jw *w, struct assay_str last,
+                   struct assay_err *err)
+{
+    assay_jw_end(w);
+    if (last.n != 0)
+        assay_jw_kstr(w, "next_cursor", assay_cursor_encode(rq->arena, last));
+    else
+        assay_jw_kz(w, "next_cursor", NULL);
+    assay_jw_end(w);
+    return assay_reply_json(rs, 200, w, err);
+}
+
 void assay_reply_header(struct assay_response *rs, struct assay_str name, struct assay_str value)
 {
     if (rs->n_headers < sizeof rs->header / sizeof rs->header[0])

@@ -84,19 +84,10 @@ int agents_do_list(void *self, struct assay_request *rq, struct assay_response *
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
     if (w == NULL)
         return no_memory(err);
-    assay_jw_object(w);
-    assay_jw_key(w, "items");
-    assay_jw_array(w);
+    assay_list_begin(w);
     for (size_t i = 0; i < shown; i++)
         agents_write(w, &a[i]);
-    assay_jw_end(w);
-    assay_jw_key(w, "next_cursor");
-    if (n > shown)
-        assay_jw_str(w, assay_cursor_encode(rq->arena, a[shown - 1].id));
-    else
-        assay_jw_null(w);
-    assay_jw_end(w);
-    return assay_reply_json(rs, 200, w, err);
+    return assay_list_end(rq, rs, w, n > shown ? a[shown - 1].id : ASSAY_STR_NULL, err);
 }
 
 int agents_do_create(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
@@ -293,19 +284,10 @@ int agents_do_token_list(void *self, struct assay_request *rq, struct assay_resp
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
     if (w == NULL)
         return no_memory(err);
-    assay_jw_object(w);
-    assay_jw_key(w, "items");
-    assay_jw_array(w);
+    assay_list_begin(w);
     for (size_t i = 0; i < shown; i++)
         agents_write_token(w, &t[i], NULL);
-    assay_jw_end(w);
-    assay_jw_key(w, "next_cursor");
-    if (n > shown)
-        assay_jw_str(w, assay_cursor_encode(rq->arena, t[shown - 1].id));
-    else
-        assay_jw_null(w);
-    assay_jw_end(w);
-    return assay_reply_json(rs, 200, w, err);
+    return assay_list_end(rq, rs, w, n > shown ? t[shown - 1].id : ASSAY_STR_NULL, err);
 }
 
 int agents_do_token_revoke(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)

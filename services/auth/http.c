@@ -409,19 +409,10 @@ int auth_do_users_list(void *self, struct assay_request *rq, struct assay_respon
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
     if (w == NULL)
         return no_memory(err);
-    assay_jw_object(w);
-    assay_jw_key(w, "items");
-    assay_jw_array(w);
+    assay_list_begin(w);
     for (size_t i = 0; i < shown; i++)
         auth_write_user(w, &u[i]);
-    assay_jw_end(w);
-    assay_jw_key(w, "next_cursor");
-    if (n > shown)
-        assay_jw_str(w, assay_cursor_encode(rq->arena, u[shown - 1].id));
-    else
-        assay_jw_null(w);
-    assay_jw_end(w);
-    return assay_reply_json(rs, 200, w, err);
+    return assay_list_end(rq, rs, w, n > shown ? u[shown - 1].id : ASSAY_STR_NULL, err);
 }
 
 int auth_do_user_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)

@@ -114,19 +114,6 @@ static int reply_problem(struct service *s, struct assay_request *rq, struct ass
     return assay_reply_json(rs, status, w, err);
 }
 
-static int end_list(struct assay_request *rq, struct assay_response *rs, struct assay_jw *w, struct assay_str next,
-                    struct assay_err *err)
-{
-    assay_jw_end(w);
-    assay_jw_key(w, "next_cursor");
-    if (next.n != 0)
-        assay_jw_str(w, assay_cursor_encode(rq->arena, next));
-    else
-        assay_jw_null(w);
-    assay_jw_end(w);
-    return assay_reply_json(rs, 200, w, err);
-}
-
 static int list_query(struct assay_request *rq, struct assay_response *rs, const char *const *known, int64_t dflt,
                       int64_t max, int64_t *limit, struct assay_str *after, struct assay_err *err)
 {
@@ -180,15 +167,13 @@ int benchmarks_do_list(void *self, struct assay_request *rq, struct assay_respon
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
     if (w == NULL)
         return no_memory(err);
-    assay_jw_object(w);
-    assay_jw_key(w, "items");
-    assay_jw_array(w);
+    assay_list_begin(w);
     for (size_t i = 0; i < shown; i++) {
         assay_jw_object(w);
         benchmarks_write(w, &b[i], false);
         assay_jw_end(w);
     }
-    return end_list(rq, rs, w, n > shown ? b[shown - 1].id : ASSAY_STR(""), err);
+    return assay_list_end(rq, rs, w, n > shown ? b[shown - 1].id : ASSAY_STR(""), err);
 }
 
 /* Everything a new problem is, from what was sent; tests and harness go to the blob store here. */
@@ -398,15 +383,13 @@ int benchmarks_do_problem_list(void *self, struct assay_request *rq, struct assa
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
     if (w == NULL)
         return no_memory(err);
-    assay_jw_object(w);
-    assay_jw_key(w, "items");
-    assay_jw_array(w);
+    assay_list_begin(w);
     for (size_t i = 0; i < shown; i++)
         benchmarks_write_problem(w, &p[i], false, NULL);
     struct assay_str next = ASSAY_STR("");
     if (n > shown)
         next = assay_arena_fmt(rq->arena, "%lld", (long long)p[shown - 1].position);
-    return end_list(rq, rs, w, next, err);
+    return assay_list_end(rq, rs, w, next, err);
 }
 
 /* The problem's place: where it was asked for, or behind the last. ASSAY_E_CONFLICT when that is taken. */
@@ -616,9 +599,7 @@ int benchmarks_do_tests_get(void *self, struct assay_request *rq, struct assay_r
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
     if (w == NULL)
         return no_memory(err);
-    assay_jw_object(w);
-    assay_jw_key(w, "items");
-    assay_jw_array(w);
+    assay_list_begin(w);
     struct assay_str next = ASSAY_STR("");
     size_t bytes = 0;
     int64_t shown = 0, last = number;
@@ -643,7 +624,7 @@ int benchmarks_do_tests_get(void *self, struct assay_request *rq, struct assay_r
         last = t[i].number;
         shown++;
     }
-    return end_list(rq, rs, w, next, err);
+    return assay_list_end(rq, rs, w, next, err);
 }
 
 int benchmarks_do_tests_put(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)

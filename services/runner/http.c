@@ -67,19 +67,11 @@ int http_results_list(void *self, struct assay_request *rq, struct assay_respons
     if (rc < 0)
         return rc;
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
-    assay_jw_object(w);
-    assay_jw_key(w, "items");
-    assay_jw_array(w);
+    assay_list_begin(w);
     size_t shown = n > (size_t)limit ? (size_t)limit : n;
     for (size_t i = 0; i < shown; i++)
         result_write(w, &list[i], NULL, 0, false);
-    assay_jw_end(w);
-    if (n > shown)
-        assay_jw_kstr(w, "next_cursor", assay_cursor_encode(rq->arena, list[shown - 1].submission_id));
-    else
-        assay_jw_kz(w, "next_cursor", NULL);
-    assay_jw_end(w);
-    return assay_reply_json(rs, 200, w, err);
+    return assay_list_end(rq, rs, w, n > shown ? list[shown - 1].submission_id : ASSAY_STR_NULL, err);
 }
 
 int http_results_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
@@ -106,11 +98,8 @@ int http_languages(void *self, struct assay_request *rq, struct assay_response *
 {
     static const char *const words[] = {"testing", "offered", "unavailable"};
     struct runner *r = self;
-    (void)rq;
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
-    assay_jw_object(w);
-    assay_jw_key(w, "items");
-    assay_jw_array(w);
+    assay_list_begin(w);
     for (size_t i = 0; i < r->languages.n; i++) {
         struct language *l = &r->languages.list[i];
         int state = atomic_load(&l->state);
@@ -131,10 +120,7 @@ int http_languages(void *self, struct assay_request *rq, struct assay_response *
         assay_jw_kstr(w, "source_name", l->source);
         assay_jw_end(w);
     }
-    assay_jw_end(w);
-    assay_jw_kz(w, "next_cursor", NULL);
-    assay_jw_end(w);
-    return assay_reply_json(rs, 200, w, err);
+    return assay_list_end(rq, rs, w, ASSAY_STR_NULL, err);
 }
 
 int http_runners(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
@@ -146,7 +132,6 @@ int http_runners(void *self, struct assay_request *rq, struct assay_response *rs
                     {"user_namespace", 16}, {"own_network", 32}, {"started_as_root", 64},
                     {"shared_artefacts", 128}};
     struct runner *r = self;
-    (void)rq;
     struct loop_state st;
     loop_look(r, &st);
     struct assay_buf info = ASSAY_BUF_INIT;
@@ -154,9 +139,7 @@ int http_runners(void *self, struct assay_request *rq, struct assay_response *rs
     if (r->host->sandbox_info(r->host->ctx, &info, &ignored) < 0)
         assay_buf_reset(&info);
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
-    assay_jw_object(w);
-    assay_jw_key(w, "items");
-    assay_jw_array(w);
+    assay_list_begin(w);
     assay_jw_object(w);
     assay_jw_kz(w, "id", r->host->instance_id);
     assay_jw_kint(w, "slots", st.slots);
@@ -176,10 +159,7 @@ int http_runners(void *self, struct assay_request *rq, struct assay_response *rs
     assay_jw_kz(w, "trouble", st.trouble[0] != '\0' ? st.trouble : NULL);
     assay_jw_kraw(w, "sandbox", assay_buf_view(&info));
     assay_jw_end(w);
-    assay_jw_end(w);
-    assay_jw_kz(w, "next_cursor", NULL);
-    assay_jw_end(w);
-    int rc = assay_reply_json(rs, 200, w, err);
+    int rc = assay_list_end(rq, rs, w, ASSAY_STR_NULL, err);
     assay_buf_free(&info);
     return rc;
 }

@@ -48,16 +48,8 @@ int scoring_http_list(void *self, struct assay_request *rq, struct assay_respons
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
     if (!w)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory for the answer");
-    assay_jw_object(w);
-    assay_jw_key(w, "items");
-    assay_jw_array(w);
+    assay_list_begin(w);
     for (size_t i = 0; i < shown; i++)
         scoring_row_write(w, &v, &row[i]);
-    assay_jw_end(w);
-    if (n > shown)
-        assay_jw_kstr(w, "next_cursor", assay_cursor_encode(rq->arena, row[shown - 1].submission_id));
-    else
-        assay_jw_kz(w, "next_cursor", NULL);
-    assay_jw_end(w);
-    return assay_reply_json(rs, 200, w, err);
+    return assay_list_end(rq, rs, w, n > shown ? row[shown - 1].submission_id : ASSAY_STR_NULL, err);
 }

@@ -646,19 +646,11 @@ int http_submissions_list(void *self, struct assay_request *rq, struct assay_res
     if (rc < 0)
         return rc;
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
-    assay_jw_object(w);
-    assay_jw_key(w, "items");
-    assay_jw_array(w);
+    assay_list_begin(w);
     size_t shown = n > (size_t)limit ? (size_t)limit : n;
     for (size_t i = 0; i < shown; i++)
         view_write(w, &list[i], false);
-    assay_jw_end(w);
-    if (n > shown)
-        assay_jw_kstr(w, "next_cursor", assay_cursor_encode(rq->arena, list[shown - 1].id));
-    else
-        assay_jw_kz(w, "next_cursor", NULL);
-    assay_jw_end(w);
-    return assay_reply_json(rs, 200, w, err);
+    return assay_list_end(rq, rs, w, n > shown ? list[shown - 1].id : ASSAY_STR_NULL, err);
 }
 
 static int find(struct submissions *s, struct assay_request *rq, struct assay_str id, struct view *out,

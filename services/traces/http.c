@@ -141,9 +141,7 @@ int traces_http_get(void *self, struct assay_request *rq, struct assay_response 
     if (!w)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory for the answer");
     size_t shown = n > (size_t)limit ? (size_t)limit : n;
-    assay_jw_object(w);
-    assay_jw_key(w, "items");
-    assay_jw_array(w);
+    assay_list_begin(w);
     for (size_t i = 0; i < shown && rc == 0; i++) {
         if (submission_id.p) {
             rc = write_one(s, &list[i], rq->arena, w, err);
@@ -155,13 +153,7 @@ int traces_http_get(void *self, struct assay_request *rq, struct assay_response 
     }
     if (rc < 0)
         return rc;
-    assay_jw_end(w);
-    if (n > shown)
-        assay_jw_kstr(w, "next_cursor", assay_cursor_encode(rq->arena, list[shown - 1].id));
-    else
-        assay_jw_kz(w, "next_cursor", NULL);
-    assay_jw_end(w);
-    return assay_reply_json(rs, 200, w, err);
+    return assay_list_end(rq, rs, w, n > shown ? list[shown - 1].id : ASSAY_STR_NULL, err);
 }
 
 static int check_spans(struct assay_request *rq, struct assay_response *rs, const struct tr_post *post, struct assay_err *err)

@@ -44,6 +44,17 @@ M = [
     ("private-benchmark", "services/submissions/domain.c",
      "f->visibility != ASSAY_VISIBLE_PUBLIC && !owns && !d->staff && !entrant", "f->visibility != ASSAY_VISIBLE_PUBLIC && !owns && !d->staff && entrant",
      "a private benchmark would be open to strangers and closed to its entrants", "submissions"),
+    ("others-source", "services/submissions/http.c",
+     "    if (rc >= 0)\n        rc = repo_sent(",
+     "    if (rc == ASSAY_E_NOT_FOUND)\n        view = (struct view){.id = rq->param[0]};\n    if (rc >= 0 || rc == ASSAY_E_NOT_FOUND)\n        rc = repo_sent(",
+     "anyone could read anyone's program", "submissions"),
+    # ---- dispatcher, queries
+    ("cursor-reset-anyway", "gateway/cursors.c", "if (p.at >= p.oldest)", "if (p.at > p.oldest)",
+     "a cursor that has not expired would be touched", "dispatch"),
+    ("expired-unsaid", "gateway/dispatch.c", "atomic_store_explicit(&s->expired, true, memory_order_relaxed);",
+     "atomic_store_explicit(&s->expired, s->failures > 100000, memory_order_relaxed);", "/readyz would be silent about a group that stands still", "dispatch"),
+    ("query-passed-over", "gateway/http_exchange.c", "(bound->route->flags & ASSAY_ROUTE_NO_QUERY) != 0 ?", "(bound->route->flags & ASSAY_ROUTE_NO_QUERY) == 1 ?",
+     "a misspelt parameter would be ignored", "http"),
     # ---- gate: tokens
     ("expired-token", "gateway/gate.c", "c->exp <= now - g->leeway_s", "c->exp <= 0 * now", "tokens would live for ever", "gate"),
     ("any-algorithm", "gateway/gate.c", '!assay_str_is(h.alg, "HS256") ||', "h.alg.n == 0 ||", "the token would choose its algorithm", "gate"),
@@ -72,7 +83,7 @@ M = [
     ("cut-stream-looks-whole", "gateway/http_stream.c", "if (whole && !x->head_only && !x->http10)", "if (!x->head_only && !x->http10)",
      "half an answer would pass for whole", "http http_live"),
     # ---- warden: limits
-    ("no-cpu-limit", "plugins/warden/watch.c", "r->head->cpu_ms * MS - cpu", "r->head->cpu_ms * 100 * MS - cpu", "a spinning program would hold its slot", "box"),
+    ("no-cpu-limit", "plugins/warden/watch.c", "hard_cpu_ms(r->head) * MS - cpu", "hard_cpu_ms(r->head) * 100 * MS - cpu", "a spinning program would hold its slot", "box"),
     ("no-wall-limit", "plugins/warden/watch.c", "started + r->head->wall_ms * MS - now", "started + r->head->wall_ms * 100 * MS - now",
      "a sleeping program would hold its slot", "box"),
     # ---- runner: comparing, verdicts, scores

@@ -98,6 +98,11 @@ int assay_fault(struct assay_request *rq, struct assay_response *rs, struct assa
 int assay_faults_end(struct assay_request *rq, struct assay_response *rs, int rc, struct assay_err *err) ASSAY_MUST_CHECK;
 /* Finishes the writer into the body and sets the status. */
 int assay_reply_json(struct assay_response *rs, int status, struct assay_jw *w, struct assay_err *err) ASSAY_MUST_CHECK;
+/* A list's answer, {"items":[…],"next_cursor":…}: begin, write each item, end.  `last`: the id of the last item
+ * when there is a next page, else ASSAY_STR_NULL. */
+void assay_list_begin(struct assay_jw *w);
+int assay_list_end(struct assay_request *rq, struct assay_response *rs, struct assay_jw *w, struct assay_str last,
+                   struct assay_err *err) ASSAY_MUST_CHECK;
 void assay_reply_header(struct assay_response *rs, struct assay_str name, struct assay_str value);
 void assay_response_clear(struct assay_response *rs); /* frees the body */
 
