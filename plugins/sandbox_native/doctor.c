@@ -6,7 +6,10 @@
 
 #include <assay/json.h>
 
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static void check(struct assay_jw *w, const char *name, bool ok, const char *detail, const char *cost, const char *remedy)
@@ -170,8 +173,29 @@ static void lacks(const struct sn_driver *d, struct assay_jw *w)
     assay_jw_end(w);
 }
 
-int sn_place(const struct sn_driver *d, struct assay_buf *out, struct assay_err *err)
+/* What a tool that built the root wrote beside it, as DIR.digest: one line, sha256:<64 hex digits>. */
+static bool digest_of(const char *base, char out[80])
 {
+    char path[PATH_MAX + 16], real[PATH_MAX];
+    size_t n;
+    FILE *f;
+
+    if (base[0] == '\0' || realpath(base, real) == NULL)
+        return false;
+    snprintf(path, sizeof(path), "%s.digest", real);
+    f = fopen(path, "re");
+    if (f == NULL)
+        return false;
+    n = fread(out, 1, 79, f);
+    fclose(f);
+    out[n] = '\0';
+    out[strcspn(out, "\n")] = '\0';
+    return strlen(out) == 71 && strncmp(out, "sha256:", 7) == 0 && strspn(out + 7, "0123456789abcdef") == 64;
+}
+
+int sn_place(const struct sn_driver *d, const char *base, struct assay_buf *out, struct assay_err *err)
+{
+    char digest[80];
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
 
     if (w == NULL)
@@ -179,8 +203,9 @@ int sn_place(const struct sn_driver *d, struct assay_buf *out, struct assay_err 
     assay_jw_object(w);
     assay_jw_kz(w, "driver", "native");
     assay_jw_kz(w, "mode", d->mode);
-    assay_jw_kz(w, "image", NULL);
-    assay_jw_kz(w, "digest", NULL);
+    assay_jw_kz(w, "image", base[0] != '\0' ? base : NULL);
+    assay_jw_kz(w, "digest", digest_of(base, digest) ? digest : NULL);
+    assay_jw_kint(w, "cgroup", d->leaves.version);
     assay_jw_key(w, "notes");
     lacks(d, w);
     assay_jw_end(w);

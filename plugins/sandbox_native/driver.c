@@ -117,7 +117,8 @@ static void end_impatiently(struct sn_driver *d, struct sn_warden *w)
     w->kill_ns = 0;
 }
 
-static int exec_warden(struct sn_driver *d, struct sn_warden *w, int stream, int control, struct assay_err *err)
+static int exec_warden(struct sn_driver *d, struct sn_warden *w, const struct sn_paths *paths, int stream, int control,
+                       struct assay_err *err)
 {
     char mode[32], name[80], uid[40], gid[40], leaf[32], program[SN_PATH], place[SN_PATH + 32], at[SN_PATH + 48];
     char *argv[SN_ARGS + 10];
@@ -147,13 +148,13 @@ static int exec_warden(struct sn_driver *d, struct sn_warden *w, int stream, int
             return assay_err_errno(err, ASSAY_E_IO, errno, "%s", place);
         argv[n++] = at;
     }
-    for (size_t i = 0; i < d->paths.n; i++)
-        argv[n++] = d->paths.arg[i];
+    for (size_t i = 0; i < paths->n; i++)
+        argv[n++] = paths->arg[i];
     argv[n] = NULL;
     return sn_spawn(d->warden_path, argv, stream, control, &w->pid, err);
 }
 
-static int spawn_warden(struct sn_driver *d, struct sn_warden **out, struct assay_err *err)
+static int spawn_warden(struct sn_driver *d, const struct sn_paths *paths, struct sn_warden **out, struct assay_err *err)
 {
     struct sn_warden *w = slot_free(d);
     int stream[2] = {-1, -1}, control[2] = {-1, -1};
@@ -177,7 +178,7 @@ static int spawn_warden(struct sn_driver *d, struct sn_warden **out, struct assa
     if (rc == 0 && (watch(d, w, w->control, WATCH_CONTROL) != 0 || watch(d, w, w->stream, WATCH_STREAM) != 0))
         rc = assay_err_errno(err, ASSAY_E_IO, errno, "epoll for a warden");
     if (rc == 0)
-        rc = exec_warden(d, w, stream[1], control[1], err);
+        rc = exec_warden(d, w, paths, stream[1], control[1], err);
     if (stream[1] >= 0)
         close(stream[1]);
     if (control[1] >= 0)
@@ -308,30 +309,62 @@ static struct sn_warden *from_pool(struct sn_driver *d)
     return any;
 }
 
+/* An image is a root in a folder of this machine: one that an option allows, since who asks is less trusted. */
+static int image_allowed(const struct sn_driver *d, struct assay_str image, char base[PATH_MAX], struct assay_err *err)
+{
+    char path[SN_PATH], folder[SN_PATH], real[PATH_MAX], usr[PATH_MAX + 8];
+
+    snprintf(path, sizeof(path), "%.*s", (int)(image.n < sizeof(path) ? image.n : sizeof(path) - 1), image.p);
+    if (image.p[0] != '/' || image.n >= sizeof(path))
+        return assay_err_set(err, ASSAY_E_UNSUPPORTED, "the native sandbox has no image %.100s: its images are folders, named by an "
+                             "absolute path; for images by name switch to sandbox=docker", path);
+    if (realpath(path, base) == NULL)
+        return assay_err_errno(err, ASSAY_E_UNSUPPORTED, errno, "the image %.200s", path);
+    for (const char *s = d->images; *s != '\0';) {
+        size_t n = strcspn(s, ",");
+
+        snprintf(folder, sizeof(folder), "%.*s", (int)n, s);
+        s += n + (s[n] == ',');
+        if (n == 0 || realpath(folder, real) == NULL)
+            continue;
+        n = strlen(real);
+        if (strcmp(real, "/") == 0 || strncmp(base, real, n) != 0 || (base[n] != '/' && base[n] != '\0'))
+            continue;
+        snprintf(usr, sizeof(usr), "%s/usr", base);
+        if (access(usr, X_OK) != 0)
+            return assay_err_set(err, ASSAY_E_UNSUPPORTED, "the image %.200s is no root: it has no usr", path);
+        return 0;
+    }
+    return assay_err_set(err, ASSAY_E_UNSUPPORTED, "the image %.200s is not allowed: name its folder in native_images", path);
+}
+
 static int sn_open(void *self, struct assay_str image, struct assay_warden *out, struct assay_buf *place, struct assay_err *err)
 {
     struct sn_driver *d = self;
-    struct sn_warden *w = from_pool(d);
-    int rc;
+    struct sn_warden *w = image.n > 0 ? NULL : from_pool(d);
+    struct sn_paths paths = {.n = 0};
+    char base[PATH_MAX] = "";
+    int rc = sn_usable(d, err);
 
-    if (image.n > 0)
-        return assay_err_set(err, ASSAY_E_UNSUPPORTED, "the native sandbox has no images, so there is no %.100s; it stands on "
-                             "this machine's own root", image.p);
-    rc = sn_usable(d, err);
+    if (rc == 0 && image.n > 0) {
+        rc = image_allowed(d, image, base, err);
+        if (rc == 0)
+            rc = sn_paths_make(&paths, base, d->binds, "", d->data_dir, err);
+    }
     if (rc == 0)
-        rc = sn_place(d, place, err);
+        rc = sn_place(d, image.n > 0 ? base : d->rootfs, place, err);
+    if (rc == 0 && w == NULL) {
+        metric(d, SN_M_POOL_MISSES, NULL, image.n == 0);
+        rc = spawn_warden(d, image.n > 0 ? &paths : &d->paths, &w, err);
+        if (rc != 0 && rc != ASSAY_E_BUSY)
+            failed_once(d, err != NULL ? err->msg : "spawn failed");
+        if (rc == 0)
+            w->image = image.n > 0;
+    }
+    sn_paths_free(&paths);
     if (rc != 0)
         return rc;
-    if (w == NULL) {
-        metric(d, SN_M_POOL_MISSES, NULL, 1);
-        rc = spawn_warden(d, &w, err);
-        if (rc != 0) {
-            if (rc != ASSAY_E_BUSY)
-                failed_once(d, err != NULL ? err->msg : "spawn failed");
-            return rc;
-        }
-    }
-    d->opens_now++;
+    d->opens_now += image.n == 0;
     unwatch(d, w->stream);
     out->fd = w->stream;
     out->id = w->id;
@@ -384,7 +417,7 @@ static void pool_fill(struct sn_driver *d, size_t waiting, int64_t now)
         /* a layer that is required and missing will not come back by starting processes */
         if (sn_usable(d, NULL) != 0)
             return;
-        rc = spawn_warden(d, &w, &err);
+        rc = spawn_warden(d, &d->paths, &w, &err);
         if (rc == ASSAY_E_BUSY)
             return;
         if (rc != 0) {
@@ -465,7 +498,7 @@ static bool sn_reaped(void *self, pid_t pid, int status)
             assay_log(d->host, ASSAY_LOG_WARN, "warden_died", ASSAY_KI("pid", pid), ASSAY_KI("age_ms", age / 1000000),
                       ASSAY_KZ("reason", why));
             /* one that is in use and killed is somebody's doing; one that gives up by itself never was well */
-            if (!w->greeted && age < EARLY_NS && (w->state == SN_POOL || WIFEXITED(status)))
+            if (!w->greeted && !w->image && age < EARLY_NS && (w->state == SN_POOL || WIFEXITED(status)))
                 failed_once(d, why);
         }
         close_ends(d, w);
@@ -534,6 +567,19 @@ static int require_parse(const char *text, struct sn_driver *d, struct assay_err
     return 0;
 }
 
+static int rootfs_given(struct sn_driver *d, const char *path, struct assay_err *err)
+{
+    char real[PATH_MAX];
+
+    if (path[0] == '\0')
+        return 0;
+    if (path[0] != '/' || realpath(path, real) == NULL || strlen(real) >= sizeof(d->rootfs))
+        return assay_err_set(err, ASSAY_E_CONFIG, "option native_rootfs: %.300s is no folder of this machine; give an absolute path",
+                             path);
+    memcpy(d->rootfs, real, strlen(real) + 1);
+    return 0;
+}
+
 int sn_init(const struct assay_host *host, void **self, struct assay_err *err)
 {
     struct sn_driver *d = calloc(1, sizeof(*d));
@@ -546,6 +592,9 @@ int sn_init(const struct assay_host *host, void **self, struct assay_err *err)
     *self = d;
     d->host = host;
     d->epoll = -1;
+    d->images = host->option_str(host->ctx, "native_images");
+    d->binds = host->option_str(host->ctx, "native_binds");
+    d->data_dir = data_dir;
     d->next_id = 1;
     d->root = geteuid() == 0;
     d->reduced = strcmp(host->option_str(host->ctx, "sandbox"), "reduced") == 0;
@@ -560,7 +609,9 @@ int sn_init(const struct assay_host *host, void **self, struct assay_err *err)
     assay_sandbox_find_warden(host, d->warden_path, sizeof(d->warden_path));
     rc = require_parse(host->option_str(host->ctx, "require"), d, err);
     if (rc == 0)
-        rc = sn_paths_make(&d->paths, host->option_str(host->ctx, "native_binds"),
+        rc = rootfs_given(d, host->option_str(host->ctx, "native_rootfs"), err);
+    if (rc == 0)
+        rc = sn_paths_make(&d->paths, d->rootfs, d->binds,
                            host->option_str(host->ctx, "native_hide"), data_dir, err);
     if (rc != 0)
         return rc;

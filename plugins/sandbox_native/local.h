@@ -25,7 +25,9 @@ struct sn_paths {
     char *arg[SN_ARGS]; /* "--bind-try=/etc/alternatives", ... owned */
     size_t n;
 };
-int sn_paths_make(struct sn_paths *p, const char *binds, const char *hides, const char *data_dir, struct assay_err *err)
+/* base: the root whose /usr boxes see, "" for this machine's; hides are of this machine's only. */
+int sn_paths_make(struct sn_paths *p, const char *base, const char *binds, const char *hides, const char *data_dir,
+                  struct assay_err *err)
     ASSAY_MUST_CHECK;
 void sn_paths_free(struct sn_paths *p);
 
@@ -57,6 +59,7 @@ struct sn_warden {
     int stream;   /* ours only while in the pool, else -1 */
     int control;
     bool greeted; /* its HELLO waits in the stream */
+    bool image;   /* its root is not the default one: what ails it says nothing of the others */
     int64_t born_ns;
     int64_t kill_ns; /* ENDING, reduced: when asking turns into killing; 0: killed already */
     struct assay_leaf_set leaves;
@@ -73,7 +76,10 @@ struct sn_driver {
     uint32_t uid_base;
     size_t max_wardens, pool_min, pool_max, pool_target;
     uint32_t require; /* of enum sn_layer */
-    struct sn_paths paths;
+    struct sn_paths paths;  /* of the default root */
+    char rootfs[SN_PATH];   /* the default root, "": this machine's */
+    const char *images;     /* folders below which other roots may lie */
+    const char *binds, *data_dir;
     struct sn_probe probe;
     struct assay_leaves leaves;
     struct sn_warden *w; /* max_wardens slots */
@@ -105,6 +111,7 @@ void sn_fini(void *self);
 /* ---- doctor.c ---- */
 int sn_doctor(void *self, struct assay_buf *out, struct assay_err *err);
 int sn_info(void *self, struct assay_buf *out, struct assay_err *err);
-int sn_place(const struct sn_driver *d, struct assay_buf *out, struct assay_err *err) ASSAY_MUST_CHECK; /* as sandbox.h says of open */
+int sn_place(const struct sn_driver *d, const char *base, struct assay_buf *out, struct assay_err *err)
+    ASSAY_MUST_CHECK; /* as sandbox.h says of open */
 
 #endif

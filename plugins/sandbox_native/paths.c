@@ -60,24 +60,41 @@ static bool like(const char *name)
     return false;
 }
 
-static int add_etc(struct sn_paths *p, struct assay_err *err)
+/* A bind of base's path at the same place in the box. */
+static int add_from(struct sn_paths *p, const char *base, const char *path, struct assay_err *err)
 {
-    DIR *d = opendir("/etc");
+    char pair[2 * SN_PATH];
+
+    if (base[0] == '\0')
+        return add(p, "--bind-try=", path, err);
+    snprintf(pair, sizeof(pair), "%s%s:%s", base, path, path);
+    return add(p, "--bind-try=", pair, err);
+}
+
+static int add_etc(struct sn_paths *p, const char *base, struct assay_err *err)
+{
+    char folder[SN_PATH + 8], whole[SN_PATH + 320];
+    DIR *d;
     int rc = 0;
+
+    snprintf(folder, sizeof(folder), "%s/etc", base);
+    d = opendir(folder);
 
     for (size_t i = 0; rc == 0 && i < sizeof(wanted) / sizeof(wanted[0]); i++) {
         struct stat st;
 
-        if (lstat(wanted[i], &st) == 0)
-            rc = add(p, "--bind-try=", wanted[i], err);
+        snprintf(whole, sizeof(whole), "%s%s", base, wanted[i]);
+        if (lstat(whole, &st) == 0 && (base[0] == '\0' || !S_ISLNK(st.st_mode))) /* a link would lead out of base */
+            rc = add_from(p, base, wanted[i], err);
     }
     for (const struct dirent *e; rc == 0 && d != NULL && (e = readdir(d)) != NULL;) {
         char path[300];
         struct stat st;
 
         snprintf(path, sizeof(path), "/etc/%s", e->d_name);
-        if (like(e->d_name) && lstat(path, &st) == 0 && S_ISDIR(st.st_mode))
-            rc = add(p, "--bind-try=", path, err);
+        snprintf(whole, sizeof(whole), "%s%s", base, path);
+        if (like(e->d_name) && lstat(whole, &st) == 0 && S_ISDIR(st.st_mode))
+            rc = add_from(p, base, path, err);
     }
     if (d != NULL)
         closedir(d);
@@ -125,14 +142,18 @@ static int each(struct sn_paths *p, const char *option, const char *list, const 
     return 0;
 }
 
-int sn_paths_make(struct sn_paths *p, const char *binds, const char *hides, const char *data_dir, struct assay_err *err)
+int sn_paths_make(struct sn_paths *p, const char *base, const char *binds, const char *hides, const char *data_dir,
+                  struct assay_err *err)
 {
     char real[PATH_MAX];
-    int rc = add_etc(p, err);
+    int rc = base[0] != '\0' ? add(p, "--base=", base, err) : 0;
+
+    if (rc == 0)
+        rc = add_etc(p, base, err);
 
     if (rc == 0)
         rc = each(p, "native_binds", binds, "--bind=", true, err);
-    if (rc == 0)
+    if (rc == 0 && base[0] == '\0')
         rc = each(p, "native_hide", hides, "--hide=", false, err);
     if (rc == 0 && data_dir[0] != '\0' && realpath(data_dir, real) != NULL) {
         char warm[PATH_MAX + 8];

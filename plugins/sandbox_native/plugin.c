@@ -17,6 +17,10 @@ static const struct assay_option options[] = {
     {.name = "require", .type = ASSAY_OPT_STRING, .default_text = "auto",
      .help = "Layers without which no box opens: a list of namespaces, seccomp and cgroup, or none; auto: all three "
              "as root, namespaces and seccomp otherwise."},
+    {.name = "native_rootfs", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "A folder with a root of its own (usr, bin, lib ...) that boxes see instead of this machine's; empty: this machine's."},
+    {.name = "native_images", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Folders, separated by commas, in or below which roots may lie that a language names as its image."},
     {.name = "native_binds", .type = ASSAY_OPT_STRING, .default_text = "",
      .help = "More of the host that boxes see, read-only: SRC or SRC:DST, separated by commas."},
     {.name = "native_hide", .type = ASSAY_OPT_STRING, .default_text = "/usr/local,/usr/src",

@@ -45,6 +45,7 @@ static const struct assay_json_field benchmark_fields[] = {
     ROW(ASSAY_JSON_INT, assay_ev_benchmark, freezes_ms),
     ROW(ASSAY_JSON_STRINGS, assay_ev_benchmark, languages),
     ROW(ASSAY_JSON_STRINGS, assay_ev_benchmark, entrants),
+    ROW(ASSAY_JSON_RAW, assay_ev_benchmark, toolchains, .max = 65536),
     ROW(ASSAY_JSON_BOOL, assay_ev_benchmark, deleted),
     OTHERS,
     LAST,
@@ -149,6 +150,8 @@ int assay_ev_benchmark_encode(const struct assay_ev_benchmark *in, struct assay_
     assay_jw_kint(w, "freezes_ms", in->freezes_ms);
     kstrs(w, "languages", in->languages);
     kstrs(w, "entrants", in->entrants);
+    if (in->toolchains.n != 0)
+        assay_jw_kraw(w, "toolchains", in->toolchains);
     assay_jw_kbool(w, "deleted", in->deleted);
     assay_jw_end(w);
     return assay_jw_finish(w, out, err);

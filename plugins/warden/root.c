@@ -382,7 +382,8 @@ void root_make(const struct options *o, struct root_facts *ret)
         place_tree(top, &shared, ROOT_SHARED);
     close_fd(&shared.fd);
     unsigned number = 0;
-    if (!bound(o, "/usr/local"))
+    /* On a host it is what administrators install by hand; in an image it belongs to the image. */
+    if (o->mode != MODE_DOCKER && strcmp(o->base, "/") == 0 && !bound(o, "/usr/local"))
         hide(root, covers, number++, "/usr/local");
     for (size_t i = 0; i < o->n_binds; i++)
         place_tree(root, &bound_tree[i], o->binds[i].dst);

@@ -99,7 +99,8 @@ const struct assay_json_field benchmarks_problem_patch_fields[] = {
         B("languages", languages, ASSAY_JSON_STRINGS, null, .min = 0, .max = BENCHMARKS_LANGUAGES_MAX,                 \
           .has_offset = -1),                                                                                           \
         B("entrants", entrants, ASSAY_JSON_STRINGS, null | ASSAY_JSON_ID, .min = 0, .max = BENCHMARKS_ENTRANTS_MAX,    \
-          .has_offset = -1)
+          .has_offset = -1),                                                                                           \
+        B("toolchains", toolchains, ASSAY_JSON_MAP, null, .min = 0, .max = BENCHMARKS_LANGUAGES_MAX, .has_offset = -1)
 #define IN_BENCHMARK offsetof(struct benchmark_in, problem)
 
 const struct assay_json_field benchmarks_create_fields[] = {
@@ -137,6 +138,24 @@ static void fault_at(struct assay_json_faults *f, struct assay_arena *a, const c
         assay_json_fault(f, a, pointer.p, "%s", text);
 }
 
+/* A version is a word that can stand in a version line; a digest is whole. */
+static bool pin_valid(struct assay_str s)
+{
+    bool digest = assay_str_starts(s, "sha256:");
+    size_t from = digest ? 7 : 0;
+    if (s.n == 0 || s.n > 100 || (digest && s.n != 71))
+        return false;
+    for (size_t i = from; i < s.n; i++) {
+        char c = s.p[i];
+        bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+        bool word = hex || (c >= 'g' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' || c == '-' || c == '+' || c == '_' ||
+                    c == '~' || c == ':';
+        if (digest ? !hex : !word)
+            return false;
+    }
+    return true;
+}
+
 void benchmarks_check(const struct benchmark_in *in, struct assay_json_faults *f, struct assay_arena *a)
 {
     if (!printable(in->name))
@@ -149,6 +168,14 @@ void benchmarks_check(const struct benchmark_in *in, struct assay_json_faults *f
     for (size_t i = 0; i < in->languages.n; i++) {
         if (in->languages.items[i].p != NULL && !benchmarks_language_valid(in->languages.items[i]))
             fault_at(f, a, "languages", i, "", "must be a language's name: [a-z0-9][a-z0-9+#._-]{0,31}");
+    }
+    for (size_t i = 0; i < in->toolchains.n; i++) {
+        const struct assay_json_pair *t = &in->toolchains.items[i];
+        if (!benchmarks_language_valid(t->key))
+            assay_json_fault(f, a, "/toolchains", "\"%.*s\" is no language's name: [a-z0-9][a-z0-9+#._-]{0,31}", ASSAY_FMT(t->key));
+        if (!pin_valid(t->value))
+            assay_json_fault(f, a, "/toolchains", "%.*s: must be a version like 3.11 or 12.2.0, or sha256: and 64 hex digits",
+                             ASSAY_FMT(t->key));
     }
     size_t bytes = 0;
     for (size_t i = 0; i < in->entrants.n; i++)
@@ -239,6 +266,49 @@ int benchmarks_split(struct assay_arena *a, struct assay_str text, struct assay_
     return ASSAY_OK;
 }
 
+struct toolchains_in {
+    struct assay_json_map toolchains;
+};
+
+struct assay_str benchmarks_toolchains_encode(struct assay_arena *a, const struct assay_json_map *map)
+{
+    struct assay_err ignored;
+    ASSAY_CLEANUP_BUF struct assay_buf b = ASSAY_BUF_INIT;
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    if (map->n == 0)
+        return ASSAY_STR("");
+    assay_jw_object(w);
+    for (size_t i = 0; i < map->n; i++) {
+        struct assay_str key = assay_arena_str(a, map->items[i].key); /* ends with a NUL */
+        if (key.p == NULL)
+            return ASSAY_STR_NULL;
+        assay_jw_kstr(w, key.p, map->items[i].value);
+    }
+    assay_jw_end(w);
+    return assay_jw_finish(w, &b, &ignored) < 0 ? ASSAY_STR_NULL : assay_arena_take(a, &b);
+}
+
+int benchmarks_toolchains_decode(struct assay_arena *a, struct assay_str text, struct assay_json_map *out, struct assay_err *err)
+{
+    static const struct assay_json_field fields[] = {
+        {.name = "toolchains", .type = ASSAY_JSON_MAP, .flags = ASSAY_JSON_REQUIRED,
+         .offset = offsetof(struct toolchains_in, toolchains), .has_offset = -1, .min = 0, .max = BENCHMARKS_LANGUAGES_MAX},
+        END,
+    };
+    struct toolchains_in in = {{NULL, 0}};
+    *out = (struct assay_json_map){NULL, 0};
+    if (text.n == 0)
+        return ASSAY_OK;
+    /* a table describes an object with known members: wrap the map into one */
+    struct assay_str whole = assay_arena_fmt(a, "{\"toolchains\":%.*s}", ASSAY_FMT(text));
+    if (whole.p == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    int rc = assay_json_decode(whole, fields, &in, NULL, a, NULL, err);
+    if (rc >= 0)
+        *out = in.toolchains;
+    return rc;
+}
+
 /* ---- writing ------------------------------------------------------------------------------------------------------ */
 
 static void write_strs(struct assay_jw *w, const char *key, const struct assay_strs *list)
@@ -263,6 +333,14 @@ void benchmarks_write(struct assay_jw *w, const struct benchmark *b, bool detail
     assay_jw_ktime(w, "ends_at", b->ends_ms);
     assay_jw_ktime(w, "freezes_at", b->freezes_ms);
     write_strs(w, "languages", &b->languages);
+    assay_jw_key(w, "toolchains");
+    assay_jw_object(w);
+    for (size_t i = 0; i < b->toolchains.n; i++) {
+        char key[80];
+        (void)snprintf(key, sizeof key, "%.*s", ASSAY_FMT(b->toolchains.items[i].key));
+        assay_jw_kstr(w, key, b->toolchains.items[i].value);
+    }
+    assay_jw_end(w);
     if (detail)
         write_strs(w, "entrants", &b->entrants);
     assay_jw_kint(w, "entrant_count", (int64_t)b->entrants.n);

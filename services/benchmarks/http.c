@@ -238,6 +238,7 @@ int benchmarks_do_create(void *self, struct assay_request *rq, struct assay_resp
                           .freezes_ms = in.freezes_ms,
                           .languages = in.languages,
                           .entrants = in.entrants,
+                          .toolchains = in.toolchains,
                           .version = 1,
                           .created_ms = now_ms(s)};
     b.updated_ms = b.created_ms;
@@ -290,7 +291,8 @@ int benchmarks_do_update(void *self, struct assay_request *rq, struct assay_resp
         /* what the body leaves out stays as it is */
         struct benchmark_in in = {.name = b.name, .description = b.description, .visibility = b.visibility,
                                   .feedback = b.feedback, .starts_ms = b.starts_ms, .ends_ms = b.ends_ms,
-                                  .freezes_ms = b.freezes_ms, .languages = b.languages, .entrants = b.entrants};
+                                  .freezes_ms = b.freezes_ms, .languages = b.languages, .entrants = b.entrants,
+                                  .toolchains = b.toolchains};
         rc = assay_body_json(rq, rs, benchmarks_patch_fields, &in, err);
         if (rc == ASSAY_OK || rc == ASSAY_E_INVALID)
             benchmarks_check(&in, assay_faults(rq, rs), rq->arena);
@@ -306,6 +308,7 @@ int benchmarks_do_update(void *self, struct assay_request *rq, struct assay_resp
         b.freezes_ms = in.freezes_ms;
         b.languages = in.languages;
         b.entrants = in.entrants;
+        b.toolchains = in.toolchains;
         b.updated_ms = now_ms(s);
         struct problem *p;
         size_t n;

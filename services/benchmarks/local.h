@@ -42,6 +42,7 @@ struct benchmark {
     int visibility, feedback; /* enum assay_visibility, assay_feedback */
     int64_t starts_ms, ends_ms, freezes_ms; /* 0: none */
     struct assay_strs languages, entrants;
+    struct assay_json_map toolchains; /* language to the version, or the digest of an image, that it is pinned to */
     int64_t version, created_ms, updated_ms;
     bool callers_entrant; /* one of the caller's agents is in entrants */
 };
@@ -109,12 +110,17 @@ struct benchmark_in {
     int visibility, feedback;
     int64_t starts_ms, ends_ms, freezes_ms;
     struct assay_strs languages, entrants;
+    struct assay_json_map toolchains;
     bool has_id, has_name;
     struct problem_in problem; /* when made with tests directly */
 };
 
 extern const struct assay_json_field benchmarks_create_fields[], benchmarks_patch_fields[], benchmarks_problem_fields[],
     benchmarks_problem_patch_fields[], benchmarks_tests_fields[];
+
+/* As a column has it: a JSON object, "" for none. p is NULL without memory. */
+struct assay_str benchmarks_toolchains_encode(struct assay_arena *a, const struct assay_json_map *map);
+int benchmarks_toolchains_decode(struct assay_arena *a, struct assay_str text, struct assay_json_map *out, struct assay_err *err);
 
 /* Rules that a table cannot say; faults are added, all of them. */
 void benchmarks_check(const struct benchmark_in *in, struct assay_json_faults *f, struct assay_arena *a);
@@ -143,7 +149,7 @@ int benchmarks_split(struct assay_arena *a, struct assay_str text, struct assay_
 BENCHMARKS_STMTS(X)
 #undef X
 ASSAY_IDEM_DECLARE(benchmarks_idem);
-extern const struct assay_migration benchmarks_migrations[2];
+extern const struct assay_migration benchmarks_migrations[3];
 
 struct benchmarks_filter {
     struct assay_str after, owner; /* "" for none */

@@ -2,7 +2,7 @@
 
 /* Deleted rows stay: results and events name them, and their ids are never given out again.
  * languages and entrants are lists with single spaces; benchmarks_entrants is the same list, to join. */
-const struct assay_migration benchmarks_migrations[2] = {
+const struct assay_migration benchmarks_migrations[3] = {
     {.number = 1,
      .name = "benchmarks",
      .oldest_program = "0.1.0",
@@ -64,4 +64,9 @@ const struct assay_migration benchmarks_migrations[2] = {
      .name = "hard time limit",
      .oldest_program = "0.1.0",
      .sql = "ALTER TABLE benchmarks_problems ADD COLUMN hard_time_limit_ms BIGINT NOT NULL DEFAULT 0;"},
+    /* a JSON object of language to version or image digest, or "" */
+    {.number = 3,
+     .name = "toolchains",
+     .oldest_program = "0.1.0",
+     .sql = "ALTER TABLE benchmarks_benchmarks ADD COLUMN toolchains TEXT NOT NULL DEFAULT '';"},
 };

@@ -94,6 +94,7 @@ static const struct assay_json_field place_fields[] = {
     ROW(place, "mode", ASSAY_JSON_STRING, mode, .min = 0, .max = 64),
     ROW(place, "image", ASSAY_JSON_STRING, image, .flags = ASSAY_JSON_NULLABLE, .min = 0, .max = 512),
     ROW(place, "digest", ASSAY_JSON_STRING, digest, .flags = ASSAY_JSON_NULLABLE, .min = 0, .max = 512),
+    ROW(place, "cgroup", ASSAY_JSON_INT, cgroup, .min = 0, .max = 2),
     ROW(place, "notes", ASSAY_JSON_STRINGS, notes, .max = 64),
     END,
 };
@@ -141,6 +142,74 @@ static int finish_into_arena(struct assay_jw *w, struct assay_arena *arena, stru
         rc = assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     assay_buf_free(&buf);
     return rc;
+}
+
+/* ---- where a result was made ------------------------------------------------------------------------ */
+
+/* A stage's command as a record has it: tools and limits in their places, and {sources} as it is, since the names of
+ * a submission's files would make each record another one. */
+static int command_write(struct assay_jw *w, const struct job *j, enum side side, const char *key, const struct assay_strs *in,
+                         int64_t memory, struct assay_arena *arena, struct assay_err *err)
+{
+    int rc = ASSAY_OK;
+    assay_jw_key(w, key);
+    assay_jw_array(w);
+    for (size_t i = 0; rc >= 0 && i < in->n; i++) {
+        struct assay_strs one = {&in->items[i], 1}, out = {NULL, 0};
+        if (assay_str_is(in->items[i], "{sources}")) {
+            assay_jw_str(w, in->items[i]);
+            continue;
+        }
+        rc = stage_expand(j->language, side, &one, NULL, 0, memory, arena, &out, err);
+        for (size_t k = 0; rc >= 0 && k < out.n; k++)
+            assay_jw_str(w, out.items[k]);
+    }
+    assay_jw_end(w);
+    return rc;
+}
+
+static int side_write(struct assay_jw *w, const struct job *j, enum side side, struct assay_arena *arena, struct assay_err *err)
+{
+    const struct stage *stage = side == SIDE_BUILD ? &j->language->build : &j->language->run;
+    int64_t memory = side == SIDE_BUILD ? j->runner->build_memory : j->limits.memory_bytes;
+    assay_jw_object(w);
+    assay_jw_kraw(w, "place", j->stood[side].n != 0 ? j->stood[side] : ASSAY_STR("null"));
+    int rc = command_write(w, j, side, "argv", &stage->argv, memory, arena, err);
+    if (rc >= 0)
+        rc = command_write(w, j, side, "env", &stage->env, memory, arena, err);
+    assay_jw_end(w);
+    return rc;
+}
+
+int environment_encode(const struct job *j, struct assay_buf *out, struct assay_err *err)
+{
+    struct language *l = j->language;
+    char version[sizeof l->version_text];
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    if (arena == NULL || w == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    pthread_mutex_lock(&l->lock);
+    memcpy(version, l->version_text, sizeof version);
+    pthread_mutex_unlock(&l->lock);
+    int rc = ASSAY_OK;
+    assay_jw_object(w);
+    assay_jw_kstr(w, "language", l->name);
+    assay_jw_kz(w, "toolchain", version);
+    assay_jw_key(w, "build");
+    if (l->builds)
+        rc = side_write(w, j, SIDE_BUILD, arena, err);
+    else
+        assay_jw_null(w);
+    assay_jw_key(w, "run");
+    if (rc >= 0 && j->stood[SIDE_RUN].n != 0)
+        rc = side_write(w, j, SIDE_RUN, arena, err);
+    else if (rc >= 0)
+        assay_jw_null(w); /* its build failed: nothing was run */
+    assay_jw_kz(w, "kernel", j->runner->kernel);
+    assay_jw_kz(w, "cpu_model", j->runner->cpu_model);
+    assay_jw_end(w);
+    return rc < 0 ? rc : assay_jw_finish(w, out, err);
 }
 
 /* ---- summary and progress -------------------------------------------------------------------------- */
@@ -406,6 +475,7 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
             assay_jw_kstr(w, "fault", r->fault);
     }
     if (whole) {
+        assay_jw_kraw(w, "environment", r->environment.n != 0 ? r->environment : ASSAY_STR("null"));
         assay_jw_kint(w, "build_ms", r->build_ms);
         /* to others it would tell that somebody has submitted the same before */
         if (r->staff)

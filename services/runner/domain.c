@@ -222,3 +222,30 @@ struct sight test_sight(int feedback, bool all, bool sample)
     return (struct sight){.verdict = full || feedback >= ASSAY_FEEDBACK_SAMPLES,
                           .details = full || (feedback >= ASSAY_FEEDBACK_SAMPLES && sample)};
 }
+
+/* ---- versions ------------------------------------------------------------------------------------ */
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool is_alnum(char c)
+{
+    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+bool version_shows(const char *line, struct assay_str wanted)
+{
+    size_t n = strlen(line);
+    for (size_t i = 0; wanted.n != 0 && i + wanted.n <= n; i++) {
+        char before = i != 0 ? line[i - 1] : ' ', after = line[i + wanted.n];
+        if (memcmp(line + i, wanted.p, wanted.n) != 0)
+            continue;
+        /* "v20", "go1.19": a letter may come right before a number */
+        bool begins = before != '.' && (is_digit(wanted.p[0]) ? !is_digit(before) : !is_alnum(before));
+        if (begins && !is_alnum(after))
+            return true;
+    }
+    return false;
+}

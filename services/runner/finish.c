@@ -200,6 +200,18 @@ void job_write_end(struct loop *l, struct job *j)
     }
 }
 
+/* What is known to be stored is not written again: of a busy server's results nearly all are made alike. */
+static bool environment_known(struct loop *l, const char *id, bool add)
+{
+    for (size_t i = 0; i < KNOWN_RECORDS; i++) {
+        if (strcmp(l->record[i], id) == 0)
+            return true;
+    }
+    if (add)
+        memcpy(l->record[l->next_record++ % KNOWN_RECORDS], id, ASSAY_SHA256_HEX);
+    return false;
+}
+
 static void ended_well(struct loop *l, struct job *j)
 {
     const struct assay_host *host = l->r->host;
@@ -210,6 +222,8 @@ static void ended_well(struct loop *l, struct job *j)
         return;
     }
     l->failures = 0;
+    if (j->environment[0] != '\0')
+        (void)environment_known(l, j->environment, true);
     const char *labels[] = {j->language != NULL ? j->language->name.p : "", j->cancel ? "cancelled" : verdict_name(j->verdict)};
     host->metric_add(host->ctx, &runner_metrics[METRIC_VERDICTS], labels, 1);
     assay_log(host, ASSAY_LOG_INFO, "submission_judged", ASSAY_KS("submission_id", j->lease.submission_id),
@@ -284,6 +298,24 @@ static void finish_self_test(struct loop *l, struct job *j)
     job_forget(l, j);
 }
 
+/* Says with the result where and how it was made. Without memory for it the result stands, and says nothing of it. */
+static void record_environment(struct loop *l, struct job *j)
+{
+    struct assay_err err;
+    ASSAY_CLEANUP_BUF struct assay_buf b = ASSAY_BUF_INIT;
+    if (j->language == NULL || (j->stood[SIDE_BUILD].n == 0 && j->stood[SIDE_RUN].n == 0))
+        return;
+    int rc = environment_encode(j, &b, &err);
+    if (rc < 0) {
+        assay_log(l->r->host, ASSAY_LOG_WARN, "environment_unrecorded", ASSAY_KS("submission_id", j->lease.submission_id),
+                  ASSAY_KZ("error", err.msg));
+        return;
+    }
+    assay_sha256_hex(assay_buf_view(&b), j->environment);
+    if (!environment_known(l, j->environment, false))
+        j->environment_body = assay_arena_take(j->arena, &b);
+}
+
 void job_finish(struct loop *l, struct job *j)
 {
     const struct slot *s = j->slot;
@@ -303,10 +335,12 @@ void job_finish(struct loop *l, struct job *j)
         }
         j->score = list != NULL ? score_of(list, j->n_tests) : 0;
     }
-    if (j->kind == JOB_SELF_TEST)
+    if (j->kind == JOB_SELF_TEST) {
         finish_self_test(l, j);
-    else
-        job_write_end(l, j);
+        return;
+    }
+    record_environment(l, j);
+    job_write_end(l, j);
 }
 
 void job_failed(struct loop *l, struct job *j, const char *why, bool charge)

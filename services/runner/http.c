@@ -1,6 +1,7 @@
 /* The routes of the runner: results under the feedback policy, languages, and its own state. */
 #include "local.h"
 
+#include <stdio.h>
 /* What a box costs here without a program: nothing of it is subtracted from results. */
 static void calibration_write(struct assay_jw *w, const struct calibration *c)
 {
@@ -87,11 +88,29 @@ int http_results_get(void *self, struct assay_request *rq, struct assay_response
     if (n == 0)
         return assay_err_set(err, ASSAY_E_NOT_FOUND, "there is no result yet, or no such submission of yours");
     rc = repo_tests(r, res, rq->arena, &test, &n_tests, err);
+    if (rc >= 0)
+        rc = repo_environment(r, res->environment_id, rq->arena, &res->environment, err);
     if (rc < 0)
         return rc;
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
     result_write(w, res, test, n_tests, true);
     return assay_reply_json(rs, 200, w, err);
+}
+
+/* Where the language builds and where its programs run, as the driver says it; null before a warden stood there, and
+ * to strangers: what the machine looks like is the operator's business. Also why one of them cannot be opened. */
+static void language_places(struct assay_jw *w, struct runner *r, const struct language *l, bool staff, char *trouble, size_t room)
+{
+    static const char *const key[] = {[SIDE_BUILD] = "build_place", [SIDE_RUN] = "run_place"};
+    pthread_mutex_lock(&r->environments.lock);
+    (void)snprintf(trouble, room, "%s", "");
+    for (int side = 0; side < SIDES; side++) {
+        const struct environment *e = &r->environments.list[l->env[side]];
+        assay_jw_kraw(w, key[side], staff && e->place[0] != '\0' ? assay_str(e->place) : ASSAY_STR("null"));
+        if (e->trouble[0] != '\0')
+            (void)snprintf(trouble, room, "%s", e->trouble);
+    }
+    pthread_mutex_unlock(&r->environments.lock);
 }
 
 int http_languages(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
@@ -113,9 +132,13 @@ int http_languages(void *self, struct assay_request *rq, struct assay_response *
         assay_jw_end(w);
         assay_jw_kz(w, "state", words[state]);
         assay_jw_kbool(w, "offered", state == LANGUAGE_OFFERED);
+        bool staff = assay_is_staff(rq->who);
+        char trouble[sizeof r->environments.list->trouble];
+        language_places(w, r, l, staff, trouble, sizeof trouble);
         pthread_mutex_lock(&l->lock);
         assay_jw_kz(w, "version", l->version_text[0] != '\0' ? l->version_text : NULL);
-        assay_jw_kz(w, "reason", state == LANGUAGE_UNAVAILABLE && assay_is_staff(rq->who) ? l->reason : NULL);
+        const char *reason = state == LANGUAGE_UNAVAILABLE ? l->reason : trouble;
+        assay_jw_kz(w, "reason", staff && state != LANGUAGE_OFFERED && reason[0] != '\0' ? reason : NULL);
         pthread_mutex_unlock(&l->lock);
         assay_jw_kstr(w, "source_name", l->source);
         assay_jw_end(w);

@@ -235,6 +235,49 @@ static bool out_of_reach(struct runner *r, const struct language *lang, char *wh
     return false;
 }
 
+/* Whether the toolchain here is the one that the benchmark pins: by a version, which the version line must show,
+ * or by the digest of an image, which must be that of the build or of the run. */
+static bool pin_held(struct runner *r, const struct job *j, char *why, size_t room)
+{
+    struct language *lang = j->language;
+    char here[2][160];
+    if (j->pin.n == 0)
+        return true;
+    if (assay_str_starts(j->pin, "sha256:")) {
+        for (int side = 0; side < SIDES; side++) {
+            environment_digest(&r->environments.list[lang->env[side]], here[side], sizeof here[side]);
+            if (assay_str_is(j->pin, here[side]))
+                return true;
+        }
+        put_text(why, room, "the benchmark pins %.*s to %.*s, here are %s and %s", ASSAY_FMT(lang->name), ASSAY_FMT(j->pin),
+                 here[0][0] != '\0' ? here[0] : "no image", here[1][0] != '\0' ? here[1] : "no image");
+        return false;
+    }
+    pthread_mutex_lock(&lang->lock);
+    put_text(here[0], sizeof here[0], "%s", lang->version_text);
+    pthread_mutex_unlock(&lang->lock);
+    if (version_shows(here[0], j->pin))
+        return true;
+    put_text(why, room, "the benchmark pins %.*s to %.*s, here is %s", ASSAY_FMT(lang->name), ASSAY_FMT(j->pin), here[0]);
+    return false;
+}
+
+/* Another runner may have what is wanted. The job is kept for a moment, longer each time, so that it does not go round
+ * and round between the queue and a runner that is alone; when it was refused often enough, it ends. */
+static void job_refused(struct loop *l, struct job *j, const char *why)
+{
+    int64_t times = j->lease.interruptions, wait = (int64_t)100 << (times < 6 ? times : 6);
+    put_text(j->fault, sizeof j->fault, "%s", why);
+    l->r->host->metric_add(l->r->host->ctx, &runner_metrics[METRIC_REFUSED], NULL, 1);
+    if (times + 1 >= l->r->pin_refusals) {
+        j->verdict = VERDICT_IE;
+        job_finish(l, j);
+        return;
+    }
+    j->stage = STAGE_REFUSED;
+    j->retry_mono_ms = mono_ms(l) + (wait > 5000 ? 5000 : wait);
+}
+
 /* The oldest job whose language is known to work; what a waiting job needs is tested first. */
 bool lane_fill(struct loop *l, struct lane *la)
 {
@@ -248,6 +291,8 @@ bool lane_fill(struct loop *l, struct lane *la)
         ready_remove(l, j);
         if (state == LANGUAGE_UNTESTED) {
             job_failed(l, j, why, true);
+        } else if (state == LANGUAGE_OFFERED && !pin_held(l->r, j, why, sizeof why)) {
+            job_refused(l, j, why);
         } else if (state == LANGUAGE_OFFERED) {
             give_job(l, la, j);
         } else {

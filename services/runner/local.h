@@ -82,6 +82,10 @@ struct scored {
 };
 double score_of(const struct scored *test, size_t n); /* 0..100 */
 
+/* Whether a version line shows the version that is wanted: as a whole number of parts, so that "3.11" is found in
+ * "Python 3.11.2" and not in "Python 3.110" or "13.11". */
+bool version_shows(const char *line, struct assay_str wanted);
+
 /* What of one test a viewer may see under a feedback policy. */
 struct sight {
     bool verdict; /* that it exists, and its verdict */
@@ -168,6 +172,7 @@ int environments_choose(const struct assay_host *host, struct languages *l, stru
 void environments_free(struct environments *e);
 struct place { /* what of a place's JSON is used here */
     struct assay_str driver, mode, image, digest;
+    int64_t cgroup; /* version of its accounts, 0 none */
     struct assay_strs notes;
 };
 bool language_known(const struct runner *r, const struct language *l); /* the loop's thread */
@@ -212,7 +217,7 @@ struct test {
 };
 enum job_kind { JOB_SUBMISSION, JOB_SELF_TEST };
 enum job_stage {
-    STAGE_PREPARE, STAGE_READY, STAGE_VERSION, STAGE_RECALL, STAGE_BRING, STAGE_BUILD, STAGE_LOAD, STAGE_PLACE, STAGE_CARRY,
+    STAGE_PREPARE, STAGE_READY, STAGE_REFUSED, STAGE_VERSION, STAGE_RECALL, STAGE_BRING, STAGE_BUILD, STAGE_LOAD, STAGE_PLACE, STAGE_CARRY,
     STAGE_TEST, STAGE_CHECK, STAGE_LIMBO, STAGE_FINISH
 };
 #define LOOP_MAIL_SIZE 648 /* a message of the loop; see loop.h */
@@ -248,6 +253,8 @@ void builds_drop(struct builds *b, const char *key, const char *why);
 
 /* recall.c: what of the machine a compiler can see; any thread */
 void machine_look(char out[ASSAY_SHA256_HEX]);
+/* And what people call it. */
+void machine_names(char *kernel, size_t kernel_room, char *cpu, size_t cpu_room);
 
 struct job {
     struct job *next, *prev; /* among all jobs of the loop */
@@ -285,6 +292,10 @@ struct job {
     /* of the run under way */
     struct slot *slot;
     struct assay_buf out, err;
+    struct assay_str stood[SIDES]; /* the places of its boxes, as JSON */
+    char environment[ASSAY_SHA256_HEX]; /* id of the record of where and how it was made, or "" */
+    struct assay_str environment_body;  /* "": it is known to be stored */
+    struct assay_str pin; /* the toolchain that the benchmark wants, or "" */
     struct assay_buf carry; /* the artefact's encoding, between two environments */
     bool carried;
     int place_tries;        /* openings of its slot that failed */
@@ -370,6 +381,8 @@ struct language_file { /* as decoded */
     } sample;
 };
 int place_decode(struct assay_str json, struct assay_arena *arena, struct place *out, struct assay_err *err);
+/* Where and how the job's boxes were made: all that is needed to make them again. Its language must not be NULL. */
+int environment_encode(const struct job *j, struct assay_buf *out, struct assay_err *err);
 int files_decode(struct assay_str json, struct assay_arena *arena, struct assay_json_map *out, struct assay_err *err);
 /* The summary of submission.done: counts, times, spans. */
 int summary_encode(const struct job *j, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
@@ -382,6 +395,7 @@ struct result {
     struct assay_str submission_id, benchmark_id, problem_id, agent_id, owner_id, language, verdict, build_output, mode,
         fault, first_verdict;
     int64_t build_cached;
+    struct assay_str environment_id, environment; /* its JSON; only when one result is shown */
     bool staff; /* the viewer is */
     int64_t cpu_us, memory_own, time_limit_ms, hard_time_limit_ms, wall_limit_ms, memory_limit_bytes;
     int64_t kind, passed, total, cpu_ms, wall_ms, memory_peak, build_ms, fence, finished_ms, first_number, feedback, precision;
@@ -402,12 +416,16 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
 
 /* ---- repo.c ---------------------------------------------------------------------------------------------------------- */
 
-#define RUNNER_MIGRATIONS 3
-#define RUNNER_STATEMENTS 11
+#define RUNNER_MIGRATIONS 4
+#define RUNNER_STATEMENTS 13
 extern const struct assay_migration runner_migrations[RUNNER_MIGRATIONS];
 extern const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS];
 
-int repo_feedback(struct runner *r, struct assay_str benchmark_id, struct assay_arena *arena, int *out, struct assay_err *err);
+/* The benchmark's feedback policy, and the toolchains that it pins as a JSON object or "". */
+int repo_rules(struct runner *r, struct assay_str benchmark_id, struct assay_arena *arena, int *feedback,
+               struct assay_str *toolchains, struct assay_err *err);
+int repo_environment(struct runner *r, struct assay_str id, struct assay_arena *arena, struct assay_str *body,
+                     struct assay_err *err);
 int repo_add_tests(struct assay_tx *tx, const struct job *j, size_t from, size_t to, struct assay_err *err);
 int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, struct assay_err *err);
 struct result_filter {
@@ -449,7 +467,7 @@ void loop_look(struct runner *r, struct loop_state *out);
 /* ---- the service --------------------------------------------------------------------------------------------------------- */
 
 enum {
-    METRIC_VERDICTS, METRIC_QUEUE_WAIT, METRIC_BUILD, METRIC_RUN, METRIC_SLOTS_BUSY, METRIC_WARDEN_DEATHS,
+    METRIC_VERDICTS, METRIC_QUEUE_WAIT, METRIC_BUILD, METRIC_RUN, METRIC_SLOTS_BUSY, METRIC_WARDEN_DEATHS, METRIC_REFUSED,
     METRIC_CACHE, METRIC_CACHE_BYTES, METRIC_COUNT
 };
 extern const struct assay_metric runner_metrics[METRIC_COUNT];
@@ -468,12 +486,13 @@ struct runner {
     struct assay_str seccomp;
     struct cache *cache;
     struct builds *builds; /* NULL: builds are not kept */
+    char kernel[128], cpu_model[128]; /* of this machine, for records */
     char machine[ASSAY_SHA256_HEX]; /* what of this machine a compiler can see */
     struct loop *loop;
     struct processors processors;
     int64_t reruns_max;
     int64_t max_parallel, time_limit_ms, memory_limit, output_limit, lease_ms, build_time_ms, build_memory, drain_ms, max_attempts,
-        wardens_of_lane;
+        wardens_of_lane, pin_refusals;
     bool judges; /* there is a boxkeeper to ask for wardens */
 };
 

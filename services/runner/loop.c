@@ -25,6 +25,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -135,7 +136,7 @@ static void stop_job(struct loop *l, struct job *j)
         return;
     if (j->stage == STAGE_READY)
         ready_remove(l, j);
-    if (j->stage == STAGE_READY || j->stage == STAGE_PLACE)
+    if (j->stage == STAGE_READY || j->stage == STAGE_PLACE || j->stage == STAGE_REFUSED)
         job_finish(l, j);
 }
 
@@ -162,6 +163,12 @@ static void tick_job(struct loop *l, struct job *j, int64_t now)
     if (j->stage == STAGE_FINISH) {
         if (now >= j->retry_mono_ms)
             job_write_end(l, j);
+        return;
+    }
+    if (j->stage == STAGE_REFUSED && now >= j->retry_mono_ms) {
+        char why[sizeof j->fault];
+        memcpy(why, j->fault, sizeof why);
+        job_failed(l, j, why, false);
         return;
     }
     if (!j->cancel && r->jobs->cancelled(r->jobs_self, j->lease.submission_id)) {

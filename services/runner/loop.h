@@ -121,6 +121,9 @@ struct loop {
     struct mail lease_mail;
     bool leasing, draining;
     size_t keeping; /* builds that workers are writing */
+#define KNOWN_RECORDS 64
+    char record[KNOWN_RECORDS][ASSAY_SHA256_HEX]; /* environment records that are stored */
+    size_t next_record;
     int failures; /* of ours, one after another: the next lease waits a little longer for each */
     int64_t tick_ms, poll_ms, lease_after_ms, drain_until_ms;
     struct {
@@ -193,6 +196,7 @@ void toolchain_look(const struct runner *r, struct language *l, struct assay_buf
 /* environment.c */
 void environment_opened(struct slot *s); /* its warden has said hello */
 void environment_failed(struct slot *s, int status, const char *why);
+void environment_digest(const struct environment *e, char *out, size_t room); /* "" without one */
 /* Asks for the next language's tools, if this slot surveys; false when it does not, or no more. */
 bool survey_next(struct slot *s);
 void survey_found(struct slot *s, const struct assay_box_found *list, size_t n);

@@ -49,6 +49,8 @@ bool job_placed(struct loop *l, struct job *j, enum side side)
         return false;
     }
     to->used = ++to->lane->clock;
+    if (j->stood[side].n == 0 && to->place[0] != '\0')
+        j->stood[side] = assay_arena_str(j->arena, assay_str(to->place));
     if (j->carry.n != 0)
         return transfer(l, j, assay_box_client_put(to->client, assay_buf_view(&j->carry), &err), &err);
     return true;

@@ -38,6 +38,9 @@ static const struct assay_option options[] = {
      "memory that keeps manifests and test data of the last problems", 0, 0},
     {"build_cache", NULL, ASSAY_OPT_BYTES, "1g", 0, INT64_C(1) << 44, NULL,
      "disk space in data_dir/builds for what builds made, so that the same source is not built twice; 0 builds always", 0, 0},
+    {"pin_refusals", NULL, ASSAY_OPT_INT, "10", 1, 1000, NULL,
+     "how often a job may be handed back, by all runners together, before one that lacks the toolchain its benchmark pins ends it",
+     0, 0},
     {"runner_wardens", NULL, ASSAY_OPT_INT, "3", 1, 64, NULL,
      "wardens that each parallel program may keep open, one for an image; the least recently used is closed", 0, 0},
 #define IMAGES(name, NAME)                                                                                             \
@@ -71,6 +74,8 @@ const struct assay_metric runner_metrics[METRIC_COUNT] = {
     [METRIC_SLOTS_BUSY] = {"assay_runner_slots_busy", ASSAY_METRIC_GAUGE, "Slots with a job", "", NULL},
     [METRIC_WARDEN_DEATHS] = {"assay_runner_warden_deaths_total", ASSAY_METRIC_COUNTER, "Wardens that ended by themselves", "",
                               NULL},
+    [METRIC_REFUSED] = {"assay_runner_pin_refusals_total", ASSAY_METRIC_COUNTER,
+                        "Jobs that were refused because their benchmark pins another toolchain", "", NULL},
     [METRIC_CACHE] = {"assay_runner_build_cache_total", ASSAY_METRIC_COUNTER, "Look-ups in the build cache (hit, miss, damaged)",
                       "outcome", NULL},
     [METRIC_CACHE_BYTES] = {"assay_runner_build_cache_bytes", ASSAY_METRIC_GAUGE, "Disk space of the build cache", "", NULL},
@@ -162,6 +167,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     r->max_attempts = host->option_int(host->ctx, "max_attempts"); /* of submissions, which it needs anyway */
     r->drain_ms = host->option_int(host->ctx, "runner_drain");
     r->wardens_of_lane = host->option_int(host->ctx, "runner_wardens");
+    r->pin_refusals = host->option_int(host->ctx, "pin_refusals");
     r->judges = host->option_int(host->ctx, "boxkeeper") != 0;
     r->jobs = host->need(host->ctx, ASSAY_JOBS_INTERFACE, &r->jobs_self);
     if (r->jobs == NULL)
@@ -171,6 +177,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
         rc = seccomp_compile(r->arena, &r->seccomp, err);
     int64_t build_cache = host->option_int(host->ctx, "build_cache");
     machine_look(r->machine);
+    machine_names(r->kernel, sizeof r->kernel, r->cpu_model, sizeof r->cpu_model);
     if (rc >= 0 && build_cache != 0)
         rc = builds_open(host, build_cache, &r->builds, err);
     if (rc >= 0)

@@ -173,12 +173,26 @@ static int judge_answer(struct runner *r, struct job *j, struct assay_err *err)
     return ASSAY_OK;
 }
 
+/* What the benchmark wants of the job's language; it may be named by an alias. */
+static int pin_of(struct runner *r, struct job *j, struct assay_str toolchains, struct assay_err *err)
+{
+    struct assay_json_map map = {NULL, 0};
+    int rc = toolchains.n != 0 ? files_decode(toolchains, j->arena, &map, err) : ASSAY_OK;
+    if (rc < 0)
+        return assay_err_prefix(err, "the benchmark's toolchains");
+    for (size_t i = 0; i < map.n; i++) {
+        if (languages_find(&r->languages, map.items[i].key) == j->language)
+            j->pin = map.items[i].value;
+    }
+    return ASSAY_OK;
+}
+
 int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
 {
     struct assay_job *lease = &j->lease;
     struct assay_manifest m;
     memset(&m, 0, sizeof m);
-    struct assay_str source = lease->source, language = lease->language;
+    struct assay_str source = lease->source, language = lease->language, toolchains = ASSAY_STR("");
     int rc = read_bytes(r, j, lease->payload, lease->payload_ref, PAYLOAD_READ_MAX, &j->payload, err);
     if (rc < 0)
         return assay_err_prefix(err, "the payload");
@@ -193,7 +207,7 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
         if (rc >= 0)
             rc = assay_manifest_decode(text, j->arena, &m, err);
         if (rc >= 0)
-            rc = repo_feedback(r, lease->benchmark_id, j->arena, &j->feedback, err);
+            rc = repo_rules(r, lease->benchmark_id, j->arena, &j->feedback, &toolchains, err);
         if (rc < 0)
             return assay_err_prefix(err, "the manifest");
         j->mode = m.mode;
@@ -222,6 +236,9 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
     j->language = languages_find(&r->languages, language);
     if (j->language == NULL)
         return settle(j, VERDICT_IE, "this runner has no definition of the language");
+    rc = pin_of(r, j, toolchains, err);
+    if (rc < 0)
+        return rc;
     if (lease->kind == ASSAY_JOB_TASK) {
         rc = prepare_task(r, j, err);
         if (rc < 0)

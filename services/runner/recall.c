@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #define HELD_BYTES ((size_t)32 << 20)
@@ -88,6 +89,25 @@ void machine_look(char out[ASSAY_SHA256_HEX])
     if (f != NULL)
         fclose(f);
     assay_sha256_hex(assay_buf_view(&b), out);
+}
+
+void machine_names(char *kernel, size_t kernel_room, char *cpu, size_t cpu_room)
+{
+    struct utsname u;
+    char line[512];
+    put_text(kernel, kernel_room, "%s %s", uname(&u) == 0 ? u.sysname : "?", uname(&u) == 0 ? u.release : "?");
+    put_text(cpu, cpu_room, "%s", uname(&u) == 0 ? u.machine : "?");
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) != 0 || colon == NULL)
+            continue;
+        line[strcspn(line, "\n")] = '\0';
+        put_text(cpu, cpu_room, "%s", colon + 1 + strspn(colon + 1, " "));
+        break;
+    }
+    if (f != NULL)
+        fclose(f);
 }
 
 static int key_of(struct job *j, struct assay_err *err)

@@ -11,6 +11,9 @@ const struct assay_migration runner_migrations[RUNNER_MIGRATIONS] = {
     {3, "measured",
 #include "schema/003_measured.h"
      , "0.1.0"},
+    {4, "environments",
+#include "schema/004_environments.h"
+     , "0.1.0"},
 };
 
 static const struct assay_stmt put_result = {
@@ -18,8 +21,8 @@ static const struct assay_stmt put_result = {
     .sql = "INSERT INTO runner_results (submission_id, kind, owner_id, benchmark_id, problem_id, agent_id, language, verdict,"
            " score, passed, total, first_number, first_verdict, cpu_ms, wall_ms, memory_peak, build_ms, build_output, mode,"
            " precision_bits, fault, fence, finished_ms, build_cached, cpu_us, memory_own, time_limit_ms, hard_time_limit_ms,"
-           " wall_limit_ms, memory_limit_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
-           " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)"
+           " wall_limit_ms, memory_limit_bytes, environment) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
+           " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)"
            " ON CONFLICT (submission_id) DO UPDATE SET"
            " language = excluded.language, verdict = excluded.verdict, score = excluded.score, passed = excluded.passed,"
            " total = excluded.total, first_number = excluded.first_number, first_verdict = excluded.first_verdict,"
@@ -29,9 +32,9 @@ static const struct assay_stmt put_result = {
            " finished_ms = excluded.finished_ms, build_cached = excluded.build_cached,"
            " cpu_us = excluded.cpu_us, memory_own = excluded.memory_own, time_limit_ms = excluded.time_limit_ms,"
            " hard_time_limit_ms = excluded.hard_time_limit_ms, wall_limit_ms = excluded.wall_limit_ms,"
-           " memory_limit_bytes = excluded.memory_limit_bytes"
+           " memory_limit_bytes = excluded.memory_limit_bytes, environment = excluded.environment"
            " WHERE runner_results.fence < excluded.fence",
-    .params = "titttttt" "riii" "tiiii" "btitiii" "iiiiii",
+    .params = "titttttt" "riii" "tiiii" "btitiii" "iiiiii" "t",
     .columns = "",
     .write = true};
 static const struct assay_stmt put_test = {
@@ -49,10 +52,20 @@ static const struct assay_stmt drop_tests = {.name = "runner.drop_tests",
                                              .params = "ti",
                                              .columns = "",
                                              .write = true};
-static const struct assay_stmt get_feedback = {.name = "runner.get_feedback",
-                                               .sql = "SELECT feedback FROM runner_benchmarks WHERE id = $1",
-                                               .params = "t",
-                                               .columns = "i"};
+static const struct assay_stmt get_rules = {.name = "runner.get_rules",
+                                            .sql = "SELECT feedback, toolchains FROM runner_benchmarks WHERE id = $1",
+                                            .params = "t",
+                                            .columns = "it"};
+static const struct assay_stmt put_environment = {
+    .name = "runner.put_environment",
+    .sql = "INSERT INTO runner_environments (id, body) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING",
+    .params = "tt",
+    .columns = "",
+    .write = true};
+static const struct assay_stmt get_environment = {.name = "runner.get_environment",
+                                                  .sql = "SELECT body FROM runner_environments WHERE id = $1",
+                                                  .params = "t",
+                                                  .columns = "t"};
 
 /* $1 viewer, $2 staff, $3 the agent that a token is for or '', $4 before, $5 limit, $6 benchmark, $7 problem,
  * $8 agent, $9 verdict, $10 since, $11 submission.  What the policy hides is not found by a filter. */
@@ -63,7 +76,7 @@ static const struct assay_stmt get_feedback = {.name = "runner.get_feedback",
     " s.score, s.passed, s.total, s.first_number, s.first_verdict, s.cpu_ms, s.wall_ms, s.memory_peak, s.build_ms,"    \
     " s.build_output, s.mode, s.precision_bits, s.fault, s.fence, s.finished_ms, " FEEDBACK ", " EVERYTHING            \
     ", s.build_cached, s.cpu_us, s.memory_own, s.time_limit_ms, s.hard_time_limit_ms, s.wall_limit_ms,"                \
-    " s.memory_limit_bytes"                                                                                              \
+    " s.memory_limit_bytes, s.environment"                                                                              \
     " FROM runner_results s LEFT JOIN runner_benchmarks b ON b.id = s.benchmark_id WHERE " where                       \
     " AND (" EVERYTHING " = 1 OR s.owner_id = $1) AND (CAST($3 AS TEXT) = '' OR s.agent_id = $3)"                      \
     " AND s.submission_id < $4 AND (CAST($6 AS TEXT) = '' OR s.benchmark_id = $6)"                                     \
@@ -72,7 +85,7 @@ static const struct assay_stmt get_feedback = {.name = "runner.get_feedback",
     " AND s.finished_ms >= $10 AND (CAST($11 AS TEXT) = '' OR s.submission_id = $11)"                                  \
     " ORDER BY s.submission_id DESC LIMIT $5"
 #define RESULTS_PARAMS "tittittttit"
-#define RESULTS_COLUMNS "titttttt" "riiitiiiibtitiiiii" "iiiiii"
+#define RESULTS_COLUMNS "titttttt" "riiitiiiibtitiiiii" "iiiiii" "t"
 static const struct assay_stmt results_one = {.name = "runner.results_one",
                                               .sql = RESULTS("s.submission_id = $11"),
                                               .params = RESULTS_PARAMS,
@@ -103,17 +116,17 @@ static const struct assay_stmt tests_stmt = {
 
 static const struct assay_stmt project_benchmark = {
     .name = "runner.project_benchmark",
-    .sql = "INSERT INTO runner_benchmarks (id, owner_id, visibility, feedback) VALUES ($1, $2, $3, $4)"
+    .sql = "INSERT INTO runner_benchmarks (id, owner_id, visibility, feedback, toolchains) VALUES ($1, $2, $3, $4, $5)"
            " ON CONFLICT (id) DO UPDATE SET owner_id = excluded.owner_id, visibility = excluded.visibility,"
-           " feedback = excluded.feedback",
-    .params = "ttii",
+           " feedback = excluded.feedback, toolchains = excluded.toolchains",
+    .params = "ttiit",
     .columns = "",
     .write = true};
 
 const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS] = {
-    &put_result,  &put_test,      &drop_tests,        &get_feedback,  &results_one,
+    &put_result,  &put_test,      &drop_tests,        &get_rules,     &results_one,
     &results_all, &results_owner, &results_benchmark, &results_agent, &tests_stmt,
-    &project_benchmark,
+    &project_benchmark, &put_environment, &get_environment,
 };
 
 static int tx_check(const struct assay_tx *tx, struct assay_err *err)
@@ -126,13 +139,28 @@ static struct assay_str or_empty(struct assay_str s)
     return s.p == NULL ? ASSAY_STR("") : s;
 }
 
-int repo_feedback(struct runner *r, struct assay_str benchmark_id, struct assay_arena *arena, int *out, struct assay_err *err)
+int repo_rules(struct runner *r, struct assay_str benchmark_id, struct assay_arena *arena, int *feedback,
+               struct assay_str *toolchains, struct assay_err *err)
 {
     struct assay_rows rows;
-    *out = ASSAY_FEEDBACK_NONE; /* not known yet: tell nothing */
-    int rc = ASSAY_QUERY(r->host->store, &get_feedback, arena, &rows, err, ASSAY_VT(or_empty(benchmark_id)));
-    if (rc >= 0 && rows.n != 0)
-        *out = (int)rows.row[0].col[0].i;
+    *feedback = ASSAY_FEEDBACK_NONE; /* not known yet: tell nothing */
+    *toolchains = ASSAY_STR("");
+    int rc = ASSAY_QUERY(r->host->store, &get_rules, arena, &rows, err, ASSAY_VT(or_empty(benchmark_id)));
+    if (rc >= 0 && rows.n != 0) {
+        *feedback = (int)rows.row[0].col[0].i;
+        *toolchains = rows.row[0].col[1].s;
+    }
+    return rc;
+}
+
+int repo_environment(struct runner *r, struct assay_str id, struct assay_arena *arena, struct assay_str *body,
+                     struct assay_err *err)
+{
+    struct assay_rows rows;
+    *body = ASSAY_STR("");
+    int rc = id.n != 0 ? ASSAY_QUERY(r->host->store, &get_environment, arena, &rows, err, ASSAY_VT(id)) : ASSAY_OK;
+    if (rc >= 0 && id.n != 0 && rows.n != 0)
+        *body = rows.row[0].col[0].s;
     return rc;
 }
 
@@ -184,6 +212,9 @@ int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, st
     const struct assay_job *l = &j->lease;
     bool judged = j->verdict != VERDICT_IE;
     struct assay_str mode = j->mode_text[0] != '\0' ? assay_arena_str(tx->arena, assay_str(j->mode_text)) : ASSAY_STR("");
+    struct assay_str made = j->environment[0] != '\0' ? assay_arena_str(tx->arena, assay_str(j->environment)) : ASSAY_STR("");
+    if (made.n != 0 && j->environment_body.n != 0)
+        ASSAY_TX(tx, &put_environment, ASSAY_EXPECT_ANY, ASSAY_VT(made), ASSAY_VT(j->environment_body));
     if (l->fence > 1)
         ASSAY_TX(tx, &drop_tests, ASSAY_EXPECT_ANY, ASSAY_VT(l->submission_id), ASSAY_VI(l->fence));
     ASSAY_TX(tx, &put_result, ASSAY_EXPECT_ONE, ASSAY_VT(l->submission_id), ASSAY_VI(l->kind), ASSAY_VT(or_empty(l->owner_id)),
@@ -194,7 +225,7 @@ int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, st
              ASSAY_VB(or_empty(j->build_output)), ASSAY_VT(or_empty(mode)), ASSAY_VI(boxes > 0 ? precision : precision & 7),
              ASSAY_VT(assay_arena_str(tx->arena, assay_str(j->fault))), ASSAY_VI(l->fence), ASSAY_VI(now_ms),
              ASSAY_VI(j->cached ? 1 : 0), ASSAY_VI(cpu), ASSAY_VI(own), ASSAY_VI(j->limits.cpu_ms), ASSAY_VI(j->limits.cpu_hard_ms),
-             ASSAY_VI(j->limits.wall_ms), ASSAY_VI(j->limits.memory_bytes));
+             ASSAY_VI(j->limits.wall_ms), ASSAY_VI(j->limits.memory_bytes), ASSAY_VT(or_empty(made)));
     return tx_check(tx, err);
 }
 
@@ -253,6 +284,7 @@ int repo_results(struct runner *r, const struct result_filter *f, struct assay_s
                                   .hard_time_limit_ms = c[29].i,
                                   .wall_limit_ms = c[30].i,
                                   .memory_limit_bytes = c[31].i,
+                                  .environment_id = c[32].s,
                                   .staff = f->staff};
     }
     *out = list;
@@ -318,6 +350,6 @@ int repo_project(void *self, const struct assay_event_row *row, struct assay_tx 
     if (id.p == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     ASSAY_TX(tx, &project_benchmark, ASSAY_EXPECT_ONE, ASSAY_VT(id), ASSAY_VT(or_empty(b.owner_id)), ASSAY_VI(b.visibility),
-             ASSAY_VI(b.feedback));
+             ASSAY_VI(b.feedback), ASSAY_VT(or_empty(b.toolchains)));
     return tx_check(tx, err);
 }

@@ -1,5 +1,6 @@
 /*
- * What the runner reads: definitions of languages, and the files of a submission as they are stored.
+ * What the runner reads: definitions of languages, the files of a submission as they are stored, and what a
+ * sandbox driver says of a place.
  *
  * What must hold: a refused definition names a fault; what is taken is within its bounds; a map of files has at least one.
  */
@@ -16,7 +17,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     struct assay_str text = {(const char *)data + 1, size - 1};
-    if (data[0] % 2) {
+    if (data[0] % 4 == 2) {
+        struct place p;
+        if (place_decode(text, a, &p, &err) == ASSAY_OK)
+            FUZZ_CHECK(p.digest.n <= 512 && p.cgroup >= 0 && p.cgroup <= 2 && p.notes.n <= 64);
+    } else if (data[0] % 2) {
         struct assay_json_map files = {.n = 0};
         if (files_decode(text, a, &files, &err) == ASSAY_OK) {
             FUZZ_CHECK(files.n >= 1 && files.n <= 64);

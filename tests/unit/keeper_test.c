@@ -564,6 +564,10 @@ static void an_image_is_a_drivers_affair_and_a_place_says_where(void **state)
     assert_int_equal(answer(&k, &p, NULL), ASSAY_E_UNSUPPORTED);
     snprintf(text, sizeof(text), "%.*s", ASSAY_FMT(p.text));
     assert_non_null(strstr(text, "debian:12"));
+    ask(&k, ASSAY_BK_OPEN, "native\n/usr");
+    assert_int_equal(answer(&k, &p, NULL), ASSAY_E_UNSUPPORTED);
+    snprintf(text, sizeof(text), "%.*s", ASSAY_FMT(p.text));
+    assert_non_null(strstr(text, "native_images"));
     ask(&k, ASSAY_BK_OPEN, "native\na b");
     assert_int_equal(answer(&k, &p, NULL), ASSAY_E_INVALID);
     ask(&k, ASSAY_BK_OPEN, "\n\n");
@@ -577,7 +581,7 @@ static void an_image_is_a_drivers_affair_and_a_place_says_where(void **state)
     assert_int_equal(answer(&k, &p, &fd), 0);
     snprintf(text, sizeof(text), "%.*s", ASSAY_FMT(p.text));
     assert_non_null(strstr(text, "{\"driver\":\"native\",\"mode\":\"native"));
-    assert_non_null(strstr(text, "\"image\":null,\"digest\":null,\"notes\":["));
+    assert_non_null(strstr(text, "\"image\":null,\"digest\":null,\"cgroup\":"));
     close(fd);
     stop(&k);
 }

@@ -173,6 +173,36 @@ static void test_scores(void **state)
     assert_true(score_of(t, 0) == 100);
 }
 
+static void test_a_version_is_shown_as_a_whole_number_of_parts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line, *wanted;
+        bool shows;
+    } row[] = {
+        {"Python 3.11.2", "3.11.2", true},
+        {"Python 3.11.2", "3.11", true},
+        {"Python 3.11.2", "3", true},
+        {"Python 3.11.2", "11.2", false},
+        {"Python 3.11.2", "3.1", false},
+        {"Python 3.11.2", "3.11.22", false},
+        {"Python 3.110", "3.11", false},
+        {"Python 13.11", "3.11", false},
+        {"Python 3.11.2", "Python", true},
+        {"Python 3.11.2", "ython", false},
+        {"go version go1.19.8 linux/amd64", "1.19", true},
+        {"v20.20.2", "20", true},
+        {"gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0", "12.2.0-14+deb12u1", true},
+        {"openjdk 17.0.15 2025-04-15", "17.0.15", true},
+        {"Python 3.11.2", "", false},
+        {"", "3", false},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        if (version_shows(row[i].line, assay_str(row[i].wanted)) != row[i].shows)
+            fail_msg("%s in %s", row[i].wanted, row[i].line);
+    }
+}
+
 static void test_hidden_tests_stay_hidden(void **state)
 {
     (void)state;
@@ -195,6 +225,8 @@ static atomic_size_t n_wardens;
 static pthread_mutex_t keeper_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t keeper_turn = PTHREAD_COND_INITIALIZER;
 static int wanted_fd = -1; /* the warden's end of a stream; -1: nothing to do */
+static char wanted_base[300];
+static atomic_int image_digest; /* of every image, as the keeper says it */
 static pid_t made;
 
 static void *keeper(void *arg)
@@ -219,6 +251,7 @@ static void *keeper(void *arg)
                             (char *)(uintptr_t)"--bind-try=/etc/alternatives",
                             (char *)(uintptr_t)"--bind-try=/etc/java-17-openjdk",
                             (char *)(uintptr_t)"--boxes=40", /* some are replaced while the tests go on */
+                            wanted_base,
                             NULL};
             int keep = fcntl(wanted_fd, F_DUPFD_CLOEXEC, 20);
             if (keep < 0 || dup2(keep, 3) < 0)
@@ -239,11 +272,11 @@ static int open_warden(void *ctx, struct assay_str driver, struct assay_str imag
     static bool started;
     (void)ctx;
     (void)driver;
-    (void)image;
     (void)timeout_ms;
-    (void)place;
     int pair[2];
     size_t n = atomic_load(&n_wardens);
+    if (image.n != 0 && (image.n > 200 || image.p[0] != '/'))
+        return assay_err_set(err, ASSAY_E_UNSUPPORTED, "there is no image %.*s here", ASSAY_FMT(image));
     if (n == sizeof warden / sizeof warden[0])
         return assay_err_set(err, ASSAY_E_BUSY, "enough wardens");
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -254,6 +287,7 @@ static int open_warden(void *ctx, struct assay_str driver, struct assay_str imag
     while (wanted_fd >= 0)
         pthread_cond_wait(&keeper_turn, &keeper_lock);
     wanted_fd = pair[1];
+    (void)snprintf(wanted_base, sizeof wanted_base, "--base=%.*s", ASSAY_FMT(image.n != 0 ? image : ASSAY_STR("/")));
     pthread_cond_broadcast(&keeper_turn);
     while (wanted_fd >= 0)
         pthread_cond_wait(&keeper_turn, &keeper_lock);
@@ -267,6 +301,11 @@ static int open_warden(void *ctx, struct assay_str driver, struct assay_str imag
         return assay_err_set(err, ASSAY_E_IO, "no process");
     }
     *fd = pair[0];
+    if (place != NULL && image.n != 0)
+        assay_buf_fmt(place, "{\"driver\":\"test\",\"mode\":\"native\",\"image\":\"%.*s\",\"digest\":\"sha256:%064x\",\"notes\":[]}",
+                      ASSAY_FMT(image), (unsigned)atomic_load(&image_digest));
+    else if (place != NULL)
+        assay_buf_puts(place, "{\"driver\":\"test\",\"mode\":\"native\",\"image\":null,\"digest\":null,\"notes\":[\"a test\"]}");
     return ASSAY_OK;
 }
 
@@ -286,7 +325,8 @@ struct given {
     const char *test[6][2]; /* input, expected */
 };
 
-static void publish(struct svc *h, const struct given *g)
+/* toolchains: a JSON object, or "" */
+static void publish_pinned(struct svc *h, const struct given *g, const char *toolchains)
 {
     struct assay_manifest_test test[6];
     char ref[6][2][ASSAY_BLOB_REF], problem[80], manifest_ref[ASSAY_BLOB_REF];
@@ -321,7 +361,8 @@ static void publish(struct svc *h, const struct given *g)
     put_blob(h, buf.p, manifest_ref);
     assay_buf_reset(&buf);
     struct assay_ev_benchmark b = {
-        .owner_id = ASSAY_STR(OWNER), .name = ASSAY_STR("n"), .visibility = ASSAY_VISIBLE_PUBLIC, .feedback = g->feedback};
+        .owner_id = ASSAY_STR(OWNER), .name = ASSAY_STR("n"), .visibility = ASSAY_VISIBLE_PUBLIC, .feedback = g->feedback,
+        .toolchains = assay_str(toolchains)};
     assert_int_equal(assay_ev_benchmark_encode(&b, &buf, &err), 0);
     svc_publish(h, "benchmark.changed", g->id, OWNER, buf.p);
     assay_buf_reset(&buf);
@@ -336,6 +377,11 @@ static void publish(struct svc *h, const struct given *g)
     assay_buf_free(&buf);
 }
 
+static void publish(struct svc *h, const struct given *g)
+{
+    publish_pinned(h, g, "");
+}
+
 static const struct given sum = {"sum",
                                  ASSAY_JUDGE_PROGRAM,
                                  ASSAY_COMPARE_TOKENS,
@@ -343,13 +389,16 @@ static const struct given sum = {"sum",
                                  true,
                                  {{"1 2 3\n", "6\n"}, {"10 -5 7\n", "12\n"}, {"\n", "0\n"}}};
 
-static struct svc *world(void)
+/* options: name, value, ..., NULL */
+static struct svc *world_with(const char *const *options)
 {
     signal(SIGPIPE, SIG_IGN);
     struct svc *h = svc_new();
     const char *root = getenv("top_srcdir");
     svc_option(h, "share_dir", root != NULL ? root : ".");
     svc_option(h, "runner_drain", "1s");
+    for (; options != NULL && options[0] != NULL; options += 2)
+        svc_option(h, options[0], options[1]);
     svc_plugin(h, "submissions");
     svc_plugin(h, "runner");
     ((struct assay_host *)(uintptr_t)svc_host(h))->warden_open = open_warden;
@@ -358,6 +407,11 @@ static struct svc *world(void)
     svc_publish(h, "agent.changed", "a1", USER, "{\"owner_id\":\"" USER "\",\"name\":\"a\"}");
     svc_pump(h);
     return h;
+}
+
+static struct svc *world(void)
+{
+    return world_with(NULL);
 }
 
 /* A diagnostic. cmocka cuts a message at 1,024 bytes, newline and all, and the next line of TAP would stick to it. */
@@ -821,6 +875,162 @@ static void test_languages_are_tried_before_they_are_offered(void **state)
     end(h);
 }
 
+/* A root without any program in it: a static program needs no more. */
+static void empty_root(char dir[static 40])
+{
+    char usr[64];
+    (void)snprintf(dir, 40, "/tmp/assay-root-XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(chmod(dir, 0755), 0);
+    (void)snprintf(usr, sizeof usr, "%s/usr", dir);
+    assert_int_equal(mkdir(usr, 0755), 0);
+}
+
+static void remove_root(const char *dir)
+{
+    char usr[64];
+    (void)snprintf(usr, sizeof usr, "%s/usr", dir);
+    (void)rmdir(usr);
+    (void)rmdir(dir);
+}
+
+/* The value of a member of the item of that name. */
+static const char *language_says(struct svc *h, const char *name, const char *member)
+{
+    struct svc_reply r = svc_call(h, SVC_ADMIN, "GET", "/languages", NULL);
+    for (int i = 0; i < svc_len(&r, "/items"); i++) {
+        char at[64];
+        (void)snprintf(at, sizeof at, "/items/%d/name", i);
+        if (strcmp(svc_str(&r, at), name) != 0)
+            continue;
+        (void)snprintf(at, sizeof at, "/items/%d/%s", i, member);
+        const char *text = svc_str(&r, at);
+        return text != NULL ? text : "";
+    }
+    return "";
+}
+
+static void wait_for_language(struct svc *h, const char *name, const char *state)
+{
+    for (int i = 0; i < 1500 && strcmp(language_says(h, name, "state"), state) != 0; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    assert_string_equal(language_says(h, name, "state"), state);
+}
+
+/* It builds where the compiler is and runs where there is none; the result says both. */
+static void test_a_program_runs_in_another_image_than_its_build(void **state)
+{
+    (void)state;
+    char root[40];
+    empty_root(root);
+    const char *const options[] = {"c_run_image", root, "python_image", root, "runner_wardens", "1", NULL};
+    struct svc *h = world_with(options);
+    static const char source[] = "#include <stdio.h>\n#include <unistd.h>\nint main(void){long long s=0,v;"
+                                 "while(scanf(\"%lld\",&v)==1)s+=v;"
+                                 "if(access(\"/usr/bin\",F_OK)==0)puts(\"a compiler may be here\");"
+                                 "printf(\"%lld\\n\",s);return 0;}";
+    for (int i = 0; i < 3; i++) { /* the second and third are from the build cache */
+        const char *id = submit(h, "sum", "c", source);
+        expect_verdict(h, id, "OK");
+        struct svc_reply r = see(h, SVC_USER, "/results/", id);
+        assert_string_equal(svc_str(&r, "/environment/language"), "c");
+        assert_string_equal(svc_str(&r, "/environment/run/place/image"), root);
+        assert_null(svc_str(&r, "/environment/build/place/image"));
+        assert_string_equal(svc_str(&r, "/environment/build/place/notes/0"), "a test");
+        assert_string_equal(svc_str(&r, "/environment/run/argv/0"), "app/main");
+        assert_int_equal(svc_str(&r, "/environment/build/argv/0")[0], '/');
+        assert_non_null(strstr(svc_str(&r, "/environment/toolchain"), "gcc"));
+        assert_non_null(strstr(svc_str(&r, "/environment/kernel"), "Linux "));
+        assert_true(svc_str(&r, "/environment/cpu_model")[0] != '\0');
+    }
+    expect_verdict(h, submit(h, "sum", "c", "int main(void){"), "BF");
+    wait_for_language(h, "python", "unavailable");
+    assert_non_null(strstr(language_says(h, "python", "reason"), "none of these is installed where a box can run it: python3"));
+    assert_string_equal(language_says(h, "c", "run_place/image"), root);
+    end(h);
+    remove_root(root);
+}
+
+/* An image that points to other contents is looked at again. */
+static void test_an_image_that_changed_is_looked_at_again(void **state)
+{
+    (void)state;
+    char root[40];
+    empty_root(root);
+    const char *const options[] = {"c_run_image", root, NULL};
+    struct svc *h = world_with(options);
+    atomic_store(&image_digest, 0);
+    expect_verdict(h, submit(h, "sum", "c", C_SUM), "OK");
+    assert_null(strstr(svc_log_text(h), "environment_changed"));
+    atomic_store(&image_digest, 7);
+    for (size_t i = atomic_load(&n_wardens); i > 0; i--)
+        kill(warden[i - 1], SIGKILL);
+    struct svc_reply r = {.status = 0};
+    for (int i = 0; i < 20 && strstr(svc_log_text(h), "environment_changed") == NULL; i++) {
+        const char *id = submit(h, "sum", "c", C_SUM);
+        expect_verdict(h, id, "OK");
+        r = see(h, SVC_USER, "/results/", id);
+    }
+    assert_non_null(strstr(svc_log_text(h), "environment_changed"));
+    expect_verdict(h, submit(h, "sum", "c", C_SUM), "OK");
+    assert_non_null(strstr(svc_str(&r, "/environment/run/place/digest"), "sha256:"));
+    end(h);
+    remove_root(root);
+}
+
+static void test_a_missing_image_is_our_fault_and_says_why(void **state)
+{
+    (void)state;
+    const char *const options[] = {"c_image", "no-such-image:1", NULL};
+    struct svc *h = world_with(options);
+    const char *id = submit(h, "sum", "c", C_SUM);
+    assert_string_equal(ended(h, id), "error");
+    struct svc_reply r = see(h, SVC_ADMIN, "/results/", id);
+    assert_string_equal(svc_str(&r, "/verdict"), "IE");
+    assert_non_null(strstr(svc_str(&r, "/fault"), "no-such-image:1: there is no image no-such-image:1 here"));
+    r = see(h, SVC_USER, "/submissions/", id);
+    assert_int_equal(svc_int(&r, "/attempts"), 3);
+    assert_non_null(strstr(language_says(h, "c", "reason"), "no image"));
+    expect_verdict(h, submit(h, "sum", "python", PY_SUM), "OK"); /* the others are not held up */
+    end(h);
+}
+
+static void test_a_pinned_toolchain_is_used_or_the_job_refused(void **state)
+{
+    (void)state;
+    static const struct given here = {
+        "here", ASSAY_JUDGE_PROGRAM, ASSAY_COMPARE_TOKENS, ASSAY_FEEDBACK_FULL, true, {{"1 2 3\n", "6\n"}}};
+    struct given other = here, image = here;
+    other.id = "other";
+    image.id = "image";
+    const char *const options[] = {"pin_refusals", "3", NULL};
+    struct svc *h = world_with(options);
+    publish_pinned(h, &here, "{\"py\":\"3\",\"c\":\"99\"}");
+    publish_pinned(h, &other, "{\"python\":\"3.999\"}");
+    publish_pinned(h, &image, "{\"python\":\"sha256:0000000000000000000000000000000000000000000000000000000000000001\"}");
+    svc_pump(h);
+    expect_verdict(h, submit(h, "here", "python", PY_SUM), "OK");
+    const char *id = submit(h, "other", "python", PY_SUM);
+    expect_verdict(h, submit(h, "sum", "python", PY_SUM), "OK"); /* who is refused is in nobody's way */
+    assert_string_equal(ended(h, id), "error");
+    struct svc_reply r = see(h, SVC_ADMIN, "/results/", id);
+    assert_string_equal(svc_str(&r, "/verdict"), "IE");
+    assert_non_null(strstr(svc_str(&r, "/fault"), "the benchmark pins python to 3.999, here is Python 3."));
+    r = see(h, SVC_USER, "/submissions/", id);
+    assert_int_equal(svc_int(&r, "/attempts"), 1); /* the end itself; to be handed back costs none */
+    id = submit(h, "image", "python", PY_SUM);
+    assert_string_equal(ended(h, id), "error");
+    r = see(h, SVC_ADMIN, "/results/", id);
+    assert_non_null(strstr(svc_str(&r, "/fault"), "here are no image and no image"));
+    /* a cancel ends the wait */
+    id = submit(h, "other", "python", PY_SUM);
+    char path[128];
+    snprintf(path, sizeof path, "/submissions/%s/cancel", id);
+    (void)svc_call(h, SVC_USER, "POST", path, NULL);
+    assert_string_equal(ended(h, id), "cancelled");
+    end(h);
+}
+
 static bool warden_works(void)
 {
     int fd;
@@ -842,6 +1052,7 @@ int main(void)
         cmocka_unit_test(test_a_run_is_tried_again_only_when_it_was_near_and_disturbed),
         cmocka_unit_test(test_lanes_have_processors_of_their_own),
         cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_a_version_is_shown_as_a_whole_number_of_parts),
         cmocka_unit_test(test_hidden_tests_stay_hidden),
     };
     const struct CMUnitTest whole[] = {
@@ -850,6 +1061,7 @@ int main(void)
         cmocka_unit_test(test_a_run_is_tried_again_only_when_it_was_near_and_disturbed),
         cmocka_unit_test(test_lanes_have_processors_of_their_own),
         cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_a_version_is_shown_as_a_whole_number_of_parts),
         cmocka_unit_test(test_hidden_tests_stay_hidden),
         cmocka_unit_test(test_programs_get_their_verdicts),
         cmocka_unit_test(test_other_ways_to_judge),
@@ -860,6 +1072,10 @@ int main(void)
         cmocka_unit_test(test_what_cannot_be_judged_ends_as_IE),
         cmocka_unit_test(test_a_stop_hands_work_back),
         cmocka_unit_test(test_languages_are_tried_before_they_are_offered),
+        cmocka_unit_test(test_a_program_runs_in_another_image_than_its_build),
+        cmocka_unit_test(test_an_image_that_changed_is_looked_at_again),
+        cmocka_unit_test(test_a_missing_image_is_our_fault_and_says_why),
+        cmocka_unit_test(test_a_pinned_toolchain_is_used_or_the_job_refused),
     };
     if (warden_works())
         return cmocka_run_group_tests_name("runner", whole, NULL, NULL);

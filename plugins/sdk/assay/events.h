@@ -56,6 +56,7 @@ struct assay_ev_benchmark {
     int64_t starts_ms, ends_ms, freezes_ms; /* 0: none */
     struct assay_strs languages;            /* empty: all */
     struct assay_strs entrants;             /* agent ids; empty: open to all */
+    struct assay_str toolchains;            /* JSON object: language to the version or image digest it is pinned to; "" none */
     bool deleted;
 };
 struct assay_ev_problem {

@@ -97,7 +97,7 @@
  *     --stay-attached       do not ask for SIGKILL at the parent's death (for debuggers)
  *     --version             prints the version and ends
  *
- * /usr/local is hidden unless --bind=/usr/local is given; /proc, /dev, /tmp, /box and an /etc with
+ * A host's /usr/local (base /, not in a container) is hidden unless --bind=/usr/local is given; /proc, /dev, /tmp, /box and an /etc with
  * passwd, group, hosts, nsswitch.conf and ld.so.cache are made by the warden itself.
  * Exit status: 0 the stream ended; 1 it could not start (a line on stderr says why); 2 bad usage.
  */
