@@ -20,10 +20,6 @@ tests_contract_dump_sql_LDADD = $(SDK_LIBS)
 TESTS += tests/lint/deps.py
 EXTRA_DIST += tests/lint/deps.py
 
-# each promise has tests that are there and are run
-TESTS += tests/lint/coverage.py
-EXTRA_DIST += tests/lint/coverage.py tests/coverage.map tests/valgrind_test.sh
-
 # ---- fuzz targets of the codecs that have none in their own rooms, and the long form -----------------------
 CODEC_FUZZ = tests/fuzz/submissions_codec_fuzz tests/fuzz/runner_codec_fuzz tests/fuzz/traces_codec_fuzz \
 	tests/fuzz/boards_codec_fuzz tests/fuzz/proxies_fuzz

@@ -3,7 +3,8 @@
 
 "Run" means: in a cmocka program the name stands in the list of tests, not only at a function; in a Python file the function
 is defined where its runner finds it; a file that is a test as a whole ("*") is one of a kind that runtests or make check runs.
-Then mistakes are planted in copies of the map, and each must be caught.  TAP on standard output.  Standard library only.
+Then mistakes are planted in copies of the map, and each must be caught.  A check of the source tree, by runtests: the tarball has
+no end-to-end tests, so `make check` does not run it.  TAP on standard output.  Standard library only.
 """
 
 import os
