@@ -81,6 +81,52 @@ class Place:
         return images("--no-docker", "--definitions", definitions, "--output", output, *where, *more, NAME, **how)
 
 
+class LocalMirror:
+    """An apt archive in a folder, in the name of a distribution, with packages made here."""
+
+    def __init__(self, place, origin=None):
+        release = dict(l.split("=", 1) for l in pathlib.Path("/etc/os-release").read_text().splitlines() if "=" in l)
+        self.dir = pathlib.Path(tempfile.mkdtemp(dir=place.dir))
+        self.dir.chmod(0o755)
+        self.codename = release["VERSION_CODENAME"].strip('"')
+        self.origin = origin or {"debian": "Debian", "ubuntu": "Ubuntu"}[release["ID"].strip('"')]
+        self.arch = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True).stdout.strip()
+        self.line = f"deb [trusted=yes] file:{self.dir} {self.codename} main\n"
+
+    def publish(self, **versions):
+        """The archive has these packages and no others."""
+        binary = self.dir / "dists" / self.codename / "main" / f"binary-{self.arch}"
+        binary.mkdir(parents=True, exist_ok=True)
+        stanzas = ""
+        for name, version in versions.items():
+            tree = self.dir / "tree"
+            (tree / "DEBIAN").mkdir(parents=True)
+            (tree / "usr/lib").mkdir(parents=True)
+            (tree / "usr/lib" / name).write_text(f"{version} by {self.origin}\n")
+            control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: tests <t@example.org>\nInstalled-Size: 1\nDescription: a test\n"
+            (tree / "DEBIAN/control").write_text(control)
+            deb = self.dir / f"{name}_{version.replace(':', '%3a')}_all.deb"
+            subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, deb], check=True, stdout=subprocess.DEVNULL)
+            shutil.rmtree(tree)
+            data = deb.read_bytes()
+            stanzas += f"{control}Filename: {deb.name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n\n"
+        (binary / "Packages").write_text(stanzas)
+        listed = f"main/binary-{self.arch}/Packages"
+        (self.dir / "dists" / self.codename / "Release").write_text(
+            f"Origin: {self.origin}\nCodename: {self.codename}\nDate: Mon, 01 Jan 2024 00:00:00 UTC\nArchitectures: {self.arch}\nComponents: main\n"
+            f"SHA256:\n {hashlib.sha256(stanzas.encode()).hexdigest()} {len(stanzas)} {listed}\n")
+
+
+def small_image(place, *mirrors, more=""):
+    """A definition of one package, and arguments that build it from these archives."""
+    base = pathlib.Path(tempfile.mkdtemp(dir=place.dir))
+    (base / "definitions").mkdir()
+    (base / "definitions" / "tiny.image").write_text("title a test\nkind bare\npackages tiny\n")
+    (base / "x.list").write_text("".join(m.line for m in mirrors) + more)
+    where = ["--no-docker", "--definitions", base / "definitions", "--output", base / "output", "--sources", base / "x.list", "tiny"]
+    return base / "output" / "tiny" / "usr/lib/tiny", where
+
+
 def change(lock, pattern, replacement, count=1):
     text, n = re.subn(pattern, replacement, lock.read_text(), count=count, flags=re.MULTILINE)
     assert n > 0, pattern
@@ -248,6 +294,32 @@ def test_a_mirror_that_has_moved_on_is_named_with_the_packages():
     assert "libc6 2.0-1 (now " in said and "(no longer there)" in said and "nobody-has-this" in said, said
     assert re.search(r"libgcc-s1 \S+ \(now \S+ with another content\)", said), said
     assert "libstdc++6" not in said and "no longer has 3:" in said and leftovers(output) == [], said
+
+
+def test_only_the_distributions_own_packages_count():
+    place = Place.get()
+    own, other = LocalMirror(place), LocalMirror(place, origin="Somebody")
+    own.publish(tiny="1.0")
+    other.publish(tiny="2.0")
+    file, where = small_image(place, own, other)
+    rc, said = images(*where, "--relock")
+    assert rc == 0 and file.read_text() == f"1.0 by {own.origin}\n", said
+    own.publish(tiny="1.1")
+    rc, said = images(*where, "--force", "--cache", place.dir / "empty")
+    assert rc == 3 and "tiny 1.0 (now 1.1)" in said and "Not all" not in said, said
+
+
+def test_no_lock_is_made_while_a_source_is_silent():
+    place = Place.get()
+    own = LocalMirror(place)
+    own.publish(tiny="1.0")
+    file, where = small_image(place, own, more=nowhere(place).read_text())
+    rc, said = images(*where, "--relock")
+    assert rc == 1 and "could lack updates" in said and "127.0.0.1" in said and not file.exists(), said
+    own.publish(tiny="1:1.0")
+    file, where = small_image(place, own)
+    rc, said = images(*where, "--relock")
+    assert rc == 0 and "package tiny 1:1.0 all " in (file.parents[4] / "definitions" / "tiny.lock").read_text(), said
 
 
 def test_a_damaged_package_in_the_cache_is_not_used():
