@@ -3,6 +3,8 @@
 # may be the machine's own: nothing there may be touched. A change here changes every layer: re-lock all images.
 set -eu
 root=$1
+# the JVM's copy of the certificates has the time of its making in it, and boxes have no network
+rm -rf "$root"/etc/ssl/certs/java
 # a box sees /usr of its image and little of /etc: what leads from the one into the other is put in its place
 if [ -x "$root/bin/sh" ]; then
   chroot "$root" /bin/sh -ec '
@@ -24,7 +26,7 @@ if [ -n "$python" ]; then
 fi
 # written anew by each build, with the day or the machine in it, or of no use in a box
 rm -rf "$root"/etc/apt "$root"/etc/hostname "$root"/etc/resolv.conf "$root"/etc/*- "$root"/etc/.pwd.lock \
-  "$root"/etc/ssl/certs/java "$root"/etc/dpkg/dpkg.cfg.d/99mmdebstrap \
+  "$root"/etc/dpkg/dpkg.cfg.d/99mmdebstrap \
   "$root"/var/lib/apt "$root"/var/lib/dpkg/*-old "$root"/var/lib/dpkg/lock* "$root"/var/lib/dpkg/triggers/Lock \
   "$root"/var/lib/systemd "$root"/usr/share/man "$root"/usr/share/info "$root"/usr/share/lintian "$root"/usr/share/bug \
   "$root"/usr/share/gdb "$root"/usr/share/gcc/python

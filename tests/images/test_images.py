@@ -103,7 +103,8 @@ class LocalMirror:
             (tree / "DEBIAN").mkdir(parents=True)
             (tree / "usr/lib").mkdir(parents=True)
             (tree / "usr/lib" / name).write_text(f"{version} by {self.origin}\n")
-            control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: tests <t@example.org>\nInstalled-Size: 1\nDescription: a test\n"
+            control = (f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: tests <t@example.org>\nInstalled-Size: 1\n"
+                       "Description: a test\n")
             (tree / "DEBIAN/control").write_text(control)
             deb = self.dir / f"{name}_{version.replace(':', '%3a')}_all.deb"
             subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, deb], check=True, stdout=subprocess.DEVNULL)
@@ -113,7 +114,8 @@ class LocalMirror:
         (binary / "Packages").write_text(stanzas)
         listed = f"main/binary-{self.arch}/Packages"
         (self.dir / "dists" / self.codename / "Release").write_text(
-            f"Origin: {self.origin}\nCodename: {self.codename}\nDate: Mon, 01 Jan 2024 00:00:00 UTC\nArchitectures: {self.arch}\nComponents: main\n"
+            f"Origin: {self.origin}\nCodename: {self.codename}\nDate: Mon, 01 Jan 2024 00:00:00 UTC\nArchitectures: {self.arch}\n"
+            "Components: main\n"
             f"SHA256:\n {hashlib.sha256(stanzas.encode()).hexdigest()} {len(stanzas)} {listed}\n")
 
 
@@ -559,7 +561,7 @@ def test_every_image_builds_and_its_languages_work():
     for name, samples in (("run", []), ("java-run", ["java-run"]), ("python", ["python"]), ("gcc", ["gcc"]), ("go", ["go"]),
                           ("java", ["java"]), ("languages", [s for s in SAMPLES if s != "java-run"])):
         p = subprocess.run([helper, name], capture_output=True, text=True, check=False)
-        assert p.returncode == 0, p.stderr
+        assert p.returncode == 0 and "the layer is" not in p.stderr, p.stderr  # a lock that has aged is no fault, another layer is
         tree = pathlib.Path(p.stdout.strip()).resolve()
         with tempfile.TemporaryDirectory(prefix="assay-images-") as scratch:
             for sample in samples:
