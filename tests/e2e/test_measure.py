@@ -91,7 +91,7 @@ def test_reported_memory_grows_as_the_program_does(server):
     faults = []
     for language in GROWING:
         if offered(admin, language):
-            faults += growth_faults(run, language)
+            faults += growth_faults(run, language, GROWING[language])
         else:
             print(f"# {language} is not offered here")
     assert not faults, "\n".join(map(str, faults))
