@@ -43,7 +43,10 @@ tests_boxes_noop_SOURCES = tests/boxes/noop.c
 tests_boxes_noop_CFLAGS = -O1 -Wall -Wextra
 tests_boxes_noop_LDFLAGS = -all-static
 
-check_PROGRAMS += bench/box_bench
+check_PROGRAMS += bench/box_bench bench/measure_bench
+bench_measure_bench_SOURCES = bench/measure_bench.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h
+bench_measure_bench_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir)
+bench_measure_bench_LDADD = $(SDK_LIBS)
 bench_box_bench_SOURCES = bench/box_bench.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h
 bench_box_bench_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir)
 bench_box_bench_LDADD = $(SDK_LIBS)

@@ -201,12 +201,13 @@ static void spin_ends_by_cpu(void **state)
     struct ask a;
     ask_words(&a, "spin");
     a.spec.limits.cpu_ms = 300;
-    a.spec.limits.wall_ms = 5000;
+    a.spec.limits.wall_ms = 60000;
     run(&a);
     assert_end(ASSAY_BOX_CPU);
     assert_in_range(oc.cpu_us, 300000, 600000);
     ask_words(&a, "stubborn");
     a.spec.limits.cpu_ms = 300;
+    a.spec.limits.wall_ms = 60000;
     run(&a);
     assert_end(ASSAY_BOX_CPU);
     assert_honest_next();
@@ -233,7 +234,7 @@ static void cpu_of_the_whole_tree(void **state)
     struct ask a;
     ask_words(&a, "grandchildren");
     a.spec.limits.cpu_ms = 300;
-    a.spec.limits.wall_ms = 5000;
+    a.spec.limits.wall_ms = 60000;
     run(&a);
     assert_end(ASSAY_BOX_CPU);
     assert_honest_next();
