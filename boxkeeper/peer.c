@@ -210,6 +210,26 @@ static void garbage(struct bk *bk, const char *what)
     BK_LOG(ASSAY_LOG_WARN, "garbage_packet", ASSAY_KZ("reason", what));
 }
 
+static void tell_fate(struct bk *bk, const struct assay_bk_packet *rq)
+{
+    ASSAY_CLEANUP_BUF struct assay_buf text = ASSAY_BUF_INIT, why = ASSAY_BUF_INIT;
+    struct assay_err err = {0, ""};
+    int64_t stream = 0;
+    int rc = assay_parse_i64(rq->text, 1, INT64_MAX, &stream, &err), found = ASSAY_E_NOT_FOUND;
+    bool outside = false;
+
+    for (size_t i = 0; rc == 0 && i < bk->n_drivers && found == ASSAY_E_NOT_FOUND; i++)
+        if (bk->driver[i].up && bk->driver[i].ops->fate != NULL)
+            found = bk->driver[i].ops->fate(bk->driver[i].self, (uint64_t)stream, &outside, &why, &err);
+    if (rc == 0)
+        rc = found;
+    if (rc != 0)
+        assay_buf_puts(&text, err.msg[0] != '\0' ? err.msg : "no driver knows");
+    else
+        assay_buf_fmt(&text, "%s %.*s", outside ? "outside" : "inside", ASSAY_FMT(assay_buf_view(&why)));
+    reply_add(bk, rq, rc, &text, -1, NULL, 0);
+}
+
 static void serve(struct bk *bk, const struct assay_bk_packet *rq)
 {
     switch (rq->type) {
@@ -224,6 +244,9 @@ static void serve(struct bk *bk, const struct assay_bk_packet *rq)
         break;
     case ASSAY_BK_METRICS:
         answer_text(bk, rq, make_metrics);
+        break;
+    case ASSAY_BK_FATE:
+        tell_fate(bk, rq);
         break;
     default: {
         ASSAY_CLEANUP_BUF struct assay_buf text = ASSAY_BUF_INIT;

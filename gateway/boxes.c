@@ -301,6 +301,33 @@ int assay_boxes_open(struct assay_boxes *b, struct assay_str driver, struct assa
     return rc;
 }
 
+int assay_boxes_fate(struct assay_boxes *b, uint64_t stream, int64_t timeout_ms, bool *outside, struct assay_buf *why,
+                     struct assay_err *err)
+{
+    char text[24];
+    int64_t deadline = assay_mono_ns() + timeout_ms * 1000000;
+    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)stream);
+    for (;;) {
+        struct call c = {.type = ASSAY_BK_FATE, .text = assay_str(text)};
+        int64_t left_ms = (deadline - assay_mono_ns()) / 1000000;
+        int rc = run_call(b, &c, left_ms > 0 ? left_ms : 0, err);
+        struct assay_str said = assay_buf_view(&c.reply);
+        if (c.fd >= 0)
+            close(c.fd);
+        if (rc == 0 && !assay_str_starts(said, "outside ") && !assay_str_starts(said, "inside "))
+            rc = assay_err_set(err, ASSAY_E_CORRUPT, "the boxkeeper answered something else than a warden's fate");
+        if (rc == 0) {
+            *outside = said.p[0] == 'o';
+            size_t word = *outside ? sizeof "outside " - 1 : sizeof "inside " - 1;
+            assay_buf_add(why, said.p + word, said.n - word);
+        }
+        assay_buf_free(&c.reply);
+        if (rc != ASSAY_E_AGAIN || assay_mono_ns() + 20000000 >= deadline)
+            return rc;
+        (void)usleep(20000); /* the driver asks its engine, off its thread */
+    }
+}
+
 int assay_boxes_ask(struct assay_boxes *b, enum assay_bk_type what, int64_t timeout_ms, struct assay_buf *out,
                     struct assay_err *err)
 {

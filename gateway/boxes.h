@@ -32,6 +32,9 @@ bool assay_boxes_connected(struct assay_boxes *b);
 /* As assay_host.warden_open. ASSAY_E_TIMEOUT when no boxkeeper answered in time. */
 int assay_boxes_open(struct assay_boxes *b, struct assay_str driver, struct assay_str image, int64_t timeout_ms, int *fd,
                      struct assay_buf *place, struct assay_err *err) ASSAY_MUST_CHECK;
+/* As assay_host.warden_fate. */
+int assay_boxes_fate(struct assay_boxes *b, uint64_t stream, int64_t timeout_ms, bool *outside, struct assay_buf *why,
+                     struct assay_err *err) ASSAY_MUST_CHECK;
 /* INFO, DOCTOR or METRICS: appends the text of the reply. */
 int assay_boxes_ask(struct assay_boxes *b, enum assay_bk_type what, int64_t timeout_ms, struct assay_buf *out,
                     struct assay_err *err) ASSAY_MUST_CHECK;

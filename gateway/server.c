@@ -133,6 +133,11 @@ static int lent_warden_open(void *ctx, struct assay_str driver, struct assay_str
 {
     return assay_boxes_open(((struct lent *)ctx)->server->boxes, driver, image, timeout_ms, fd, place, err);
 }
+static int lent_warden_fate(void *ctx, uint64_t stream, int64_t timeout_ms, bool *outside, struct assay_buf *why,
+                            struct assay_err *err)
+{
+    return assay_boxes_fate(((struct lent *)ctx)->server->boxes, stream, timeout_ms, outside, why, err);
+}
 static int lent_sandbox_info(void *ctx, struct assay_buf *out, struct assay_err *err)
 {
     return assay_boxes_ask(((struct lent *)ctx)->server->boxes, ASSAY_BK_INFO, 10000, out, err);
@@ -169,6 +174,7 @@ static int lend(struct assay_server *s, struct assay_plugin_entry *e, struct ass
         .need = lent_need,
         .sign_token = lent_sign_token,
         .warden_open = lent_warden_open,
+        .warden_fate = lent_warden_fate,
         .sandbox_info = lent_sandbox_info,
         .version = PACKAGE_VERSION,
         .instance_id = s->instance_id,

@@ -299,6 +299,8 @@ struct job {
     struct assay_buf carry; /* the artefact's encoding, between two environments */
     bool carried;
     int place_tries;        /* openings of its slot that failed */
+    uint64_t dead_stream;   /* of the warden that died under it; 0: none */
+    bool fate_asked, outside; /* its death is being looked into; it came from outside */
     /* how it ends */
     enum verdict verdict;
     double score;

@@ -115,6 +115,9 @@ static void on_mail(struct loop *l, struct mail *m)
     case MAIL_RECALLED:
         job_recalled(l, m);
         break;
+    case MAIL_FATE:
+        job_fate(l, m);
+        break;
     case MAIL_KEPT:
         keep_ended(l, m);
         break;

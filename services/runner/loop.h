@@ -21,7 +21,7 @@
 
 #define CALIBRATION_RUNS 11
 
-enum mail_kind { MAIL_OPENED = 1, MAIL_JOB, MAIL_LEASED, MAIL_LOADED, MAIL_WRITTEN, MAIL_DRAIN, MAIL_RECALLED, MAIL_KEPT };
+enum mail_kind { MAIL_OPENED = 1, MAIL_JOB, MAIL_LEASED, MAIL_LOADED, MAIL_WRITTEN, MAIL_DRAIN, MAIL_RECALLED, MAIL_KEPT, MAIL_FATE };
 
 /* A message to the loop. It belongs to whoever is to post it (a worker, the store's writer, the caller of
  * loop_drain), who alone may touch it until mail_post; from then on it is the loop's. next is the mailbox's.
@@ -68,6 +68,7 @@ struct slot {
     bool opening;
     uint32_t armed; /* epoll events */
     int keeper;     /* process that made the warden, 0 unknown */
+    uint64_t stream; /* the inode of our end: the boxkeeper's name for the warden */
     int64_t open_mono_ms;
     int64_t backoff_ms;
     struct job *job;
@@ -179,6 +180,7 @@ void slot_on_ready(struct slot *s); /* its stream is readable, writable or at it
 bool slot_cancel(struct slot *s); /* ends the box under way; false when there is none. s may be NULL */
 void slot_release(struct job *j); /* if it has one */
 void job_leave_limbo(struct loop *l, struct job *j);
+void job_fate(struct loop *l, struct mail *m); /* the boxkeeper's word on its warden's death */
 
 /* recall.c */
 /* Asks the cache for the job's build; false when it is to be built at once. */

@@ -16,8 +16,9 @@
  * its own events) and is told to judge.c, place.c or environment.c when it has returned.
  *
  * When a warden dies its job waits LIMBO_MS, until it is known whether the process that made the warden is
- * alive: if so, the death is charged to the job (it may be what it does to wardens); if not, it is an
- * interruption.  A job whose tests a worker is loading waits for that worker instead (judge.c).
+ * alive: if not, it is an interruption.  If so, the boxkeeper is asked: a driver may know that the death came from
+ * outside (an engine that was restarted), which is an interruption too; every other is charged to the job, since it
+ * may be what the job does to wardens.  A job whose tests a worker is loading waits for that worker instead (judge.c).
  */
 #include "loop.h"
 
@@ -26,11 +27,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define OPEN_TIMEOUT_MS 10000
 #define BACKOFF_MAX_MS 5000
 #define LIMBO_MS 300
+#define FATE_TIMEOUT_MS 8000
 #define FEATURE_ONE_JOB (1u << 7) /* of a hello */
 
 void slot_arm(struct slot *s)
@@ -231,6 +234,8 @@ void slot_opened(struct loop *l, struct mail *m)
     struct ucred who = {.pid = 0};
     socklen_t len = sizeof who;
     s->keeper = getsockopt(m->fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 ? (int)who.pid : 0;
+    struct stat st;
+    s->stream = fstat(m->fd, &st) == 0 ? (uint64_t)st.st_ino : 0;
     s->client = assay_box_client_new(m->fd, &events, s);
     if (s->client == NULL) {
         close(m->fd);
@@ -291,6 +296,7 @@ static void warden_died(struct slot *s, const char *why)
     s->job = NULL;
     s->lane->job = NULL;
     j->slot = NULL;
+    j->dead_stream = s->stream;
     j->artefact[0] = '\0';
     if (j->stage == STAGE_LOAD || j->stage == STAGE_RECALL) { /* its worker still has it: see job_loaded, job_recalled */
         put_text(j->fault, sizeof j->fault, "the warden died: %s", why);
@@ -309,13 +315,43 @@ static void warden_died(struct slot *s, const char *why)
     put_text(j->fault, sizeof j->fault, "the warden died: %s", why);
 }
 
+static void fate_work(void *arg)
+{
+    struct mail *m = arg;
+    const struct assay_host *host = m->loop->r->host;
+    struct job *j = m->job;
+    ASSAY_CLEANUP_BUF struct assay_buf why = ASSAY_BUF_INIT;
+    m->status = host->warden_fate(host->ctx, j->dead_stream, FATE_TIMEOUT_MS, &j->outside, &why, &m->err);
+    if (m->status == 0)
+        put_text(m->err.msg, sizeof m->err.msg, "%.*s", ASSAY_FMT(assay_buf_view(&why)));
+    mail_post(m);
+}
+
+void job_fate(struct loop *l, struct mail *m)
+{
+    struct job *j = m->job;
+    if (m->status == 0)
+        put_text(j->fault, sizeof j->fault, "the warden died: %s", m->err.msg);
+    else
+        j->outside = false; /* nobody knows better: it may be what the job does to wardens */
+    job_leave_limbo(l, j);
+}
+
 void job_leave_limbo(struct loop *l, struct job *j)
 {
+    const struct assay_host *host = l->r->host;
     /* 0 cannot be asked about; a process of another user answers EPERM, and is alive */
     bool keeper_dead = j->keeper > 0 && kill(j->keeper, 0) < 0 && errno == ESRCH;
     char why[sizeof j->fault];
+    if (!keeper_dead && !l->draining && !j->fate_asked && j->dead_stream != 0) {
+        struct mail *m = j->mail;
+        *m = (struct mail){.loop = l, .kind = MAIL_FATE, .job = j};
+        j->fate_asked = host->offload(host->ctx, fate_work, m) >= 0;
+        j->retry_mono_ms = j->fate_asked ? INT64_MAX : mono_ms(l) + 100;
+        return;
+    }
     memcpy(why, j->fault, sizeof why);
-    job_failed(l, j, why, !keeper_dead && !l->draining);
+    job_failed(l, j, why, !keeper_dead && !l->draining && !j->outside);
 }
 
 void slot_on_ready(struct slot *s)

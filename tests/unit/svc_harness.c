@@ -326,6 +326,17 @@ static int host_warden_open(void *ctx, struct assay_str driver, struct assay_str
     return assay_err_set(err, ASSAY_E_UNSUPPORTED, "the harness has no boxkeeper");
 }
 
+static int host_warden_fate(void *ctx, uint64_t stream, int64_t timeout_ms, bool *outside, struct assay_buf *why,
+                            struct assay_err *err)
+{
+    (void)ctx;
+    (void)stream;
+    (void)timeout_ms;
+    (void)outside;
+    (void)why;
+    return assay_err_set(err, ASSAY_E_NOT_FOUND, "the harness has no boxkeeper");
+}
+
 static int host_sandbox_info(void *ctx, struct assay_buf *out, struct assay_err *err)
 {
     (void)ctx;
@@ -465,7 +476,7 @@ static struct svc *new_on(const char *dir)
         .option_int = host_option_int, .metric_add = host_metric, .metric_set = host_metric,
         .metric_observe = host_metric, .store = &h->store, .blobs = &h->blobs, .offload = host_offload,
         .after = host_after, .defer = host_defer, .resume = host_resume, .need = host_need,
-        .sign_token = host_sign_token, .warden_open = host_warden_open, .sandbox_info = host_sandbox_info,
+        .sign_token = host_sign_token, .warden_open = host_warden_open, .warden_fate = host_warden_fate, .sandbox_info = host_sandbox_info,
         .version = "0.1.0", .instance_id = h->instance};
     assay_id_new(h->instance); /* each start is another life */
     svc_option(h, "data_dir", h->dir);

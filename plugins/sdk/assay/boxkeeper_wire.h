@@ -7,7 +7,7 @@
  *
  *     0 magic u32 | 4 version u16 | 6 type u16 | 8 request u64 | 16 status i32 | 20 length u32 | text
  *
- * Server → boxkeeper: OPEN, INFO, DOCTOR, METRICS.  Each is answered once with the same type |
+ * Server → boxkeeper: OPEN, INFO, DOCTOR, METRICS, FATE.  Each is answered once with the same type |
  * ASSAY_BK_REPLY and the same request id, in any order.  status is 0 or an enum assay_status code;
  * with a code the text is one line for a person.
  *     OPEN     text: a driver's name, "" for the configured one; or that, a newline and an image's name
@@ -17,6 +17,8 @@
  *     DOCTOR   text: ""     reply: JSON object {"driver","configured","chosen_because","privilege",
  *              "drivers":[each driver's doctor object of sandbox.h]}
  *     METRICS  text: ""     reply: Prometheus text, to be appended to the server's own
+ *     FATE     text: the inode of a stream's end, decimal      reply: "outside" or "inside", a space, and why the warden
+ *              at the other end died; ASSAY_E_AGAIN while that is being found out, ASSAY_E_NOT_FOUND
  * There is no CLOSE: who is done with a warden closes its stream, and the warden exits.
  *
  * Supervisor → boxkeeper (inherited as ASSAY_BK_CONTROL_FD): PEER with the boxkeeper's end of a fresh
@@ -64,6 +66,7 @@ enum assay_bk_type {
     ASSAY_BK_INFO = 2,
     ASSAY_BK_DOCTOR = 3,
     ASSAY_BK_METRICS = 4,
+    ASSAY_BK_FATE = 5,
     ASSAY_BK_PEER = 0x41,  /* supervisor → boxkeeper */
     ASSAY_BK_READY = 0x42, /* boxkeeper → supervisor */
     ASSAY_BK_REPLY = 0x8000,

@@ -222,6 +222,9 @@ struct assay_host {
      * close; the place where the warden stands (a JSON object, sandbox.h) is appended to place unless that is NULL. */
     int (*warden_open)(void *ctx, struct assay_str driver, struct assay_str image, int64_t timeout_ms, int *fd,
                        struct assay_buf *place, struct assay_err *err);
+    /* Whether a warden died by something outside of it, and why in words; stream is the inode (fstat) of the stream's
+     * end that warden_open gave.  ASSAY_E_NOT_FOUND when the driver cannot tell.  Blocks up to timeout_ms; worker threads only. */
+    int (*warden_fate)(void *ctx, uint64_t stream, int64_t timeout_ms, bool *outside, struct assay_buf *why, struct assay_err *err);
     /* The driver that "" stands for and what it lacks, as a JSON object. */
     int (*sandbox_info)(void *ctx, struct assay_buf *out, struct assay_err *err);
 

@@ -49,6 +49,10 @@ struct assay_sandbox_ops {
     int (*usable)(void *self, struct assay_err *err);
     /* Appends a JSON object, short: {"driver":…, "usable":bool, "why":…, "mode":…, "lacks":[what is missing, in words]} */
     int (*info)(void *self, struct assay_buf *out, struct assay_err *err);
+    /* Why the warden died whose stream's end at the runner has this inode: by something outside of it and of what it
+     * ran, which is then charged with nothing?  ASSAY_E_AGAIN: not known yet; ASSAY_E_NOT_FOUND.  NULL: the
+     * driver cannot tell. */
+    int (*fate)(void *self, uint64_t stream, bool *outside, struct assay_buf *why, struct assay_err *err);
 };
 
 struct assay_host;

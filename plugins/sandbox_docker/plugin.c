@@ -1,0 +1,78 @@
+/*
+ * sandbox_docker: wardens in warm containers of a Docker engine.  Tables only.
+ */
+#include "local.h"
+
+static const struct assay_option options[] = {
+    {.name = "docker_host", .env = "DOCKER_HOST", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "The Docker engine: unix:///PATH or tcp://HOST:PORT; empty: unix:///var/run/docker.sock."},
+    {.name = "docker_tls_verify", .env = "DOCKER_TLS_VERIFY", .type = ASSAY_OPT_BOOL, .default_text = "no",
+     .help = "Speak TLS with a tcp:// engine, and verify it."},
+    {.name = "docker_cert_path", .env = "DOCKER_CERT_PATH", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Folder with ca.pem, cert.pem and key.pem for that."},
+    {.name = "docker_image", .type = ASSAY_OPT_STRING, .default_text = "assay/languages",
+     .help = "The image that boxes stand on where no other is named."},
+    {.name = "docker_max_wardens", .type = ASSAY_OPT_INT, .default_text = "32", .min = 1, .max = SD_WARDENS_MAX,
+     .help = "Most containers at once; each runs one box at a time."},
+    {.name = "docker_pool_min", .type = ASSAY_OPT_INT, .default_text = "1", .min = 0, .max = 64,
+     .help = "Fewest warm containers that wait for a runner, for each image in use."},
+    {.name = "docker_pool_max", .type = ASSAY_OPT_INT, .default_text = "4", .min = 0, .max = 64,
+     .help = "Most warm containers that wait, for each image, when many were asked for lately."},
+    {.name = "docker_boxes", .type = ASSAY_OPT_INT, .default_text = "2000", .min = 0, .max = 1000000000,
+     .help = "A container is replaced after so many boxes; 0: never."},
+    {.name = "docker_memory", .type = ASSAY_OPT_BYTES, .default_text = "2g", .min = 64 << 20, .max = (int64_t)1 << 46,
+     .help = "Memory of a container; boxes with a cgroup leaf have their own limit beside it."},
+    {.name = "docker_pids", .type = ASSAY_OPT_INT, .default_text = "1024", .min = 64, .max = 1000000,
+     .help = "Tasks in a container; boxes with a cgroup leaf have their own limit beside it."},
+    {.name = "docker_cpu_percent", .type = ASSAY_OPT_INT, .default_text = "0", .min = 0, .max = 100000,
+     .help = "CPU time of a container, in percent of one processor; 0: two processors, or all there are."},
+    {.name = "docker_cgroup_parent", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "The cgroup in which the engine makes the containers' own; empty: the engine's default."},
+    {.name = "docker_leaf_parent", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Where below the cgroup mount the leaves of boxes in containers are made; empty: where it may."},
+    {.name = "docker_stream", .type = ASSAY_OPT_CHOICE, .default_text = "auto", .choices = "auto|socket|attach",
+     .help = "How boxes are reached: by a socket that is mounted into containers, or through the engine; auto: tried."},
+    {.name = "docker_socket_dir", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Folder of that socket; the engine must see it under the same path. Empty: in /run, or in the data directory."},
+    {.name = "docker_seccomp", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "The containers' seccomp profile; empty: docker-seccomp.json of share_dir."},
+    {.name = "docker_apparmor", .type = ASSAY_OPT_STRING, .default_text = "assay-warden",
+     .help = "The containers' AppArmor profile where the engine has AppArmor; empty: the engine's own, which forbids boxes."},
+    {.name = "docker_warden_path", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "The static assay-warden for containers; empty: the one that native boxes have."},
+};
+
+const struct assay_metric sd_metrics[] = {
+    [SD_M_WARDENS] = {.name = "assay_docker_wardens", .type = ASSAY_METRIC_GAUGE,
+        .help = "Containers with a warden, by state.", .labels = "state"},
+    [SD_M_LEAVES] = {.name = "assay_docker_leaves", .type = ASSAY_METRIC_GAUGE,
+        .help = "cgroup leaves that exist for boxes in containers.", .labels = ""},
+    [SD_M_STARTS] = {.name = "assay_docker_warden_starts_total", .type = ASSAY_METRIC_COUNTER,
+        .help = "Containers started.", .labels = "outcome"},
+    [SD_M_ENDS] = {.name = "assay_docker_warden_ends_total", .type = ASSAY_METRIC_COUNTER,
+        .help = "Containers that ended.", .labels = "how"},
+    [SD_M_SPENT] = {.name = "assay_docker_leaves_spent_total", .type = ASSAY_METRIC_COUNTER,
+        .help = "Leaves that wardens gave back.", .labels = "dirty"},
+    [SD_M_POOL_MISSES] = {.name = "assay_docker_pool_misses_total", .type = ASSAY_METRIC_COUNTER,
+        .help = "Wardens that were asked for when no warm one waited.", .labels = ""},
+    [SD_M_REAPED] = {.name = "assay_docker_reaped_total", .type = ASSAY_METRIC_COUNTER,
+        .help = "Leftovers of a dead boxkeeper that were removed.", .labels = "what"},
+    [SD_M_ENGINE_UP] = {.name = "assay_docker_engine_up", .type = ASSAY_METRIC_GAUGE,
+        .help = "1 while the Docker engine answers.", .labels = ""},
+    [SD_M_ENGINE_LOSSES] = {.name = "assay_docker_engine_losses_total", .type = ASSAY_METRIC_COUNTER,
+        .help = "Times that the Docker engine went down.", .labels = ""},
+};
+
+ASSAY_PLUGIN_EXPORT extern const struct assay_plugin assay_plugin;
+const struct assay_plugin assay_plugin = {
+    ASSAY_PLUGIN_HEAD(ASSAY_PLUGIN_SANDBOX),
+    .name = "sandbox_docker",
+    .version = "0.1.0",
+    .summary = "Boxes in warm containers of a Docker engine",
+    .options = ASSAY_TABLE(options),
+    .metrics = ASSAY_TABLE(sd_metrics),
+    .driver = &sd_ops,
+    .init = sd_init,
+    .drain = sd_drain,
+    .fini = sd_fini,
+};

@@ -1,0 +1,195 @@
+"""The Docker sandbox on a real engine: verdicts, places, restarts of everything, and nothing left behind."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import signal
+import sys
+import time
+
+import engine
+import harness
+import test_judging
+from harness import wait_for
+from test_judging import judge, publish, result
+
+RIGHT = "print(sum(map(int, input().split())))\n"
+WRONG = "print(7)\n"
+SPIN = "while True: pass\n"
+HUNGRY = "x = bytearray(900 << 20)\nprint(len(x))\n"
+TESTS = [("1 2 3\n", "6\n"), ("4 5\n", "9\n")]
+
+_engine = None
+
+
+def the_engine():
+    global _engine
+    if _engine is None:
+        _engine = engine.engine_with_image()
+        import atexit
+        atexit.register(_engine.stop)
+    return _engine
+
+
+@contextlib.contextmanager
+def serve(e, ready=True, **env):
+    settings = {"ASSAY_SANDBOX": "docker", "DOCKER_HOST": e.host, "ASSAY_DOCKER_IMAGE": engine.IMAGE}
+    settings.update({f"ASSAY_{k.upper()}": v for k, v in env.items()})
+    server = harness.Server(env=settings)
+    try:
+        if ready:
+            server.start()
+        else:
+            server.spawn()
+        yield server
+    except BaseException:
+        for line in [l for l in server.log_text().splitlines() if '"event":"request"' not in l][-25:]:
+            print("#", re.sub(r"[^\x20-\x7e]", "?", line)[:300], flush=True)
+        raise
+    finally:
+        server.close()
+
+
+def log_of(server, event):
+    return [json.loads(l) if l.startswith("{") else l for l in server.log_path.read_text(errors="replace").splitlines() if event in l]
+
+
+def ours(e):
+    return [c for c in e.containers() if "assay.data" in c.get("Labels", {})]
+
+
+def judged(server):
+    api = test_judging.start(server)
+    api.timeout = 120  # a machine under load makes a second of CPU time last
+    b = publish(api, TESTS, limits={"time_limit_ms": 1000, "wall_limit_ms": 20000, "memory_limit_bytes": 256 << 20})
+    s = judge(api, b, RIGHT)
+    assert s["verdict"] == "OK", s
+    for source, want in ((WRONG, "WA"), (SPIN, "TL"), (HUNGRY, "ML")):
+        got = judge(api, b, source)["verdict"]
+        assert got in ((want, "RE") if want == "ML" else (want,)), (want, got)
+    return api, b, s
+
+
+def test_programs_get_their_verdicts():
+    e = the_engine()
+    with serve(e) as server:
+        api, b, s = judged(server)
+        r = result(api, s)
+        assert "docker" in json.dumps(r), r
+        # never the host: no network, no privilege, nothing written
+        inspected = [json.loads(e.call("GET", f"/containers/{c['Id']}/json")[1]) for c in ours(e)]
+        assert inspected
+        for c in inspected:
+            h = c["HostConfig"]
+            assert not h["Privileged"] and h["ReadonlyRootfs"] and h["NetworkMode"] == "none" and h["CapDrop"] == ["ALL"], h
+            assert c["Config"]["User"] == "65534:65534" and "no-new-privileges" in h["SecurityOpt"], c["Config"]
+            assert not any("docker" in (m.get("Source") or "") and m["Source"].endswith(".sock") for m in c["Mounts"]), c["Mounts"]
+    assert wait_for("containers to go", lambda: not ours(e)) is True
+
+
+def test_a_dead_boxkeeper_leaves_nothing():
+    e = the_engine()
+    with serve(e) as server:
+        api, b, _ = judged(server)
+        before = {c["Id"] for c in ours(e)}
+        assert before
+        os.kill(server.children()["boxkeeper"], signal.SIGKILL)
+        assert judge(api, b, RIGHT)["verdict"] == "OK"
+        wait_for("the old containers to go", lambda: not before & {c["Id"] for c in ours(e)})
+    wait_for("all containers to go", lambda: not ours(e))
+
+
+def test_containers_are_replaced_after_so_many_boxes():
+    e = the_engine()
+    with serve(e, docker_boxes="3") as server:
+        api, b, _ = judged(server)
+        for _ in range(6):
+            assert judge(api, b, RIGHT)["verdict"] == "OK"
+        text = api.call("GET", "/metrics").body.decode()
+        starts = sum(float(m) for m in re.findall(r'assay_docker_warden_starts_total\{outcome="ok"\} (\d+)', text))
+        assert starts >= 4, starts
+    wait_for("all containers to go", lambda: not ours(e))
+
+
+def restarts(e, server, times):
+    api = test_judging.start(server)
+    b = publish(api, TESTS)
+    want = {}
+    for i in range(times):
+        for source, verdict in ((RIGHT, "OK"), (WRONG, "WA")) * 3:
+            s = api.post("/submissions", {"benchmark_id": b, "agent_id": "ada", "language": "python", "source": source + f"#{i}\n"}).json
+            want[s["id"]] = verdict
+        time.sleep(0.7)
+        e.kill()
+        time.sleep(0.2)
+        e.start()
+    for sid, verdict in want.items():
+        s = wait_for(f"submission {sid}", lambda: (lambda a: a if a["status"] in ("done", "error") else None)(api.get(f"/submissions/{sid}").json),
+                     timeout=180, every=0.2)
+        assert s["status"] == "done" and s["verdict"] == verdict, s
+    return api
+
+
+def test_restarts_of_the_engine_cost_no_verdict():
+    e = the_engine()
+    times = int(os.environ.get("ASSAY_ENGINE_RESTARTS", "2"))
+    with serve(e) as server:
+        restarts(e, server, times)
+        text = test_judging.start(server).call("GET", "/metrics").body.decode()
+        assert float(re.search(r"assay_docker_engine_losses_total (\d+)", text).group(1)) >= times, text
+    wait_for("all containers to go", lambda: not ours(e))
+
+
+def readiness(server):
+    try:
+        return harness.Api(server.port).call("GET", "/readyz").body.decode()
+    except OSError:
+        return ""
+
+
+def test_a_missing_image_is_said_and_taken_when_it_comes():
+    e = the_engine()
+    with serve(e, ready=False, docker_image="assay-test/later:1") as server:
+        wait_for("the reason on /readyz", lambda: "assay-test/later:1" in readiness(server))
+        e.load(e.tmp / "image.tar", "assay-test/later:1")
+        server.wait_ready()
+
+
+def test_auto_takes_docker_where_it_answers_and_native_otherwise():
+    e = the_engine()
+    with serve(e, sandbox="auto") as server:
+        assert log_of(server, "boxkeeper_ready")
+        assert "docker is usable" in server.log_path.read_text(errors="replace")
+    with serve(e, sandbox="auto", docker_host="unix:///nonexistent/docker.sock") as server:
+        text = server.log_path.read_text(errors="replace")
+        assert "docker is not usable" in text and "native is usable" in text, text[-2000:]
+
+
+def test_through_the_engine_without_our_files():
+    """As from inside a container that has the socket: no path of ours means anything to the engine."""
+    e = the_engine()
+    with serve(e, docker_stream="attach") as server:
+        api, b, s = judged(server)
+        assert not result(api, s)["tests"][0]["cpu_exact"], result(api, s)
+    wait_for("all containers to go", lambda: not ours(e))
+
+
+def test_nothing_is_left_after_many():
+    e = the_engine()
+    with serve(e) as server:
+        api = test_judging.start(server)
+        b = publish(api, TESTS)
+        ids = [api.post("/submissions", {"benchmark_id": b, "agent_id": "ada", "language": "python", "source": RIGHT + f"#{i}\n"}).json["id"]
+               for i in range(int(os.environ.get("ASSAY_DOCKER_MANY", "40")))]
+        for i in ids:
+            s = wait_for("a verdict", lambda: (lambda a: a if a["status"] == "done" else None)(api.get(f"/submissions/{i}").json), timeout=120)
+            assert s["verdict"] == "OK", s
+    wait_for("all containers to go", lambda: not ours(e))
+    folder = hashlib.sha256(f"docker {server.data.resolve()}".encode()).hexdigest()[:16]
+    assert not os.path.exists(f"/run/assay-{folder}"), folder
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])
