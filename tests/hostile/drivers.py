@@ -3,7 +3,8 @@
 import os
 import secrets
 
-from harness import PREFIX, Server
+import test_nonroot
+from harness import PREFIX, Server, Skip
 from residue import Residue
 
 
@@ -35,6 +36,25 @@ class Native:
         return self.server.log_text() if self.server else ""
 
 
+class Ordinary(Native):
+    """The same without root: user namespaces, and whatever cgroup the user was given, which may be none."""
+
+    def missing(self):
+        try:
+            test_nonroot.need()
+        except Skip as why:
+            return str(why)
+        return None
+
+    def start(self, env):
+        self.server = test_nonroot.ordinary()
+        self.server.env.update({**env, "ASSAY_SANDBOX": "native"})
+        return self.server.spawn()
+
+    def residue(self, server):
+        return Residue(server, range(0))
+
+
 class Docker(Native):
     """Boxes in containers of the engine that DOCKER_HOST names."""
 
@@ -44,4 +64,4 @@ class Docker(Native):
         return None
 
 
-DRIVERS = {"native": Native, "docker": Docker}
+DRIVERS = {"native": Native, "ordinary": Ordinary, "docker": Docker}

@@ -89,6 +89,7 @@ class Residue:
         self.fds = {pid: self.count_fds(pid) for pid in (self.boxkeeper, self.judge)}
         self.ipc = self.host_ipc()
         self.mounts = None
+        self.mounted = self.host_mounts()
         self.files = self.stray_files()
 
     # ---- processes ------------------------------------------------------------------------------------------
@@ -172,10 +173,11 @@ class Residue:
                 line.split()[2].split("/")[0] != "0"]
 
     def host_mounts(self):
-        """Mount points of the host that are this server's doing. Other mounts come and go on any machine."""
+        """Mounts of the host that are this server's doing: below its folder, or where a warden begins its root when it forgets
+        to be in a namespace of its own. Other mounts come and go on any machine."""
         mine = str(self.server.data.parent)
-        return sorted(line.split()[4] for line in read(f"/proc/{self.boxkeeper}/mountinfo").splitlines()
-                      if line.split()[4].startswith(mine) or "assay" in line.split(" - ")[1])
+        return sorted(line for line in read(f"/proc/{self.boxkeeper}/mountinfo").splitlines()
+                      if mine in line or line.split()[4] in ("/", "/tmp", "/usr", "/proc", "/dev", "/dev/shm"))
 
     def stray_files(self):
         """Temporary files and sockets that a box may have made on the host."""
@@ -226,7 +228,7 @@ class Residue:
             if mounts and mounts != self.mounts:
                 left.append(f"mounts of a warden: {sorted(set(mounts) ^ set(self.mounts)) or mounts}")
             left += [f"ipc of a warden: {o}" for o in ipc_objects(pid)] if os.geteuid() == 0 else []
-        left += [f"mount on the host: {m}" for m in self.host_mounts()]
+        left += [f"mount on the host: {m}" for m in self.host_mounts() if m not in self.mounted]
         left += [f"ipc on the host: {o}" for o in self.host_ipc() if o not in self.ipc]
         left += [f"keys: {k}" for k in self.keys()]
         left += [f"file: {f}" for f in sorted(self.stray_files() - self.files)]

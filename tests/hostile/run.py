@@ -1,6 +1,6 @@
 """Runs the hostile programs (table.py) against a real server and holds each to the rule that all of them share.
 
-    ASSAY_PREFIX=/path/of/install python3 tests/hostile/run.py --driver native|docker [H01 ...]
+    ASSAY_PREFIX=/path/of/install python3 tests/hostile/run.py --driver native|ordinary|docker [H01 ...]
                                            [--repeat N] [--mixed N] [--no-honest]
 
 For every case: the right verdict; wall time at most a second over the limit; nothing survives (residue.py); the same

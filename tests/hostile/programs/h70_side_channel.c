@@ -21,6 +21,8 @@ int main(void)
     int shared = open("/usr/bin/env", O_RDONLY);
     refused("a write to what all see", open("/usr/bin/env", O_RDWR));
     refused("a lease on what all see", fcntl(shared, F_SETLEASE, F_RDLCK));
+    refused("a watch on what all see", syscall(SYS_inotify_init1, 0));
+    refused("the disk's attention", syscall(SYS_syncfs, shared));
     refused("its times", futimens(shared, NULL));
     refused("a write to a device that keeps it", open("/dev/random", O_RDWR) >= 0 && ioctl(open("/dev/random", O_RDWR), 0x5207, NULL) == 0 ? 0 : -1);
     /* one's own scratch says nothing of the others' */
