@@ -1,11 +1,13 @@
 """How the server under test is started: what differs between the sandbox drivers, and nothing else."""
 
+import importlib
 import os
 import secrets
+import subprocess
 
 import test_nonroot
-from harness import PREFIX, Server, Skip
-from residue import Residue
+from harness import PREFIX, ROOT, Server, Skip
+from residue import Residue, read
 
 
 class Native:
@@ -13,7 +15,7 @@ class Native:
 
     def __init__(self):
         self.uid_base = 100_000_000 + secrets.randbelow(10_000) * 10_000
-        self.server = None
+        self.server = self.engine = None
 
     def missing(self):
         return None
@@ -56,12 +58,49 @@ class Ordinary(Native):
 
 
 class Docker(Native):
-    """Boxes in containers of the engine that DOCKER_HOST names."""
+    """Boxes in containers of an engine of the test's own, from the image of all languages. Every container's user is the
+    same on the machine, so programs are told by the tree of namespaces."""
+
+    IMAGE = "assay-hostile/languages:1"
 
     def missing(self):
-        if not (PREFIX / "lib" / "assay" / "plugins" / "sandbox_docker.so").exists():
+        if not (PREFIX / "lib" / "assay" / "plugins" / "assay_sandbox_docker.so").exists():
             return "the plugin sandbox_docker is not part of this install"
+        made = subprocess.run([str(ROOT / "tests" / "images" / "rootfs.sh"), "--tar", "languages"], stdout=subprocess.PIPE, check=False)
+        if made.returncode == 77:
+            return "the image of all languages cannot be built here"
+        assert made.returncode == 0, f"tests/images/rootfs.sh ended with {made.returncode}"
+        try:
+            self.engine = importlib.import_module("engine").Engine()
+        except Skip as why:
+            return str(why)
+        self.engine.load(made.stdout.decode().strip(), self.IMAGE)
         return None
+
+    def start(self, env):
+        self.server = Server(env={**env, "ASSAY_SANDBOX": "docker", "DOCKER_HOST": self.engine.host, "ASSAY_DOCKER_IMAGE": self.IMAGE})
+        return self.server.spawn()
+
+    def processes(self):
+        """The engine's: what names its folder on the command line. The parents of containers are nobody's children."""
+        mine = str(self.engine.tmp).encode()
+        return [int(pid) for pid in filter(str.isdigit, os.listdir("/proc")) if mine in read(f"/proc/{pid}/cmdline").encode()]
+
+    def ended(self):
+        """Containers that have ended and are still there: those that run are wardens, warm or at work."""
+        return [f"{c['Id'][:12]} {c['State']}" for c in self.engine.containers() if c["State"] not in ("running", "created")]
+
+    def residue(self, server):
+        return Residue(server, range(0), self.processes, self.ended)
+
+    def stop(self):
+        try:
+            super().stop()
+            left = [c["Id"] for c in self.engine.containers()] if self.engine else []
+            assert not left, f"containers outlive the server: {left}"
+        finally:
+            if self.engine:
+                self.engine.stop()
 
 
 DRIVERS = {"native": Native, "ordinary": Ordinary, "docker": Docker}

@@ -78,9 +78,12 @@ def ipc_objects(pid):
 
 
 class Residue:
-    def __init__(self, server, uids, engine=(), containers=None, fds_slack=12):
-        """uids: range of box users; engine: pids of a container engine of ours; containers: lists the ones there are."""
-        self.server, self.uids, self.engine, self.containers = server, uids, tuple(engine), containers or (lambda: [])
+    def __init__(self, server, uids, engine=None, containers=None, fds_slack=12):
+        """uids: range of box users; engine: gives the pids of a container engine of ours; containers: lists those that should
+        not be there."""
+        self.server, self.uids, self.containers = server, uids, containers or (lambda: [])
+        self.engine = engine or (lambda: [])
+        self.depth = 2 if engine else 1  # of pid namespaces that a warden is in
         self.fds_slack = fds_slack
         kids = server.children()
         self.boxkeeper, self.judge = kids["boxkeeper"], kids["server"]
@@ -97,27 +100,29 @@ class Residue:
     def programs(self):
         """Processes of boxes: those that are no pid 1 in the innermost of several pid namespaces."""
         found = []
-        for pid in descendants(self.boxkeeper, *self.engine):
+        for pid in set(descendants(self.boxkeeper, *self.engine())):
             inner = inner_pids(pid)
-            if len(inner) > 1 + bool(self.engine) and inner[-1] != 1:
+            if len(inner) > self.depth and inner[-1] != 1:
                 found.append(pid)
         return found
+
+    def helpers(self):
+        """Wardens, and what wardens keep beside them: outside of any box's pid namespace, where no program can get."""
+        return [pid for pid in set(descendants(self.boxkeeper, *self.engine())) if len(inner_pids(pid)) == self.depth
+                and b"assay-warden" in read(f"/proc/{pid}/cmdline").encode().split(b"\0")[0]]
 
     def wardens(self):
-        found = []
-        for pid in descendants(self.boxkeeper, *self.engine):
-            if b"assay-warden" in (read(f"/proc/{pid}/cmdline").encode().split(b"\0") or [b""])[0] and \
-                    len(inner_pids(pid)) == 1 + bool(self.engine):
-                found.append(pid)
-        return found
+        helpers = self.helpers()
+        return [pid for pid in helpers if int(status(pid).get("PPid", 0)) not in helpers]
 
     def by_user(self):
-        """Processes anywhere on the machine that run as a user of a box. Slow: reads all of /proc."""
-        found = []
+        """Processes anywhere on the machine that run as a user of a box, but for a warden's own. Slow: reads all of /proc."""
+        found, own = [], set()
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 if os.stat(f"/proc/{pid}").st_uid in self.uids:
-                    found.append(int(pid))
+                    own = own or set(p for p in descendants(*self.wardens()) if len(inner_pids(p)) == self.depth)
+                    found += [int(pid)] if int(pid) not in own else []
             except OSError:
                 pass
         return found
@@ -223,9 +228,11 @@ class Residue:
             left.append(f"{len(leaves)} leaves for {len(wardens)} wardens")
         for pid in wardens:
             mounts = sorted(line.split()[4] for line in read(f"/proc/{pid}/mountinfo").splitlines())
-            if mounts and self.mounts is None:
+            if "/store" not in mounts:
+                continue  # it has only begun
+            if self.mounts is None:
                 self.mounts = mounts
-            if mounts and mounts != self.mounts:
+            if mounts != self.mounts:
                 left.append(f"mounts of a warden: {sorted(set(mounts) ^ set(self.mounts)) or mounts}")
             left += [f"ipc of a warden: {o}" for o in ipc_objects(pid)] if os.geteuid() == 0 else []
         left += [f"mount on the host: {m}" for m in self.host_mounts() if m not in self.mounted]
