@@ -97,7 +97,7 @@ M = [
      "memory given back before a file is read would not be seen", "measure"),
     ("files-forgotten", "plugins/warden/init.c", "files < 0 ? 0 : files < usage ? files : usage", "0 * files",
      "a scratch full of files would be nobody's memory", "measure"),
-    ("not-pinned", "plugins/warden/init.c", "m->s->pinned = any &&", "m->s->pinned = any && false &&", "two measured programs would share a core", "measure"),
+    ("not-pinned", "plugins/warden/init.c", "m->s->pinned = to_be_pinned(m) && syscall", "m->s->pinned = !to_be_pinned(m) && syscall", "two measured programs would share a core", "measure"),
     ("pin-undone", "plugins/warden/seccomp.c", "    DENY(SYS_sched_setaffinity, EPERM), /* a box stays on the processors it was given */\n", "",
      "a program could run beside a neighbour", "measure"),
     # ---- runner: limits of time, processors
