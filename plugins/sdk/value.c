@@ -325,6 +325,32 @@ void assay_sha256_hex(struct assay_str s, char out[ASSAY_SHA256_HEX])
     (void)sodium_bin2hex(out, ASSAY_SHA256_HEX, d, sizeof d);
 }
 
+struct assay_sha256 {
+    crypto_hash_sha256_state state;
+};
+
+struct assay_sha256 *assay_sha256_new(void)
+{
+    struct assay_sha256 *h = calloc(1, sizeof *h);
+    if (h != NULL)
+        (void)crypto_hash_sha256_init(&h->state);
+    return h;
+}
+
+void assay_sha256_add(struct assay_sha256 *h, struct assay_str s)
+{
+    if (s.n != 0)
+        (void)crypto_hash_sha256_update(&h->state, (const unsigned char *)s.p, s.n);
+}
+
+void assay_sha256_end(struct assay_sha256 *h, char out[ASSAY_SHA256_HEX])
+{
+    unsigned char d[crypto_hash_sha256_BYTES];
+    (void)crypto_hash_sha256_final(&h->state, d);
+    (void)sodium_bin2hex(out, ASSAY_SHA256_HEX, d, sizeof d);
+    free(h);
+}
+
 void assay_random_hex(char *out, size_t n)
 {
     static const char hex[] = "0123456789abcdef";

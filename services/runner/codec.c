@@ -31,6 +31,15 @@ static const struct assay_json_field run_fields[] = {
     SUB("open_files", ASSAY_JSON_INT, run, open_files, .min = 16, .max = 4096),
     END,
 };
+static const struct assay_json_field warm_fields[] = {
+    SUB("argv", ASSAY_JSON_STRINGS, warm, argv, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 64),
+    SUB("env", ASSAY_JSON_STRINGS, warm, env, .max = 64),
+    SUB("files", ASSAY_JSON_MAP, warm, files, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 16),
+    SUB("artefacts", ASSAY_JSON_STRINGS, warm, artefacts, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 64),
+    SUB("processes", ASSAY_JSON_INT, warm, processes, .min = 1, .max = 4096),
+    SUB("scratch_files", ASSAY_JSON_INT, warm, scratch_files, .min = 1, .max = 1000000),
+    END,
+};
 static const struct assay_json_field memory_error_fields[] = {
     SUB("stderr", ASSAY_JSON_STRINGS, memory_error, oom, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 16),
     END,
@@ -75,6 +84,11 @@ const struct assay_json_field language_fields[] = {
      .offset = IN(build),
      .has_offset = offsetof(struct language_file, has_build),
      .fields = build_fields},
+    {.name = "warm",
+     .type = ASSAY_JSON_OBJECT,
+     .offset = IN(warm),
+     .has_offset = offsetof(struct language_file, has_warm),
+     .fields = warm_fields},
     {.name = "run", .type = ASSAY_JSON_OBJECT, .flags = ASSAY_JSON_REQUIRED, .offset = IN(run), .has_offset = -1, .fields = run_fields},
     {.name = "memory_error", .type = ASSAY_JSON_OBJECT, .offset = IN(memory_error), .has_offset = -1, .fields = memory_error_fields},
     {.name = "load_error", .type = ASSAY_JSON_OBJECT, .offset = IN(load_error), .has_offset = -1, .fields = load_error_fields},

@@ -272,10 +272,17 @@ static void finish_self_test(struct loop *l, struct job *j)
     struct runner *r = l->r;
     struct language *lang = j->language;
     size_t i = (size_t)(lang - r->languages.list);
-    bool again = j->give_back && !l->draining && ++l->testing[i].tries < TESTS_OF_LANGUAGE;
+    bool again = j->give_back && !j->warming && !l->draining && ++l->testing[i].tries < TESTS_OF_LANGUAGE;
     bool passed = !j->give_back && j->verdict == VERDICT_OK;
     l->testing[i].job = NULL;
-    l->testing[i].after_ms = mono_ms(l) + RETEST_MS;
+    l->testing[i].after_ms = mono_ms(l) + (passed ? 0 : RETEST_MS);
+    if (warm_tested(l, j, passed) || j->warming) {
+        if (!j->warming)
+            l->testing[i].after_ms = mono_ms(l);
+        job_forget(l, j);
+        warm_sweep(l);
+        return;
+    }
     if (passed) {
         language_settle(lang, LANGUAGE_OFFERED, j->version_text, "");
         assay_log(r->host, ASSAY_LOG_INFO, "language_offered", ASSAY_KS("language", lang->name),
@@ -296,6 +303,7 @@ static void finish_self_test(struct loop *l, struct job *j)
         assay_log(r->host, ASSAY_LOG_WARN, "self_test_failed", ASSAY_KS("language", lang->name), ASSAY_KZ("reason", j->fault));
     }
     job_forget(l, j);
+    warm_sweep(l);
 }
 
 /* Says with the result where and how it was made. Without memory for it the result stands, and says nothing of it. */

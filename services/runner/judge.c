@@ -6,8 +6,8 @@
  *
  * Each of VERSION, BUILD and TEST has its side of the language, and is preceded by place.c where that stands elsewhere.
  * job_next_step runs the next box, and job_box_done takes what came of it: a verdict that ends the job (the
- * build failed), or the next step.  VERSION is a self-test's only; RECALL
- * and BRING are in recall.c.  LOAD is a worker's, which reads the
+ * build failed), or the next step.  VERSION is a self-test's only, and so
+ * are the stages of warm.c; RECALL and BRING are in recall.c.  LOAD is a worker's, which reads the
  * blobs of as many tests as fit; until its mail is back the loop leaves the job's tests and arena alone.
  *
  * Three kinds of fault, never mixed: the program's is a verdict; a box's or the machine's is job_failed,
@@ -16,6 +16,8 @@
 #include "loop.h"
 
 #include <string.h>
+
+#include <assay/warden_wire.h>
 
 static const char *const base_env[] = {"PATH=/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "TMPDIR=/tmp"};
 #define N_BASE_ENV (sizeof base_env / sizeof base_env[0])
@@ -40,11 +42,11 @@ int job_command(const struct job *j, enum side side, const struct stage *stage, 
     return ASSAY_OK;
 }
 
-/* Runs one stage of the language in a fresh box. */
-static void run_stage(struct loop *l, struct job *j, enum side side, const struct stage *stage, struct assay_box_spec *spec)
+void job_run(struct loop *l, struct job *j, enum side side, const struct stage *stage, struct assay_box_spec *spec)
 {
     struct assay_err err;
     struct assay_strs argv, env;
+    struct assay_box_mount mount[2]; /* the build's files and warm material */
     /* a scratch arena: a job of many tests must not grow by each of them */
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
     int rc = arena == NULL ? assay_err_set(&err, ASSAY_E_NOMEM, "no memory")
@@ -57,6 +59,11 @@ static void run_stage(struct loop *l, struct job *j, enum side side, const struc
         spec->seccomp = l->r->seccomp;
         /* a test has one processor; what is not measured may have what the lane has */
         processors_of_lane(&l->r->processors, l->n_lanes, (size_t)j->slot->lane->index, j->stage != STAGE_TEST, spec->cpus);
+        if (spec->n_mounts != 0)
+            mount[0] = spec->mounts[0];
+        if (stage->warm && j->warm[0] != '\0' && slot_shares(j->slot))
+            mount[spec->n_mounts++] = (struct assay_box_mount){assay_str(j->warm), ASSAY_STR(ASSAY_WARDEN_WARM)};
+        spec->mounts = mount;
         assay_buf_free(&j->out);
         assay_buf_free(&j->err);
         /* a little over the limit, as far as a warden may overshoot */
@@ -85,7 +92,7 @@ static void run_version(struct loop *l, struct job *j)
                                              .stderr_bytes = STORED_MAX,
                                              .processes = 256}};
     j->stage = STAGE_VERSION;
-    run_stage(l, j, version_side(j), &j->language->version, &spec);
+    job_run(l, j, version_side(j), &j->language->version, &spec);
 }
 
 void build_spec(const struct runner *r, const struct job *j, struct assay_box_spec *spec)
@@ -118,7 +125,7 @@ static void run_build(struct loop *l, struct job *j)
     build_spec(l->r, j, &spec);
     j->stage = STAGE_BUILD;
     j->build_start_ms = now_ms(l);
-    run_stage(l, j, SIDE_BUILD, &j->language->build, &spec);
+    job_run(l, j, SIDE_BUILD, &j->language->build, &spec);
 }
 
 static void run_check(struct loop *l, struct job *j)
@@ -133,7 +140,7 @@ static void run_check(struct loop *l, struct job *j)
                                              .stderr_bytes = (int64_t)1 << 20,
                                              .processes = 64}};
     j->stage = STAGE_CHECK;
-    run_stage(l, j, SIDE_RUN, &j->language->check, &spec);
+    job_run(l, j, SIDE_RUN, &j->language->check, &spec);
 }
 
 static void run_test(struct loop *l, struct job *j)
@@ -168,7 +175,7 @@ static void run_test(struct loop *l, struct job *j)
     t->start_ms = now_ms(l);
     if (l->r->reruns_max > 0)
         t->before = disturbance_now();
-    run_stage(l, j, SIDE_RUN, &j->language->run, &spec);
+    job_run(l, j, SIDE_RUN, &j->language->run, &spec);
 }
 
 static void load_work(void *arg)
@@ -198,7 +205,7 @@ void job_next_step(struct loop *l, struct job *j)
         if (job_placed(l, j, version_side(j)))
             run_version(l, j);
     } else if (j->language->builds && !j->built) {
-        if (job_placed(l, j, SIDE_BUILD) && !job_recall(l, j))
+        if (job_placed(l, j, SIDE_BUILD) && !job_warm(l, j) && !job_recall(l, j))
             run_build(l, j);
     } else if (j->at_test == j->n_tests) {
         job_finish(l, j);
@@ -353,6 +360,10 @@ void job_box_done(struct loop *l, struct slot *s)
     }
     if (o->end == ASSAY_BOX_FAILED || o->end == ASSAY_BOX_CANCELLED) {
         job_failed(l, j, o->end == ASSAY_BOX_FAILED ? o->message : "the box was ended", true);
+        return;
+    }
+    if (j->stage == STAGE_WARM) {
+        job_warm_done(l, j, o);
         return;
     }
     if (j->stage == STAGE_VERSION)

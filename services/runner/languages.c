@@ -18,6 +18,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include <assay/warden_wire.h>
+
 #define FILE_MAX ((size_t)256 << 10)
 #define LANGUAGES_MAX 64
 #define MIB ((int64_t)1 << 20)
@@ -43,6 +45,18 @@ static int read_file(const char *path, struct assay_arena *arena, struct assay_s
     return ASSAY_OK;
 }
 
+static bool says_warm(const struct stage *stage)
+{
+    const struct assay_strs *list[] = {&stage->argv, &stage->env};
+    for (size_t k = 0; k < 2; k++) {
+        for (size_t i = 0; i < list[k]->n; i++) {
+            if (memmem(list[k]->items[i].p, list[k]->items[i].n, "{warm}", 6) != NULL)
+                return true;
+        }
+    }
+    return false;
+}
+
 static void language_from(struct language *l, const struct language_file *f)
 {
     l->name = f->name;
@@ -59,6 +73,14 @@ static void language_from(struct language *l, const struct language_file *f)
     l->run.limits.processes = f->run.processes;
     l->run.limits.open_files = f->run.open_files;
     l->version = (struct stage){.argv = f->version};
+    l->warms = f->has_warm;
+    l->warm = (struct stage){.argv = f->warm.argv, .env = f->warm.env};
+    l->warm.limits.processes = f->warm.processes;
+    l->warm.limits.scratch_files = f->warm.scratch_files;
+    l->warm_files = f->warm.files;
+    l->warm_artefacts = f->warm.artefacts;
+    l->build.warm = says_warm(&l->build);
+    l->run.warm = says_warm(&l->run);
     l->check = (struct stage){.argv = f->load_error.check};
     l->signatures = (struct signatures){.oom = f->memory_error.oom,
                                         .load_exit = f->load_error.exit_code,
@@ -297,6 +319,8 @@ static int expand_word(struct language *l, enum side side, struct assay_str word
             assay_buf_str(&b, l->source);
         } else if (assay_str_is(name, "artefact")) {
             assay_buf_puts(&b, ARTEFACT_DIR);
+        } else if (assay_str_is(name, "warm")) {
+            assay_buf_puts(&b, ASSAY_WARDEN_WARM);
         } else if (assay_str_is(name, "memory_mb")) {
             assay_buf_fmt(&b, "%lld", (long long)memory_mb);
         } else if (assay_str_is(name, "heap_mb")) {

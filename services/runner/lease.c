@@ -178,7 +178,7 @@ bool lease_keep(struct loop *l, struct job *j, int64_t now)
 
 #define REFUSED_MAX 3 /* openings of an environment, before the jobs that wait for it go back */
 
-static void give_job(struct loop *l, struct lane *la, struct job *j)
+void lane_give(struct loop *l, struct lane *la, struct job *j)
 {
     struct slot *s = &la->slot[j->language->env[SIDE_BUILD]];
     la->job = j;
@@ -186,6 +186,7 @@ static void give_job(struct loop *l, struct lane *la, struct job *j)
     j->slot = s;
     j->started_ms = now_ms(l);
     l->given++;
+    l->given_mono_ms = mono_ms(l);
     job_next_step(l, j);
 }
 
@@ -216,7 +217,7 @@ static bool test_language(struct loop *l, struct lane *la, struct language *lang
         return false;
     job_enter(l, j);
     l->testing[i].job = j;
-    give_job(l, la, j);
+    lane_give(l, la, j);
     return true;
 }
 
@@ -294,7 +295,7 @@ bool lane_fill(struct loop *l, struct lane *la)
         } else if (state == LANGUAGE_OFFERED && !pin_held(l->r, j, why, sizeof why)) {
             job_refused(l, j, why);
         } else if (state == LANGUAGE_OFFERED) {
-            give_job(l, la, j);
+            lane_give(l, la, j);
         } else {
             j->verdict = VERDICT_IE;
             pthread_mutex_lock(&j->language->lock);
@@ -312,5 +313,5 @@ bool lane_fill(struct loop *l, struct lane *la)
         if (test_language(l, la, &l->r->languages.list[i]))
             return true;
     }
-    return false;
+    return l->ready_first == NULL && lane_warm(l, la);
 }

@@ -101,6 +101,7 @@ enum side { SIDE_BUILD, SIDE_RUN, SIDES }; /* of a language: where it builds, an
 
 struct stage {
     struct assay_strs argv, env;
+    bool warm; /* one of them says {warm} */
     struct assay_box_limits limits; /* 0: the runner's */
 };
 struct language {
@@ -119,8 +120,15 @@ struct language {
     double time_factor, memory_factor; /* of a problem's limits */
     int64_t memory_extra;              /* bytes, on top */
     struct assay_str sample_source, sample_input, sample_output;
+    /* warm.c */
+    bool warms;
+    struct stage warm;         /* what makes its warm material, from these files */
+    struct assay_json_map warm_files;
+    struct assay_strs warm_artefacts;
+    bool warm_wanted, warm_failed; /* the loop's thread: to be made; not to be tried again */
     atomic_int state;          /* enum language_state */
-    pthread_mutex_t lock;      /* guards found and the two below */
+    pthread_mutex_t lock;      /* guards found and all below */
+    char warm_id[65], warm_print[65]; /* "": none; and the toolchain that made it */
     char version_text[160];
     char reason[240];          /* why it is unavailable */
 };
@@ -217,8 +225,8 @@ struct test {
 };
 enum job_kind { JOB_SUBMISSION, JOB_SELF_TEST };
 enum job_stage {
-    STAGE_PREPARE, STAGE_READY, STAGE_REFUSED, STAGE_VERSION, STAGE_RECALL, STAGE_BRING, STAGE_BUILD, STAGE_LOAD, STAGE_PLACE, STAGE_CARRY,
-    STAGE_TEST, STAGE_CHECK, STAGE_LIMBO, STAGE_FINISH
+    STAGE_PREPARE, STAGE_READY, STAGE_REFUSED, STAGE_VERSION, STAGE_WARM_FIND, STAGE_WARM, STAGE_WARM_GET, STAGE_WARM_KEEP,
+    STAGE_RECALL, STAGE_BRING, STAGE_BUILD, STAGE_LOAD, STAGE_PLACE, STAGE_CARRY, STAGE_TEST, STAGE_CHECK, STAGE_LIMBO, STAGE_FINISH
 };
 #define LOOP_MAIL_SIZE 648 /* a message of the loop; see loop.h */
 
@@ -250,6 +258,9 @@ bool builds_read(struct builds *b, const char *key, const struct recall *want, s
 /* Keeps it unless there is one of that key. A failure is logged and costs a later build. Blocks. */
 void builds_keep(struct builds *b, const char *key, const struct kept_build *build);
 void builds_drop(struct builds *b, const char *key, const char *why);
+
+/* warm.c: the folder of warm material */
+int warm_open(const struct assay_host *host, int *ret_dir, struct assay_err *err);
 
 /* recall.c: what of the machine a compiler can see; any thread */
 void machine_look(char out[ASSAY_SHA256_HEX]);
@@ -286,6 +297,9 @@ struct job {
     struct assay_str place;    /* where its warden stands; for the key */
     struct recall want;
     struct kept_build kept;
+    char warm[BUILD_KEY];      /* the warm material that its boxes see, or "" */
+    char warm_key[BUILD_KEY], warm_print[BUILD_KEY];
+    bool warming, warm_asked;  /* a self-test that makes warm material; that has asked for it */
     bool recalled, cached; /* the cache was asked; the artefact is from it */
     struct assay_str build_output;
     int64_t build_start_ms, build_end_ms, leased_ms, prepared_ms, started_ms;
@@ -362,6 +376,12 @@ struct language_file { /* as decoded */
         int64_t processes, open_files;
     } run;
     struct assay_str image, run_image;
+    bool has_warm;
+    struct {
+        struct assay_strs argv, env, artefacts;
+        struct assay_json_map files;
+        int64_t processes, scratch_files;
+    } warm;
     struct assay_strs version;
     struct {
         struct assay_strs oom;
@@ -489,6 +509,7 @@ struct runner {
     struct cache *cache;
     struct builds *builds; /* NULL: builds are not kept */
     char kernel[128], cpu_model[128]; /* of this machine, for records */
+    int warm_dir;          /* -1: there is no warm material */
     char machine[ASSAY_SHA256_HEX]; /* what of this machine a compiler can see */
     struct loop *loop;
     struct processors processors;

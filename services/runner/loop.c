@@ -13,7 +13,7 @@
  *   lease.c   up to a lane         judge.c        in a slot, box by box
  *   warden.c  the slots, LIMBO     place.c        from slot to slot of a lane: PLACE, CARRY
  *   finish.c  FINISH               environment.c  what the places have
- *   recall.c  builds that were done before
+ *   recall.c  builds that were done before           warm.c  what makes builds faster
  *
  * Here is the rest: the thread itself, its mailbox, the list of all jobs, and time (each TICK_MS every job
  * is looked at: leases renewed, cancellations seen, news written, what failed tried again).
@@ -117,6 +117,9 @@ static void on_mail(struct loop *l, struct mail *m)
         break;
     case MAIL_FATE:
         job_fate(l, m);
+        break;
+    case MAIL_WARMED:
+        job_warmed(l, m);
         break;
     case MAIL_KEPT:
         keep_ended(l, m);

@@ -21,7 +21,8 @@
 
 #define CALIBRATION_RUNS 11
 
-enum mail_kind { MAIL_OPENED = 1, MAIL_JOB, MAIL_LEASED, MAIL_LOADED, MAIL_WRITTEN, MAIL_DRAIN, MAIL_RECALLED, MAIL_KEPT, MAIL_FATE };
+enum mail_kind { MAIL_OPENED = 1, MAIL_JOB, MAIL_LEASED, MAIL_LOADED, MAIL_WRITTEN, MAIL_DRAIN, MAIL_RECALLED, MAIL_KEPT, MAIL_FATE,
+                 MAIL_WARMED };
 
 /* A message to the loop. It belongs to whoever is to post it (a worker, the store's writer, the caller of
  * loop_drain), who alone may touch it until mail_post; from then on it is the loop's. next is the mailbox's.
@@ -121,7 +122,11 @@ struct loop {
     uint64_t given, given_before; /* to lanes: so far, and when the lease began */
     struct mail lease_mail;
     bool leasing, draining;
-    size_t keeping; /* builds that workers are writing */
+    size_t keeping; /* builds that workers are writing, and the sweep */
+    struct job *warming; /* makes warm material; one at a time, so that others have a slot */
+    int64_t given_mono_ms; /* the last job */
+    bool swept;     /* warm material that nobody uses is gone */
+    struct mail sweep_mail;
 #define KNOWN_RECORDS 64
     char record[KNOWN_RECORDS][ASSAY_SHA256_HEX]; /* environment records that are stored */
     size_t next_record;
@@ -167,6 +172,7 @@ void job_leased(struct loop *l, struct mail *m);
 bool lease_keep(struct loop *l, struct job *j, int64_t now);
 /* Gives an idle lane something to do; false when there is nothing. */
 bool lane_fill(struct loop *l, struct lane *la);
+void lane_give(struct loop *l, struct lane *la, struct job *j);
 
 /* warden.c */
 void slot_want(struct slot *s); /* opens it if it is not open, and when it is time */
@@ -193,8 +199,25 @@ void slot_got(struct slot *s);
 bool slot_holds(const struct slot *s, const char *artefact);
 void slot_forget_held(struct slot *s); /* its warden is gone */
 void keep_ended(struct loop *l, struct mail *m);
-/* What of a language's installed tools goes into keys. Any thread. */
-void toolchain_look(const struct runner *r, struct language *l, struct assay_buf *b);
+/* What of a language's installed tools goes into keys; version: as a self-test has found it, "" as it is known. Any thread. */
+void toolchain_look(const struct runner *r, struct language *l, const char *version, struct assay_buf *b);
+
+/* Where its warden stands and what it is, for keys. p NULL: no memory. */
+struct assay_str slot_place(const struct slot *s, struct assay_arena *arena);
+
+/* warm.c */
+/* A self-test asks for warm material; false when it is to go on at once. */
+bool job_warm(struct loop *l, struct job *j);
+void job_warmed(struct loop *l, struct mail *m);
+void job_warm_done(struct loop *l, struct job *j, const struct assay_box_outcome *o);
+void job_warm_got(struct loop *l, struct slot *s); /* in WARM_GET, the get has ended */
+/* A self-test has ended; true: again, without warm material. */
+bool warm_tested(struct loop *l, struct job *j, bool passed);
+bool lane_warm(struct loop *l, struct lane *la); /* gives an idle lane some to make; false when there is none */
+bool slot_shares(const struct slot *s); /* its warden can show it */
+void warm_sweep(struct loop *l);
+int warm_print(const struct runner *r, struct language *lang, const char *version, char out[BUILD_KEY], struct assay_err *err);
+
 /* environment.c */
 void environment_opened(struct slot *s); /* its warden has said hello */
 void environment_failed(struct slot *s, int status, const char *why);
@@ -212,6 +235,8 @@ void job_carried(struct loop *l, struct slot *s); /* in CARRY: a get or put has 
 void job_unplaced(struct loop *l, struct job *j, int status, const char *why);
 
 /* judge.c */
+/* Runs one stage of the language in a fresh box. */
+void job_run(struct loop *l, struct job *j, enum side side, const struct stage *stage, struct assay_box_spec *spec);
 /* What a job's build runs in, without its command. Any thread that has the job. */
 void build_spec(const struct runner *r, const struct job *j, struct assay_box_spec *spec);
 /* A stage's command line and environment for this job. Any thread that has the job. */

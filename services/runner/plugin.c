@@ -50,6 +50,10 @@ static const struct assay_option options[] = {
          "image in which " name " programs run; it needs no compiler", 0, 0},
     LANGUAGES_WITH_OPTIONS(IMAGES)
 #undef IMAGES
+    {"warm", NULL, ASSAY_OPT_BOOL, "true", 0, 0, NULL,
+     "make, when there is nothing else to do, what lets later builds start faster (precompiled headers, class-data archives), "
+     "and keep it in data_dir/warm: up to 200 MB for a language",
+     0, 0},
     {"languages_path", NULL, ASSAY_OPT_STRING, "", 0, 0, NULL,
      "more folders of language definitions, separated by ':'; a later file replaces an earlier one of its name", 0, 0},
 };
@@ -148,6 +152,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     *self = r;
     r->host = host;
+    r->warm_dir = -1;
     r->arena = assay_arena_new(0);
     r->cache = cache_new((size_t)host->option_int(host->ctx, "runner_cache"));
     if (r->arena == NULL || r->cache == NULL)
@@ -180,6 +185,8 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     machine_names(r->kernel, sizeof r->kernel, r->cpu_model, sizeof r->cpu_model);
     if (rc >= 0 && build_cache != 0)
         rc = builds_open(host, build_cache, &r->builds, err);
+    if (rc >= 0 && host->option_int(host->ctx, "warm") != 0)
+        rc = warm_open(host, &r->warm_dir, err);
     if (rc >= 0)
         rc = load_languages(r, err);
     if (rc >= 0)
@@ -229,6 +236,8 @@ static void fini(void *self)
     environments_free(&r->environments);
     cache_free(r->cache);
     builds_free(r->builds);
+    if (r->warm_dir >= 0)
+        close(r->warm_dir);
     assay_arena_free(r->arena);
     free(r);
 }

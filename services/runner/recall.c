@@ -55,13 +55,13 @@ static void add_file(struct assay_buf *b, const char *root, const char *path)
     build_key_add(b, path, assay_str(text));
 }
 
-void toolchain_look(const struct runner *r, struct language *l, struct assay_buf *b)
+void toolchain_look(const struct runner *r, struct language *l, const char *version, struct assay_buf *b)
 {
     /* what an image holds its digest says, which is in the place; a rootfs is a folder of this machine */
     const char *image = r->environments.list[l->env[SIDE_BUILD]].image;
     const char *root = image[0] == '/' ? image : "";
     pthread_mutex_lock(&l->lock);
-    build_key_add(b, "version", assay_str(l->version_text));
+    build_key_add(b, "version", assay_str(version[0] != '\0' ? version : l->version_text));
     pthread_mutex_unlock(&l->lock);
     for (size_t i = 0; i < sizeof installed / sizeof installed[0]; i++)
         add_file(b, root, installed[i]);
@@ -110,6 +110,15 @@ void machine_names(char *kernel, size_t kernel_room, char *cpu, size_t cpu_room)
         fclose(f);
 }
 
+/* Warm material that another toolchain made is not shown: what is installed has changed since the start. */
+static void drop_stale_warm(struct job *j)
+{
+    char now[BUILD_KEY];
+    struct assay_err ignored;
+    if (j->warm[0] != '\0' && (warm_print(j->runner, j->language, j->version_text, now, &ignored) < 0 || strcmp(now, j->warm_print) != 0))
+        j->warm[0] = '\0';
+}
+
 static int key_of(struct job *j, struct assay_err *err)
 {
     struct runner *r = j->runner;
@@ -126,7 +135,8 @@ static int key_of(struct job *j, struct assay_err *err)
     build_key_add(&b, "assay-build", ASSAY_STR("1"));
     build_key_add(&b, "place", j->place);
     build_key_add(&b, "machine", assay_str(r->machine));
-    toolchain_look(r, lang, &b);
+    toolchain_look(r, lang, j->version_text, &b);
+    build_key_add(&b, "warm", assay_str(lang->build.warm ? j->warm : ""));
     build_key_list(&b, "argv", argv.items, argv.n);
     build_key_list(&b, "env", env.items, env.n);
     build_key_list(&b, "collect", spec.collect, spec.n_collect);
@@ -147,8 +157,10 @@ static void recall_work(void *arg)
 {
     struct mail *m = arg;
     struct job *j = m->job;
-    m->status = key_of(j, &m->err);
-    m->final = m->status >= 0 && builds_read(j->runner->builds, j->build_key, &j->want, j->arena, &j->kept);
+    drop_stale_warm(j);
+    m->status = j->runner->builds != NULL ? key_of(j, &m->err) : ASSAY_OK;
+    m->final = m->status >= 0 && j->build_key[0] != '\0' &&
+               builds_read(j->runner->builds, j->build_key, &j->want, j->arena, &j->kept);
     mail_post(m);
 }
 
@@ -221,25 +233,43 @@ void slot_forget_held(struct slot *s)
 
 /* ---- before the build ---------------------------------------------------------------------------------------------- */
 
+struct assay_str slot_place(const struct slot *s, struct assay_arena *arena)
+{
+    const struct assay_box_hello *hello = assay_box_client_hello(s->client);
+    return assay_arena_fmt(arena, "%s %s %s %u", s->place, hello->mode, hello->version, hello->features);
+}
+
 bool job_recall(struct loop *l, struct job *j)
 {
     struct slot *s = j->slot;
     struct mail *m = j->mail;
     const struct assay_host *host = l->r->host;
-    const struct assay_box_hello *hello = assay_box_client_hello(s->client);
-    if (l->r->builds == NULL || j->recalled || j->kind == JOB_SELF_TEST) /* a self-test is to show that the compiler works */
+    struct language *lang = j->language;
+    /* a self-test is to show that the compiler works */
+    if (j->recalled || j->kind == JOB_SELF_TEST || (l->r->builds == NULL && !lang->warms))
         return false;
     j->recalled = true;
-    j->place = assay_arena_fmt(j->arena, "%s %s %s %u", s->place, hello->mode, hello->version, hello->features);
+    if (slot_shares(s)) {
+        pthread_mutex_lock(&lang->lock);
+        memcpy(j->warm, lang->warm_id, sizeof j->warm);
+        memcpy(j->warm_print, lang->warm_print, sizeof j->warm_print);
+        pthread_mutex_unlock(&lang->lock);
+    }
+    j->place = slot_place(s, j->arena);
     j->want.held = assay_arena_alloc(j->arena, sizeof *j->want.held * (s->n_held + 1));
-    if (j->place.p == NULL || j->want.held == NULL)
+    if (j->place.p == NULL || j->want.held == NULL) {
+        j->warm[0] = '\0';
         return false;
+    }
     for (size_t i = 0; i < s->n_held; i++)
         memcpy(j->want.held[j->want.n_held++], s->held[i].artefact, BUILD_KEY);
     *m = (struct mail){.loop = l, .kind = MAIL_RECALLED, .job = j};
     j->stage = STAGE_RECALL;
     j->build_start_ms = now_ms(l);
-    return host->offload(host->ctx, recall_work, m) >= 0; /* else it is built, and not kept */
+    if (host->offload(host->ctx, recall_work, m) >= 0)
+        return true;
+    j->warm[0] = '\0'; /* it is built without, and not kept */
+    return false;
 }
 
 static void take_kept(struct loop *l, struct job *j)

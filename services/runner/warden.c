@@ -298,7 +298,8 @@ static void warden_died(struct slot *s, const char *why)
     j->slot = NULL;
     j->dead_stream = s->stream;
     j->artefact[0] = '\0';
-    if (j->stage == STAGE_LOAD || j->stage == STAGE_RECALL) { /* its worker still has it: see job_loaded, job_recalled */
+    if (j->stage == STAGE_LOAD || j->stage == STAGE_RECALL || j->stage == STAGE_WARM_FIND || j->stage == STAGE_WARM_KEEP) {
+        /* its worker still has it: see job_loaded, job_recalled, job_warmed */
         put_text(j->fault, sizeof j->fault, "the warden died: %s", why);
         j->give_back = true;
         j->keeper = s->keeper;
@@ -380,6 +381,8 @@ void slot_on_ready(struct slot *s)
         s->told = false;
         if (s->job != NULL && s->job->stage == STAGE_CARRY)
             job_carried(s->loop, s);
+        else if (s->job != NULL && s->job->stage == STAGE_WARM_GET)
+            job_warm_got(s->loop, s);
         else if (s->job != NULL)
             job_brought(s->loop, s);
         else if (s->keep != NULL)

@@ -128,6 +128,7 @@ class Server:
             "ASSAY_HTTP_ADDRESS": "127.0.0.1",
             "ASSAY_DATA_DIR": str(self.data),
             "ASSAY_ADMIN_PASSWORD": ADMIN_PASSWORD,
+            "ASSAY_WARM": "false",  # seconds of work for each new data directory; test_builds.py is about it
         }
         # sanitizer and coverage settings pass through
         for k, v in os.environ.items():

@@ -228,6 +228,7 @@ static int wanted_fd = -1; /* the warden's end of a stream; -1: nothing to do */
 static char wanted_base[300];
 static atomic_int image_digest; /* of every image, as the keeper says it */
 static pid_t made;
+static char shared_option[400] = "--shared=/nowhere"; /* what the boxkeeper would say of the data directory */
 
 static void *keeper(void *arg)
 {
@@ -252,6 +253,7 @@ static void *keeper(void *arg)
                             (char *)(uintptr_t)"--bind-try=/etc/java-17-openjdk",
                             (char *)(uintptr_t)"--boxes=40", /* some are replaced while the tests go on */
                             wanted_base,
+                            shared_option,
                             NULL};
             int keep = fcntl(wanted_fd, F_DUPFD_CLOEXEC, 20);
             if (keep < 0 || dup2(keep, 3) < 0)
@@ -397,6 +399,7 @@ static struct svc *world_with(const char *const *options)
     const char *root = getenv("top_srcdir");
     svc_option(h, "share_dir", root != NULL ? root : ".");
     svc_option(h, "runner_drain", "1s");
+    svc_option(h, "warm", "false");
     for (; options != NULL && options[0] != NULL; options += 2)
         svc_option(h, options[0], options[1]);
     svc_plugin(h, "submissions");
@@ -755,6 +758,90 @@ static void test_the_same_source_is_built_once(void **state)
     end(h);
 }
 
+static void write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void wait_for_log(struct svc *h, const char *text)
+{
+    for (int i = 0; i < 3000 && strstr(svc_log_text(h), text) == NULL; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    if (strstr(svc_log_text(h), text) == NULL)
+        tell(text, assay_str(svc_log_text(h)));
+    assert_non_null(strstr(svc_log_text(h), text));
+}
+
+/* What a language's file says is made once is seen by its programs and changed by none; what is damaged is made again. */
+static void test_warm_material_is_made_kept_and_checked(void **state)
+{
+    (void)state;
+    static const char *const language =
+        "{\"name\":\"c\",\"title\":\"C\",\"source\":\"main.c\",\"extensions\":[\".c\"],\"tools\":{\"cc\":\"gcc\"},"
+        "\"version\":[\"{cc}\",\"--version\"],\"build\":{\"argv\":[\"{cc}\",\"-o\",\"main\",\"{sources}\"],\"artefacts\":[\"main\"]},"
+        "\"warm\":{\"argv\":[\"{cc}\",\"-c\",\"-o\",\"d/stamp\",\"d/x.c\"],\"files\":{\"d/x.c\":\"int x;\\n\"},\"artefacts\":[\"d\"]},"
+        "\"run\":{\"argv\":[\"{artefact}/main\",\"{warm}/d/stamp\"]},"
+        "\"sample\":{\"source\":\"int main(void){return 0;}\",\"output\":\"\"}}";
+    static const char *const source =
+        "#include <stdio.h>\n#include <unistd.h>\n#include <fcntl.h>\nint main(int n, char **a) { (void)n; long long s = 0, v;"
+        "if (access(a[1], R_OK) != 0 || open(a[1], O_WRONLY) >= 0 || unlink(a[1]) == 0) { puts(\"cold\"); return 0; }"
+        "while (scanf(\"%lld\", &v) == 1) s += v; printf(\"%lld\\n\", s); return 0; }";
+    char path[4400], share[4200];
+    signal(SIGPIPE, SIG_IGN);
+    struct svc *h = svc_new();
+    const char *dir = svc_host(h)->option_str(svc_host(h)->ctx, "data_dir");
+    snprintf(share, sizeof share, "%.200s/share", dir);
+    snprintf(shared_option, sizeof shared_option, "--shared=%.200s/warm", dir);
+    assert_int_equal(mkdir(share, 0755), 0);
+    snprintf(path, sizeof path, "%s/languages", share);
+    assert_int_equal(mkdir(path, 0755), 0);
+    snprintf(path, sizeof path, "%s/languages/c.json", share);
+    write_text(path, language);
+    svc_option(h, "share_dir", share);
+    svc_plugin(h, "submissions");
+    svc_plugin(h, "runner");
+    ((struct assay_host *)(uintptr_t)svc_host(h))->warden_open = open_warden;
+    svc_start(h);
+    publish(h, &sum);
+    svc_publish(h, "agent.changed", "a1", USER, "{\"owner_id\":\"" USER "\",\"name\":\"a\"}");
+    svc_pump(h);
+    expect_build(h, source, "WA", 0); /* it is offered before */
+    wait_for_log(h, "language_warm");
+    expect_build(h, source, "OK", 1); /* the build does not ask for it, so that it is the same build */
+
+    h = svc_restart(h);
+    expect_build(h, source, "OK", 1); /* the self-test has found it */
+    wait_for_log(h, "language_warm");
+
+    snprintf(path, sizeof path, "%.200s/warm", svc_host(h)->option_str(svc_host(h)->ctx, "data_dir"));
+    DIR *d = opendir(path);
+    char stamp[4400] = "";
+    int trees = 0;
+    assert_non_null(d);
+    for (const struct dirent *e; (e = readdir(d)) != NULL;) {
+        if (strlen(e->d_name) == 64) {
+            trees++;
+            snprintf(stamp, sizeof stamp, "%.300s/%.64s/d/stamp", path, e->d_name);
+        }
+    }
+    closedir(d);
+    assert_int_equal(trees, 1);
+    assert_int_equal(chmod(stamp, 0644), 0);
+    write_text(stamp, "damaged");
+    h = svc_restart(h);
+    expect_build(h, source, "WA", 1); /* rather without than with that */
+    wait_for_log(h, "warm_damaged");
+    wait_for_log(h, "language_warm");
+    expect_build(h, source, "OK", 1);
+    snprintf(shared_option, sizeof shared_option, "--shared=/nowhere");
+    h = svc_restart(h);
+    expect_build(h, source, "WA", 0); /* wardens that share nothing: another place, and no warm material */
+    end(h);
+}
+
 static void test_a_cancel_ends_a_running_program(void **state)
 {
     (void)state;
@@ -1067,6 +1154,7 @@ int main(void)
         cmocka_unit_test(test_other_ways_to_judge),
         cmocka_unit_test(test_a_program_of_several_files),
         cmocka_unit_test(test_the_same_source_is_built_once),
+        cmocka_unit_test(test_warm_material_is_made_kept_and_checked),
         cmocka_unit_test(test_a_cancel_ends_a_running_program),
         cmocka_unit_test(test_killed_wardens_cost_no_submission),
         cmocka_unit_test(test_what_cannot_be_judged_ends_as_IE),

@@ -41,6 +41,11 @@ int assay_time_parse(struct assay_str s, int64_t *unix_ms, struct assay_err *err
 
 #define ASSAY_SHA256_HEX 65
 void assay_sha256_hex(struct assay_str s, char out[ASSAY_SHA256_HEX]);
+/* The same in pieces; end frees it. NULL on no memory. */
+struct assay_sha256;
+struct assay_sha256 *assay_sha256_new(void);
+void assay_sha256_add(struct assay_sha256 *h, struct assay_str s);
+void assay_sha256_end(struct assay_sha256 *h, char out[ASSAY_SHA256_HEX]);
 /* n random bytes as 2n lower-case hex digits and NUL (out holds 2n + 1). */
 void assay_random_hex(char *out, size_t n);
 bool assay_equal_ct(struct assay_str a, struct assay_str b); /* constant time for equal lengths */
