@@ -196,7 +196,7 @@ static void on_done(void *arg, const struct assay_box_outcome *o)
 static void on_content(void *arg, struct assay_str bytes)
 {
     struct slot *s = arg;
-    if (s->keep != NULL)
+    if (s->keep != NULL || (s->job != NULL && s->job->stage == STAGE_WARM_GET))
         assay_buf_str(&s->keep_content, bytes);
     else if (s->job != NULL)
         assay_buf_str(&s->job->carry, bytes);
