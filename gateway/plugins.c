@@ -214,7 +214,8 @@ static int same_metric(const struct assay_plugin_entry *ea, const void *a, const
                        const void *b, struct assay_err *err)
 {
     const struct assay_metric *x = a, *y = b;
-    if (strcmp(x->name, y->name) != 0)
+    /* of stores one is chosen, and a graph should not have to know which */
+    if (strcmp(x->name, y->name) != 0 || (ea->p->kind == eb->p->kind && ea->p->kind == ASSAY_PLUGIN_STORE))
         return 0;
     return assay_err_set(err, ASSAY_E_CONFIG, "metric %s is in both plugin %s and plugin %s", x->name, ea->p->name,
                          eb->p->name);

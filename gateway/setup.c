@@ -105,6 +105,23 @@ static const struct assay_option core_rows[] = {
     {.name = "storage_dsn", .env = "STORAGE_DSN,DATABASE_URL", .type = ASSAY_OPT_STRING, .default_text = "",
      .flags = ASSAY_OPT_SECRET,
      .help = "Database: empty or sqlite:///path for SQLite (assay.db in the data directory), postgresql://... for PostgreSQL."},
+    {.name = "db_host", .env = "DB_HOST", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "PostgreSQL's host, where storage_dsn is empty: the older way, with the four that follow."},
+    {.name = "db_port", .env = "DB_PORT", .type = ASSAY_OPT_INT, .default_text = "5432", .min = 1, .max = 65535, .help = "Its port."},
+    {.name = "db_username", .env = "DB_USERNAME", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The user to log in as."},
+    {.name = "db_password", .env = "DB_PASSWORD", .type = ASSAY_OPT_STRING, .default_text = "", .flags = ASSAY_OPT_SECRET,
+     .help = "That user's password."},
+    {.name = "db_name", .env = "DB_NAME", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The database."},
+    {.name = "store_readers", .type = ASSAY_OPT_INT, .default_text = "8", .min = 1, .max = 256,
+     .help = "Most database connections for reading; one more is for writing."},
+    {.name = "store_group", .type = ASSAY_OPT_INT, .default_text = "256", .min = 1, .max = 256,
+     .help = "Most transactions in one durable commit."},
+    {.name = "store_queue", .type = ASSAY_OPT_INT, .default_text = "4096", .min = 16, .max = 1 << 20,
+     .help = "Most transactions that wait for the writer; more are refused."},
+    {.name = "events_keep", .type = ASSAY_OPT_INT, .default_text = "1000000", .min = 0, .max = (int64_t)1 << 40,
+     .help = "How many events are kept; 0 for no bound. What a durable subscription has not seen is always kept."},
+    {.name = "events_keep_age", .type = ASSAY_OPT_DURATION, .default_text = "720h", .min = 0, .max = (int64_t)1 << 50,
+     .help = "How long events are kept; 0 for no bound. What a durable subscription has not seen is always kept."},
     {.name = "blob_driver", .type = ASSAY_OPT_STRING, .default_text = "fs", .help = "Driver that keeps blobs: fs."},
     {.name = "sandbox", .type = ASSAY_OPT_STRING, .default_text = "auto", .help = "Sandbox driver: auto, native or docker; reduced: boxes without namespaces, where nothing better is to be had."},
 };
@@ -193,6 +210,8 @@ static int cross_check(struct assay_setup *s, struct assay_err *err)
     bool development = strcmp(assay_config_str(s->config, "app_env"), "development") == 0;
 
     if (assay_str_starts(assay_str(dsn), "postgresql://") || assay_str_starts(assay_str(dsn), "postgres://"))
+        s->store = "store_postgres";
+    else if (dsn[0] == '\0' && assay_config_str(s->config, "db_host")[0] != '\0')
         s->store = "store_postgres";
     else if (assay_str_starts(assay_str(dsn), "memory:"))
         return assay_err_set(err, ASSAY_E_CONFIG,

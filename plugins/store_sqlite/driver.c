@@ -156,7 +156,7 @@ static int op_migrate(void *self, const char *component, const struct assay_migr
                       struct assay_err *err)
 {
     struct sq_store *s = sq_self(self);
-    if (s->running)
+    if (assay_store_queue_running(s->queue))
         return assay_err_set(err, ASSAY_E_INTERNAL, "migrations run before the writer starts");
     return sq_migrate(s, component, m, n, err);
 }
@@ -164,7 +164,7 @@ static int op_migrate(void *self, const char *component, const struct assay_migr
 static int op_prepare(void *self, const struct assay_stmt *const *stmts, size_t n, struct assay_err *err)
 {
     struct sq_store *s = sq_self(self);
-    if (s->running)
+    if (assay_store_queue_running(s->queue))
         return assay_err_set(err, ASSAY_E_INTERNAL, "statements are registered before the writer starts");
     for (size_t i = 0; i < n; i++) {
         for (size_t k = 0; k < s->n_registered; k++)
@@ -197,12 +197,12 @@ static int op_start(void *self, void (*committed)(void *arg, int64_t last_seq, c
 
 static int op_exec_async(void *self, struct assay_tx *tx, assay_tx_done done, void *arg, struct assay_err *err)
 {
-    return sq_writer_push(sq_self(self), tx, done, arg, err);
+    return assay_store_queue_push(sq_self(self)->queue, tx, done, arg, err);
 }
 
 static int op_exec(void *self, struct assay_tx *tx, struct assay_err *err)
 {
-    return sq_writer_exec(sq_self(self), tx, err);
+    return assay_store_queue_exec(sq_self(self)->queue, tx, err);
 }
 
 static int op_query(void *self, const struct assay_stmt *stmt, const struct assay_val *args, size_t n,
@@ -231,7 +231,7 @@ static int op_cursor_get(void *self, struct assay_str group, int64_t *seq, struc
 
 static void op_stop(void *self)
 {
-    sq_writer_stop(sq_self(self));
+    assay_store_queue_stop(sq_self(self)->queue);
 }
 
 static int op_health(void *self, struct assay_err *err)

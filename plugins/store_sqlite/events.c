@@ -128,7 +128,7 @@ int sq_events_append(struct sq_store *s, struct assay_tx *tx, struct assay_err *
     int64_t now = s->host->now_ms(s->host->ctx);
     for (size_t i = 0; i < tx->n_events; i++) {
         const struct assay_event *e = &tx->event[i];
-        if (!sq_event_due(tx, e))
+        if (!assay_event_due(tx, e))
             continue;
         char id[ASSAY_ID_SIZE];
         assay_id_new(id);

@@ -15,6 +15,7 @@
 
 #include <assay/plugin.h>
 #include <assay/store.h>
+#include <assay/store_driver.h>
 #include <assay/value.h>
 
 #define SQ_MAGIC 0x53714c69u
@@ -22,7 +23,6 @@
 #define SQ_WRITER_STATEMENTS 1024
 #define SQ_READER_STATEMENTS 96
 #define SQ_GROUP_MAX 256
-#define SQ_EVENT_MAX ((size_t)64 << 10)
 
 /* ---- bind.c: connections, cached statements, values ------------------------------------------- */
 
@@ -67,12 +67,6 @@ int sq_int(struct sq_conn *c, const struct assay_stmt *stmt, const struct assay_
 
 /* ---- the store ---------------------------------------------------------------------------------- */
 
-struct sq_item {
-    struct assay_tx *tx;
-    assay_tx_done done;
-    void *arg;
-};
-
 struct sq_store {
     uint32_t magic;
     const struct assay_host *host;
@@ -80,22 +74,14 @@ struct sq_store {
 
     /* options */
     int64_t busy_ms, cache_bytes, mmap_bytes, check_ms, keep, keep_age_ms;
-    size_t readers_max, group_max;
+    size_t readers_max;
 
     /* the write connection: main thread before start and after stop, else the writer thread only */
     struct sq_conn w;
     const struct assay_stmt **registered; /* by prepare; main thread */
     size_t n_registered, room_registered;
 
-    /* the queue to the writer */
-    pthread_mutex_t lock; /* guards what follows up to the blank line */
-    pthread_cond_t wake;
-    struct sq_item *ring;
-    size_t ring_room, ring_head, ring_n;
-    bool running, stopping, waiting;
-
-    pthread_t thread;
-    bool thread_made;
+    struct assay_store_queue *queue; /* to the writer */
     void (*committed)(void *arg, int64_t last_seq, const struct assay_event *ev, size_t n);
     void *committed_arg;
     struct assay_event *group_ev; /* events of the group under way; writer thread */
@@ -137,15 +123,10 @@ int sq_dsn_path(struct assay_str dsn, const char *data_dir, char **path, bool *i
 int sq_migrate(struct sq_store *s, const char *component, const struct assay_migration *m, size_t n,
                struct assay_err *err) ASSAY_MUST_CHECK;
 int sq_migrate_own(struct sq_store *s, struct assay_err *err) ASSAY_MUST_CHECK;
-/* <0, 0, >0 for dotted versions; a missing part counts as 0. */
-int sq_version_cmp(const char *a, const char *b);
 
 /* writer.c */
 int sq_writer_start(struct sq_store *s, struct assay_err *err) ASSAY_MUST_CHECK;
-void sq_writer_stop(struct sq_store *s);
-int sq_writer_push(struct sq_store *s, struct assay_tx *tx, assay_tx_done done, void *arg, struct assay_err *err)
-    ASSAY_MUST_CHECK;
-int sq_writer_exec(struct sq_store *s, struct assay_tx *tx, struct assay_err *err) ASSAY_MUST_CHECK;
+extern const struct assay_store_queue_ops sq_writer_ops;
 
 /* reader.c */
 int sq_reader_get(struct sq_store *s, struct sq_conn **out, struct assay_err *err) ASSAY_MUST_CHECK;
@@ -153,12 +134,6 @@ void sq_reader_put(struct sq_store *s, struct sq_conn *c, int status);
 void sq_readers_close(struct sq_store *s);
 int sq_query(struct sq_store *s, const struct assay_stmt *stmt, const struct assay_val *args, size_t n,
              struct assay_arena *arena, struct assay_rows *out, struct assay_err *err) ASSAY_MUST_CHECK;
-
-/* Whether an event of a transaction whose operations have run is to be appended. */
-static inline bool sq_event_due(const struct assay_tx *tx, const struct assay_event *e)
-{
-    return e->if_op <= 0 || tx->op[e->if_op - 1].touched > 0;
-}
 
 /* events.c: the outbox. Writing side on the write connection inside a transaction. */
 int sq_events_load(struct sq_store *s, struct assay_err *err) ASSAY_MUST_CHECK; /* head and pruned_to from the file */

@@ -10,8 +10,6 @@
 
 #include <string.h>
 
-#define MIGRATION_MAX 4096
-
 static const struct assay_stmt st_applied = {
     .name = "store.migrations",
     .sql = "SELECT number, name, oldest_program FROM assay_migrations WHERE component = $1 ORDER BY number",
@@ -63,26 +61,6 @@ static const struct assay_migration own[] = {
      "0.1.0"},
 };
 
-int sq_version_cmp(const char *a, const char *b)
-{
-    while (*a || *b) {
-        unsigned long x = 0, y = 0;
-        for (; *a >= '0' && *a <= '9'; a++)
-            x = x < 1000000 ? x * 10 + (unsigned long)(*a - '0') : x;
-        for (; *b >= '0' && *b <= '9'; b++)
-            y = y < 1000000 ? y * 10 + (unsigned long)(*b - '0') : y;
-        if (x != y)
-            return x < y ? -1 : 1;
-        /* "1.2.0-rc1" counts as 1.2.0: a suffix says nothing about the schema */
-        bool more_a = *a == '.', more_b = *b == '.';
-        if (!more_a && !more_b)
-            return 0;
-        a = more_a ? a + 1 : "";
-        b = more_b ? b + 1 : "";
-    }
-    return 0;
-}
-
 static int apply(struct sq_store *s, const char *component, const struct assay_migration *m, struct assay_err *err)
 {
     int st = SQ_RUN0(&s->w, &sq_st_begin, err);
@@ -115,35 +93,15 @@ static int apply(struct sq_store *s, const char *component, const struct assay_m
 int sq_migrate(struct sq_store *s, const char *component, const struct assay_migration *m, size_t n,
                struct assay_err *err)
 {
-    if (n > MIGRATION_MAX)
-        return assay_err_set(err, ASSAY_E_INTERNAL, "%s: too many migrations", component);
-    for (size_t i = 0; i < n; i++)
-        if (m[i].number != i + 1)
-            return assay_err_set(err, ASSAY_E_INTERNAL, "%s: migration %zu is numbered %u: numbers run 1, 2, 3, ...",
-                                 component, i + 1, m[i].number);
-
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
     if (!arena)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory for the migrations");
     struct assay_rows rows = {0};
     int st = sq_run(&s->w, &st_applied, &ASSAY_VZ(component), 1, arena, &rows, NULL, err);
+    if (st == 0)
+        st = assay_migrations_check(component, m, n, &rows, s->host->version, err);
     if (st != 0)
         return st;
-    for (size_t i = 0; i < rows.n; i++) {
-        const struct assay_val *col = rows.row[i].col;
-        if (col[0].i != (int64_t)i + 1)
-            return assay_err_set(err, ASSAY_E_CORRUPT, "the schema of %s lacks migration %zu and has a later one",
-                                 component, i + 1);
-        if (i < n && !assay_str_is(col[1].s, m[i].name))
-            return assay_err_set(err, ASSAY_E_CONFIG,
-                                 "migration %zu of %s is \"%.*s\" in the database and \"%s\" in this program", i + 1,
-                                 component, ASSAY_FMT(col[1].s), m[i].name);
-        if (i >= n && sq_version_cmp(col[2].s.p ? col[2].s.p : "", s->host->version) > 0)
-            return assay_err_set(err, ASSAY_E_CONFIG,
-                                 "the database has migration %zu (%.*s) of %s from a newer program: "
-                                 "version %.*s or newer can run on it, this is %s",
-                                 i + 1, ASSAY_FMT(col[1].s), component, ASSAY_FMT(col[2].s), s->host->version);
-    }
     for (size_t i = rows.n; i < n; i++) {
         st = apply(s, component, &m[i], err);
         if (st != 0)

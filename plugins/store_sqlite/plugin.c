@@ -101,11 +101,9 @@ static void store_free(struct sq_store *s)
 {
     sq_readers_close(s);
     sq_conn_close(&s->w); /* the last one: checkpoints and removes the log */
-    (void)pthread_cond_destroy(&s->wake);
     (void)pthread_cond_destroy(&s->pool_free);
-    (void)pthread_mutex_destroy(&s->lock);
     (void)pthread_mutex_destroy(&s->pool_lock);
-    free(s->ring);
+    assay_store_queue_free(s->queue);
     free(s->group_ev);
     free(s->registered);
     free(s->path);
@@ -134,8 +132,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     s->host = host;
     pthread_condattr_t attr;
     if (pthread_condattr_init(&attr) != 0 || pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) != 0 ||
-        pthread_cond_init(&s->wake, &attr) != 0 || pthread_cond_init(&s->pool_free, &attr) != 0 ||
-        pthread_mutex_init(&s->lock, NULL) != 0 || pthread_mutex_init(&s->pool_lock, NULL) != 0) {
+        pthread_cond_init(&s->pool_free, &attr) != 0 || pthread_mutex_init(&s->pool_lock, NULL) != 0) {
         free(s);
         return assay_err_set(err, ASSAY_E_NOMEM, "no locks for the store");
     }
@@ -148,16 +145,12 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     s->keep = host->option_int(host->ctx, "events_keep");
     s->keep_age_ms = host->option_int(host->ctx, "events_keep_age");
     s->readers_max = (size_t)host->option_int(host->ctx, "store_readers");
-    s->group_max = (size_t)host->option_int(host->ctx, "store_group");
-    s->ring_room = (size_t)host->option_int(host->ctx, "store_queue");
-    if (s->group_max > SQ_GROUP_MAX)
-        s->group_max = SQ_GROUP_MAX;
 
-    int st = 0;
     bool ignored = false;
-    s->ring = calloc(s->ring_room, sizeof *s->ring);
-    if (!s->ring || s->readers_max == 0 || s->group_max == 0)
-        st = assay_err_set(err, ASSAY_E_NOMEM, "no memory for the store's queue, or a bound of 0");
+    int st = assay_store_queue_new((size_t)host->option_int(host->ctx, "store_queue"),
+                                   (size_t)host->option_int(host->ctx, "store_group"), &sq_writer_ops, s, &s->queue, err);
+    if (st == 0 && s->readers_max == 0)
+        st = assay_err_set(err, ASSAY_E_CONFIG, "store_readers is 0");
     if (st == 0)
         st = sq_dsn_path(assay_str(host->option_str(host->ctx, "storage_dsn")), host->option_str(host->ctx, "data_dir"),
                          &s->path, &ignored, err);
@@ -184,7 +177,7 @@ static void fini(void *self)
     if (!self)
         return;
     struct sq_store *s = sq_self(self);
-    sq_writer_stop(s);
+    assay_store_queue_stop(s->queue);
     store_free(s);
 }
 

@@ -1,10 +1,8 @@
 /*
  * The one writer: group commit.
  *
- * Callers put transactions into a bounded ring; a full ring answers ASSAY_E_BUSY.  The writer
- * thread takes what waits, up to group_max, and runs it inside one BEGIN IMMEDIATE ... COMMIT with
- * synchronous=FULL.  There is no delay to let a group grow: while one commit waits for the
- * disk the next group collects, so groups are as large as the load makes them.
+ * What waits in the queue (assay/store_driver.h) runs inside one BEGIN IMMEDIATE ... COMMIT with
+ * synchronous=FULL.
  *
  * A failed guard takes back its own transaction only.  Most often it is the first statement that
  * fails, and there is nothing to take back.  Else the whole group is taken back and run again with a
@@ -31,10 +29,8 @@
  */
 #include "local.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define CAREFUL_GROUPS 16
 #define RETRY_NS 200000000LL
@@ -165,18 +161,9 @@ static int keep_events(struct sq_store *s, const struct assay_tx *tx, struct ass
         s->room_group_ev = room;
     }
     for (size_t i = 0; i < tx->n_events; i++)
-        if (sq_event_due(tx, &tx->event[i]))
+        if (assay_event_due(tx, &tx->event[i]))
             s->group_ev[s->n_group_ev++] = tx->event[i];
     return 0;
-}
-
-static void fail_all(const struct sq_item *it, size_t n, int status, const struct assay_err *err)
-{
-    for (size_t i = 0; i < n; i++) {
-        it[i].tx->status = status;
-        it[i].tx->last_seq = 0;
-        it[i].tx->err = *err;
-    }
 }
 
 enum outcome {
@@ -191,7 +178,7 @@ static bool one_is_to_blame(int status)
     return status != ASSAY_E_IO && status != ASSAY_E_CORRUPT && status != ASSAY_E_BUSY;
 }
 
-static enum outcome group_run(struct sq_store *s, const struct sq_item *it, size_t n, bool careful)
+static enum outcome group_run(struct sq_store *s, const struct assay_store_item *it, size_t n, bool careful)
 {
     bool savepoints = careful && n > 1; /* one alone is taken back by ROLLBACK */
     struct assay_err err = {0};
@@ -203,13 +190,13 @@ static enum outcome group_run(struct sq_store *s, const struct sq_item *it, size
     s->n_group_ev = 0;
     int st = ready(s, &err);
     if (st != 0) {
-        fail_all(it, n, st, &err);
+        assay_store_fail_all(it, n, st, &err);
         return REFUSED;
     }
     st = SQ_RUN0(&s->w, &sq_st_begin, &err);
     if (st != 0) {
         note_failure(s, st, &err);
-        fail_all(it, n, st, &err);
+        assay_store_fail_all(it, n, st, &err);
         return REFUSED;
     }
     size_t good = 0;
@@ -253,7 +240,7 @@ static enum outcome group_run(struct sq_store *s, const struct sq_item *it, size
             roll_back(s);
             if (one_is_to_blame(st))
                 return AGAIN;
-            fail_all(it, n, st, &err);
+            assay_store_fail_all(it, n, st, &err);
             return REFUSED;
         }
         st = 0;
@@ -271,15 +258,16 @@ static enum outcome group_run(struct sq_store *s, const struct sq_item *it, size
             return AGAIN;
         for (size_t i = 0; i < n; i++)
             if (it[i].tx->status == 0)
-                fail_all(&it[i], 1, st, &err);
+                assay_store_fail_all(&it[i], 1, st, &err);
         return REFUSED;
     }
     note_success(s);
     return COMMITTED;
 }
 
-static void group(struct sq_store *s, const struct sq_item *it, size_t n)
+static void group(void *self, const struct assay_store_item *it, size_t n)
 {
+    struct sq_store *s = sq_self(self);
     int64_t begun = assay_mono_ns();
     enum outcome outcome = group_run(s, it, n, s->careful > 0);
     s->careful -= s->careful > 0;
@@ -314,8 +302,9 @@ static void group(struct sq_store *s, const struct sq_item *it, size_t n)
 
 /* ---- between groups ------------------------------------------------------------------------- */
 
-static int64_t next_wake_ns(const struct sq_store *s)
+static int64_t next_wake_ns(void *self)
 {
+    const struct sq_store *s = sq_self(self);
     int health = atomic_load(&s->health);
     if (health == ASSAY_E_CORRUPT)
         return INT64_MAX;
@@ -324,8 +313,9 @@ static int64_t next_wake_ns(const struct sq_store *s)
     return s->keep > 0 || s->keep_age_ms > 0 ? s->prune_ns : INT64_MAX;
 }
 
-static void housekeeping(struct sq_store *s)
+static void housekeeping(void *self)
 {
+    struct sq_store *s = sq_self(self);
     struct assay_err err = {0};
     int64_t now = assay_mono_ns();
     if (now < next_wake_ns(s))
@@ -352,136 +342,10 @@ static void housekeeping(struct sq_store *s)
     s->prune_ns = now + (more ? PRUNE_PAUSE_NS : PRUNE_EVERY_NS);
 }
 
-static void *writer_main(void *arg)
-{
-    struct sq_store *s = sq_self(arg);
-    struct sq_item batch[SQ_GROUP_MAX];
-    for (;;) {
-        (void)pthread_mutex_lock(&s->lock);
-        while (s->ring_n == 0 && !s->stopping) {
-            int64_t until = next_wake_ns(s);
-            s->waiting = true;
-            int late = 0;
-            if (until == INT64_MAX) {
-                (void)pthread_cond_wait(&s->wake, &s->lock);
-            } else {
-                struct timespec ts = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
-                late = pthread_cond_timedwait(&s->wake, &s->lock, &ts);
-            }
-            s->waiting = false;
-            if (late != 0)
-                break;
-        }
-        size_t n = s->ring_n < s->group_max ? s->ring_n : s->group_max;
-        for (size_t i = 0; i < n; i++)
-            batch[i] = s->ring[(s->ring_head + i) % s->ring_room];
-        s->ring_head = (s->ring_head + n) % s->ring_room;
-        s->ring_n -= n;
-        bool end = n == 0 && s->stopping;
-        (void)pthread_mutex_unlock(&s->lock);
-        if (end)
-            return NULL;
-        if (n > 0)
-            group(s, batch, n);
-        housekeeping(s);
-    }
-}
-
-/* ---- the callers' side ----------------------------------------------------------------------- */
-
-int sq_writer_push(struct sq_store *s, struct assay_tx *tx, assay_tx_done done, void *arg, struct assay_err *err)
-{
-    if (tx->failed)
-        return assay_err_set(err, ASSAY_E_NOMEM, "%s: the transaction could not be built", tx->name);
-    for (size_t i = 0; i < tx->n_events; i++) {
-        const struct assay_event *e = &tx->event[i];
-        if (e->if_op > 0 && (size_t)e->if_op > tx->n_ops)
-            return assay_err_set(err, ASSAY_E_INTERNAL, "%s: event %.*s waits for an operation that is not there",
-                                 tx->name, ASSAY_FMT(e->topic));
-        if (e->topic.n == 0 ||
-            e->topic.n + e->subject.n + e->owner.n + e->benchmark.n + e->payload.n > SQ_EVENT_MAX)
-            return assay_err_set(err, ASSAY_E_TOO_LARGE, "%s: event %.*s is over %zu bytes or has no topic", tx->name,
-                                 ASSAY_FMT(e->topic), SQ_EVENT_MAX);
-    }
-    int st = 0;
-    (void)pthread_mutex_lock(&s->lock);
-    if (!s->running || s->stopping) {
-        st = assay_err_set(err, ASSAY_E_BUSY, "the store is not taking writes");
-    } else if (s->ring_n == s->ring_room) {
-        st = assay_err_set(err, ASSAY_E_BUSY, "%zu transactions are waiting", s->ring_n);
-    } else {
-        s->ring[(s->ring_head + s->ring_n) % s->ring_room] = (struct sq_item){tx, done, arg};
-        s->ring_n++;
-        if (s->waiting)
-            (void)pthread_cond_signal(&s->wake);
-    }
-    (void)pthread_mutex_unlock(&s->lock);
-    return st;
-}
-
-struct waiter {
-    pthread_mutex_t lock; /* guards done */
-    pthread_cond_t cond;
-    bool done;
-};
-
-static void wake_waiter(struct assay_tx *tx, void *arg)
-{
-    (void)tx;
-    struct waiter *w = arg;
-    (void)pthread_mutex_lock(&w->lock);
-    w->done = true;
-    /* signalled under the lock: the waiter's frame may be gone right after it is released */
-    (void)pthread_cond_signal(&w->cond);
-    (void)pthread_mutex_unlock(&w->lock);
-}
-
-int sq_writer_exec(struct sq_store *s, struct assay_tx *tx, struct assay_err *err)
-{
-    struct waiter w = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
-    (void)pthread_mutex_lock(&s->lock);
-    bool self = s->thread_made && pthread_equal(s->thread, pthread_self());
-    (void)pthread_mutex_unlock(&s->lock);
-    if (self)
-        return assay_err_set(err, ASSAY_E_INTERNAL, "%s: a completion must not wait for another commit", tx->name);
-    int st = sq_writer_push(s, tx, wake_waiter, &w, err);
-    if (st != 0)
-        return st;
-    (void)pthread_mutex_lock(&w.lock);
-    while (!w.done)
-        (void)pthread_cond_wait(&w.cond, &w.lock);
-    (void)pthread_mutex_unlock(&w.lock);
-    (void)pthread_cond_destroy(&w.cond);
-    (void)pthread_mutex_destroy(&w.lock);
-    if (tx->status != 0 && err)
-        *err = tx->err;
-    return tx->status;
-}
+const struct assay_store_queue_ops sq_writer_ops = {.group = group, .wake_ns = next_wake_ns, .idle = housekeeping};
 
 int sq_writer_start(struct sq_store *s, struct assay_err *err)
 {
-    if (s->running || s->stopping)
-        return assay_err_set(err, ASSAY_E_INTERNAL, "the writer starts once");
     s->prune_ns = assay_mono_ns() + PRUNE_EVERY_NS / 10;
-    (void)pthread_mutex_lock(&s->lock);
-    int rc = pthread_create(&s->thread, NULL, writer_main, s);
-    if (rc == 0)
-        s->running = s->thread_made = true;
-    (void)pthread_mutex_unlock(&s->lock);
-    if (rc != 0)
-        return assay_err_errno(err, ASSAY_E_IO, rc, "starting the writer thread");
-    (void)pthread_setname_np(s->thread, "store-writer"); /* only a name */
-    return 0;
-}
-
-void sq_writer_stop(struct sq_store *s)
-{
-    (void)pthread_mutex_lock(&s->lock);
-    s->stopping = true;
-    bool join = s->running;
-    s->running = false;
-    (void)pthread_cond_signal(&s->wake);
-    (void)pthread_mutex_unlock(&s->lock);
-    if (join)
-        (void)pthread_join(s->thread, NULL); /* joined once: running was set and is cleared */
+    return assay_store_queue_start(s->queue, "store-writer", err);
 }

@@ -5,6 +5,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
+#include <stdlib.h>
 #include <pthread.h>
 
 #include <assay/events.h>
@@ -208,7 +210,8 @@ static void a_retry_gives_the_first_answer_and_keeps_the_secret_sealed(void **st
     assert_int_equal(svc_call_as(h, SVC_USER2, "POST", "/agents", "{\"id\":\"bot3\"}", "k", NULL).status, 201);
     assert_int_equal(svc_call_as(h, SVC_USER, "POST", "/agents", "{\"id\":\"bot4\"}", "\x01", NULL).status, 400);
     /* the token itself is nowhere on disk, while its id is */
-    assert_true(svc_on_disk(h, svc_str(&a, "/id")));
+    if (getenv("ASSAY_TEST_POSTGRES") == NULL) /* there the rows are on another's disk */
+        assert_true(svc_on_disk(h, svc_str(&a, "/id")));
     assert_false(svc_on_disk(h, svc_str(&a, "/token")));
 }
 

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -447,6 +448,30 @@ static const struct assay_plugin *load(const char *dir, const char *name)
     return pl;
 }
 
+/*
+ * SQLite, or the PostgreSQL that ASSAY_TEST_POSTGRES names (store_postgres.py): there each data directory has a
+ * schema of its own, so that a restart finds what was there.
+ */
+static const char *choose_store(struct svc *h)
+{
+    const char *base = getenv("ASSAY_TEST_POSTGRES"), *name = strrchr(h->dir, '/');
+    if (base == NULL || base[0] == '\0')
+        return "store_sqlite";
+    char sql[200], dsn[600];
+    snprintf(sql, sizeof sql, "SET client_min_messages = error; CREATE SCHEMA IF NOT EXISTS \"%.60s\"", name + 1);
+    snprintf(dsn, sizeof dsn, "%s&options=-csearch_path%%3D%%22%.60s%%22", base, name + 1);
+    pid_t p = fork();
+    if (p == 0) {
+        execlp("psql", "psql", "-qX", "-v", "ON_ERROR_STOP=1", "-d", base, "-c", sql, (char *)NULL);
+        _exit(127);
+    }
+    int status = -1;
+    if (p < 0 || waitpid(p, &status, 0) != p || status != 0)
+        die("psql could not make the schema %s", name + 1);
+    svc_option(h, "storage_dsn", dsn);
+    return "store_postgres";
+}
+
 static struct svc *new_on(const char *dir)
 {
     struct svc *h = calloc(1, sizeof *h);
@@ -481,7 +506,8 @@ static struct svc *new_on(const char *dir)
     assay_id_new(h->instance); /* each start is another life */
     svc_option(h, "data_dir", h->dir);
     svc_option(h, "app_env", "development");
-    h->plugin[0] = (struct loaded){.pl = load("plugins", "store_sqlite"), .name = strdup("store_sqlite")};
+    const char *store = choose_store(h);
+    h->plugin[0] = (struct loaded){.pl = load("plugins", store), .name = strdup(store)};
     h->n_plugins = 1;
     return h;
 }
@@ -531,7 +557,7 @@ void svc_start(struct svc *h)
             h->for_driver.store = NULL;
             h->for_driver.blobs = NULL;
             if (pl->init(&h->for_driver, &l->self, &err) < 0)
-                die("store_sqlite: init: %s", err.msg);
+                die("store: init: %s", err.msg);
             l->initialised = true;
             h->store = (struct assay_store){pl->driver, l->self};
             continue;
@@ -543,9 +569,9 @@ void svc_start(struct svc *h)
             die("%s: prepare: %s", l->name, err.msg);
     }
     if (h->store.ops->start(h->store.self, on_committed, h, &err) < 0)
-        die("store_sqlite: start: %s", err.msg);
+        die("store: start: %s", err.msg);
     if (h->plugin[0].pl->start != NULL && h->plugin[0].pl->start(h->plugin[0].self, &err) < 0)
-        die("store_sqlite: start: %s", err.msg);
+        die("store: start: %s", err.msg);
     for (size_t i = 1; i < h->n_plugins; i++) {
         struct loaded *l = &h->plugin[i];
         for (uint32_t k = 0; k < l->pl->needs.count; k++) {

@@ -1,0 +1,90 @@
+"""The real server on a real PostgreSQL: the same verdicts, and what becomes of work when the database is restarted."""
+
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "parts"))
+from harness import FIXTURES, PREFIX, Server, Skip, main, program, wait_for  # noqa: E402
+from postgres import Missing, Postgres  # noqa: E402
+
+PG = None
+
+
+def make_server():
+    """PostgreSQL over TCP with a password, since the server gives root up and peers are strangers to it."""
+    global PG
+    if not (PREFIX / "lib" / "assay" / "plugins" / "assay_store_postgres.so").exists():
+        raise Skip("the PostgreSQL store was not built: libpq was not there (Debian: libpq-dev)")
+    try:
+        PG = Postgres()
+    except Missing as why:
+        raise Skip(str(why))
+    PG.__enter__()
+    return Server(env={"STORAGE_DSN": PG.dsn})
+
+
+def submissions(languages):
+    for line in (FIXTURES / "demo" / "submissions.tsv").read_text().splitlines():
+        if not line.startswith("#") and line.split("\t")[1] in languages:
+            yield line.split("\t")[1:]
+
+
+def send(admin, language, file):
+    a = admin.post("/submissions", {"benchmark_id": "sum-integers", "agent_id": "ada", "language": language, "source": program(file)},
+                   expect=202)
+    return a.json["id"]
+
+
+def test_the_demo_gets_its_verdicts(server):
+    admin = server.login()
+    server.demo(admin)
+    sent = [(send(admin, language, file), file, verdict) for language, file, verdict in submissions(["c", "python"])]
+    for sid, file, verdict in sent:
+        s = server.wait_done(admin, sid, timeout=120)
+        assert s["verdict"] == verdict, (file, s)
+    board = wait_for("the board", lambda: admin.get("/leaderboard?benchmark_id=sum-integers").json["items"], 20)
+    assert board[0]["agent_id"] == "ada" and board[0]["score"] == 100, board
+    assert not (server.data / "assay.db").exists(), "a SQLite file was made all the same"
+
+
+def test_a_restart_of_the_server_finds_everything(server):
+    before = server.login().get("/submissions?limit=100").json["items"]
+    server.stop()
+    server.start()
+    assert server.login().get("/submissions?limit=100").json["items"] == before
+
+
+def test_a_restart_of_the_database_loses_nothing(server):
+    admin = server.login()
+    sent = [send(admin, "c", "right.c") for _ in range(10)]
+    PG.stop()  # as by a crash: without a word to anybody
+
+    def refused():
+        a = admin.call("POST", "/submissions", {"benchmark_id": "sum-integers", "agent_id": "ada", "language": "c", "source": "x"})
+        return a if a.status == 503 else None
+    answer = wait_for("a write to be refused", refused, 30)
+    assert "retry-after" in answer.headers, answer
+    wait_for("/readyz to say why", lambda: server.api().call("GET", "/readyz").status == 503, 30)
+    PG.start()
+    wait_for("/readyz to be well again", lambda: server.api().call("GET", "/readyz").status == 200, 60)
+    for sid in sent:
+        s = server.wait_done(admin, sid, timeout=120)
+        assert s["status"] == "done" and s["verdict"] == "OK", s
+
+
+def test_the_older_variables_name_the_database(server):
+    """The last of the file: it ends the database as well."""
+    server.stop()
+    second = Server(env={"DB_HOST": str(PG.dir), "DB_USERNAME": "assay", "DB_NAME": "postgres"}, data=server.data)
+    try:
+        second.start()
+        assert second.login().get("/submissions?limit=1").json["items"]
+        second.stop()
+    finally:
+        second.close()
+        PG.__exit__(None, None, None)
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__])
