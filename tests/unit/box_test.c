@@ -1187,14 +1187,14 @@ static int open_this(void **state)
 
 /* What a box is cut off from by namespaces and mounts; box_reduced_test.c says what holds without. */
 #define WALLS                                                                                                          \
-    cmocka_unit_test(concurrent_boxes_do_not_meet), cmocka_unit_test(a_worn_warden_says_so),                         \
+    cmocka_unit_test(concurrent_boxes_do_not_meet),                                                  \
         cmocka_unit_test(files_of_the_host_are_hidden),                    \
         cmocka_unit_test(root_is_read_only), cmocka_unit_test(process_state_is_bare), cmocka_unit_test(no_network),    \
         cmocka_unit_test(chroot_refuses_user_namespaces_without_a_filter), cmocka_unit_test(scratch_is_bounded),       \
         cmocka_unit_test(boxes_do_not_meet), cmocka_unit_test(artefact_goes_round), cmocka_unit_test(collect_refuses)
 
 #define COMMON                                                                                                         \
-    cmocka_unit_test(exit_codes), cmocka_unit_test(signals), cmocka_unit_test(no_such_program),                      \
+    cmocka_unit_test(a_worn_warden_says_so), cmocka_unit_test(exit_codes), cmocka_unit_test(signals), cmocka_unit_test(no_such_program),                      \
         cmocka_unit_test(streams_apart_and_together), cmocka_unit_test(binary_output_unchanged),                     \
         cmocka_unit_test(spin_ends_by_cpu), cmocka_unit_test(waits_end_by_wall), cmocka_unit_test(cpu_of_the_whole_tree), \
         cmocka_unit_test(memory_hog), cmocka_unit_test(fork_bombs), cmocka_unit_test(threads_count_as_processes),     \
