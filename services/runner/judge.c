@@ -20,6 +20,7 @@
 #include <assay/warden_wire.h>
 
 static const char *const base_env[] = {"PATH=/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "TMPDIR=/tmp"};
+#define FEATURE_LEAF_MEMORY (1u << 1) /* of a hello */
 #define N_BASE_ENV (sizeof base_env / sizeof base_env[0])
 
 int job_command(const struct job *j, enum side side, const struct stage *stage, int64_t memory, struct assay_arena *arena,
@@ -56,7 +57,8 @@ void job_run(struct loop *l, struct job *j, enum side side, const struct stage *
         spec->n_argv = argv.n;
         spec->env = env.items;
         spec->n_env = env.n;
-        spec->seccomp = l->r->seccomp;
+        bool counted = (assay_box_client_hello(j->slot->client)->features & FEATURE_LEAF_MEMORY) != 0;
+        spec->seccomp = counted ? l->r->seccomp : l->r->seccomp_uncounted;
         /* a test has one processor; what is not measured may have what the lane has */
         processors_of_lane(&l->r->processors, l->n_lanes, (size_t)j->slot->lane->index, j->stage != STAGE_TEST, spec->cpus);
         if (spec->n_mounts != 0)

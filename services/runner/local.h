@@ -203,8 +203,8 @@ struct disturbance disturbance_now(void);
 
 /* ---- seccomp.c --------------------------------------------------------------------------------------- */
 
-/* The allow-list as BPF, in the arena. */
-int seccomp_compile(struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
+/* The allow-list as BPF, in the arena. counted: a leaf counts the memory that no process has mapped. */
+int seccomp_compile(struct assay_arena *arena, bool counted, struct assay_str *out, struct assay_err *err);
 
 /* ---- a job on its way ----------------------------------------------------------------------------------- */
 
@@ -505,7 +505,7 @@ struct runner {
     struct languages languages;
     struct environments environments;
     struct assay_arena *arena; /* of the seccomp program and the environments */
-    struct assay_str seccomp;
+    struct assay_str seccomp, seccomp_uncounted; /* with and without a leaf for memory */
     struct cache *cache;
     struct builds *builds; /* NULL: builds are not kept */
     char kernel[128], cpu_model[128]; /* of this machine, for records */

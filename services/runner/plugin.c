@@ -179,7 +179,9 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
         return assay_err_set(err, ASSAY_E_CONFIG, "the runner needs the submissions service");
     int rc = processors_choose(host->option_str(host->ctx, "runner_pin"), &r->processors, err);
     if (rc >= 0)
-        rc = seccomp_compile(r->arena, &r->seccomp, err);
+        rc = seccomp_compile(r->arena, true, &r->seccomp, err);
+    if (rc >= 0)
+        rc = seccomp_compile(r->arena, false, &r->seccomp_uncounted, err);
     int64_t build_cache = host->option_int(host->ctx, "build_cache");
     machine_look(r->machine);
     machine_names(r->kernel, sizeof r->kernel, r->cpu_model, sizeof r->cpu_model);

@@ -84,6 +84,9 @@ static const char *const allowed[] = {
  * measured beside a neighbour's. Runtimes count them with sched_getaffinity, which is allowed. */
 static const char *const refused[] = {"sched_setaffinity"};
 
+/* Memory that belongs to no process: without a leaf nobody could count it. */
+static const char *const uncounted[] = {"memfd_create", "shmget"};
+
 /* No honest program tries these: end it, so that the verdict says so. */
 static const char *const deadly[] = {"reboot", "kexec_load", "kexec_file_load", "init_module", "finit_module",
                                      "delete_module", "swapon", "swapoff", "iopl", "ioperm"};
@@ -95,6 +98,7 @@ struct condition {
     unsigned arg;
     uint32_t mask;
     bool pointer;
+    bool demand; /* the other way round: missing unless it is the one value; the next condition goes on */
     const uint32_t *value;
     size_t n;
 };
@@ -121,6 +125,7 @@ static const struct condition conditional[] = {
     {.name = "personality", .arg = 0, .mask = ALL, VALUES(0, ADDR_NO_RANDOMIZE, 0xffffffffU)},
     /* limits: all may be read, and all but that of cores set: at 0 a crash may start the host's program for cores (core(5)) */
     {.name = "prlimit64", .arg = 2, .pointer = true},
+    {.name = "prlimit64", .arg = 0, .mask = ALL, .demand = true, VALUES(0)}, /* its own only: without root others have the same user */
     {.name = "prlimit64", .arg = 1, .mask = ALL,
      VALUES(RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_RSS, RLIMIT_NPROC, RLIMIT_NOFILE, RLIMIT_MEMLOCK, RLIMIT_AS,
             RLIMIT_SIGPENDING, RLIMIT_NICE)},
@@ -207,7 +212,8 @@ static void condition(struct assembler *a, const struct condition *c)
     if (!c->pointer && c->mask != ALL)
         (void)emit(a, (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, c->mask), -1, -1);
     for (size_t i = 0; i < c->n; i++)
-        (void)emit(a, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, c->value[i], 0, 0), ALLOWED, -1);
+        (void)emit(a, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, c->value[i], 0, 0), c->demand ? -1 : ALLOWED,
+                   c->demand ? MISSING : -1);
 }
 
 static bool same_call(size_t i, size_t j)
@@ -223,10 +229,12 @@ static void call_set(struct assembler *a, const char *name, size_t fate)
         a->fate[nr] = (uint8_t)fate;
 }
 
-static void assemble(struct assembler *a)
+static void assemble(struct assembler *a, bool counted)
 {
     for (size_t i = 0; i < sizeof allowed / sizeof allowed[0]; i++)
         call_set(a, allowed[i], ALLOWED);
+    for (size_t i = 0; i < sizeof uncounted / sizeof uncounted[0] && !counted; i++)
+        call_set(a, uncounted[i], MISSING);
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
         call_set(a, refused[i], REFUSED);
     for (size_t i = 0; i < sizeof deadly / sizeof deadly[0]; i++)
@@ -263,12 +271,12 @@ static void assemble(struct assembler *a)
     }
 }
 
-int seccomp_compile(struct assay_arena *arena, struct assay_str *out, struct assay_err *err)
+int seccomp_compile(struct assay_arena *arena, bool counted, struct assay_str *out, struct assay_err *err)
 {
     struct assembler *a = calloc(1, sizeof *a);
     if (a == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory for the seccomp filter");
-    assemble(a);
+    assemble(a, counted);
     int rc = ASSAY_OK;
     struct assay_str bytes = {(const char *)a->op, a->n * sizeof a->op[0]};
     if (a->overflow) {

@@ -67,20 +67,37 @@ static uint32_t answer(long nr)
     return answer3(nr, 0, 0, 0);
 }
 
-static int setup(void **state)
+static void compile(bool counted)
 {
-    (void)state;
     struct assay_err err;
     struct assay_str s;
     struct assay_arena *arena = assay_arena_new(0);
     assert_non_null(arena);
-    assert_int_equal(seccomp_compile(arena, &s, &err), ASSAY_OK);
+    assert_int_equal(seccomp_compile(arena, counted, &s, &err), ASSAY_OK);
     assert_int_equal(s.n % sizeof program[0], 0);
     length = s.n / sizeof program[0];
     assert_true(length > 50 && length <= sizeof program / sizeof program[0]);
     memcpy(program, s.p, s.n);
     assay_arena_free(arena);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    compile(true);
     return 0;
+}
+
+static void memory_that_nobody_could_count_is_not_there(void **state)
+{
+    (void)state;
+    compile(false);
+    assert_int_equal(answer(SYS_memfd_create), MISSING);
+    assert_int_equal(answer(SYS_shmget), MISSING);
+    assert_int_equal(answer(SYS_mmap), SECCOMP_RET_ALLOW);
+    assert_int_equal(answer(SYS_shmat), SECCOMP_RET_ALLOW);
+    compile(true);
+    assert_int_equal(answer(SYS_memfd_create), SECCOMP_RET_ALLOW);
 }
 
 /* Every call has an answer, and this is the whole list of those that are allowed without a condition, or not at all. */
@@ -168,6 +185,8 @@ static void arguments_decide(void **state)
         assert_int_equal(answer3(SYS_prlimit64, 0, what, 1), settable ? SECCOMP_RET_ALLOW : MISSING);
         assert_int_equal(answer3(SYS_prlimit64, 0, high | what, high), settable ? SECCOMP_RET_ALLOW : MISSING);
         assert_int_equal(answer3(SYS_prlimit64, 0, what, 0), SECCOMP_RET_ALLOW); /* asking */
+        assert_int_equal(answer3(SYS_prlimit64, 1, what, 0), SECCOMP_RET_ALLOW);
+        assert_int_equal(answer3(SYS_prlimit64, 1, what, 1), MISSING); /* another's */
     }
 }
 
@@ -177,6 +196,7 @@ int main(void)
         cmocka_unit_test(every_number_has_its_answer),
         cmocka_unit_test(other_tables_of_calls_end_the_program),
         cmocka_unit_test(arguments_decide),
+        cmocka_unit_test(memory_that_nobody_could_count_is_not_there),
     };
     return cmocka_run_group_tests_name("seccomp", tests, setup, NULL);
 }
