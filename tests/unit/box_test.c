@@ -732,7 +732,7 @@ WALL_TEST void concurrent_boxes_do_not_meet(void **state)
 }
 
 /* After as many boxes as it was told a warden asks to be replaced, once, and serves on until it is. */
-static void a_worn_warden_says_so(void **state)
+WALL_TEST void a_worn_warden_says_so(void **state)
 {
     (void)state;
     struct fixture old;
