@@ -218,7 +218,7 @@ static void compilers(struct doctor *d)
 {
     static const char *const wanted[] = {"gcc",  "g++", "clang", "python3", "java", "javac",
                                          "go",   "node", "rustc", "bash",   "perl", NULL};
-    static const char *const folders[] = {"/usr/local/bin", "/usr/bin", "/bin", "/usr/local/go/bin", "/usr/lib/go/bin"};
+    static const char *const folders[] = {"/usr/bin", "/bin", "/usr/lib/go/bin"};
     char found[512] = "", absent[512] = "";
     for (int i = 0; wanted[i] != NULL; i++) {
         bool has = false;
@@ -232,7 +232,7 @@ static void compilers(struct doctor *d)
         (void)snprintf(list + n, sizeof found - n, "%s%s", n > 0 ? " " : "", wanted[i]);
     }
     say(d, found[0] != '\0' ? OK : MISSING, "compilers", "install the languages that are to be judged",
-        "%s%s%s", found[0] != '\0' ? found : "none", absent[0] != '\0' ? "; absent: " : "", absent);
+        "on this machine: %s%s%s (what a language's boxes see may be another root or image: GET /languages says it for each)", found[0] != '\0' ? found : "none", absent[0] != '\0' ? "; absent: " : "", absent);
 }
 
 /* ---- the sandbox drivers, through a boxkeeper -------------------------------------------------- */

@@ -103,15 +103,23 @@ void assay_server_request_done(void *ctx, const struct assay_front_record *r)
 
 /* ---- readiness ------------------------------------------------------------------------------------ */
 
-static bool check(struct assay_jw *w, const char *name, int rc, const struct assay_err *err)
+/* note: what works less well although it is ok, or "". */
+static bool check_with(struct assay_jw *w, const char *name, int rc, const struct assay_err *err, const char *note)
 {
     assay_jw_object(w);
     assay_jw_kz(w, "name", name);
     assay_jw_kbool(w, "ok", rc == 0);
     if (rc != 0)
         assay_jw_kz(w, "reason", err->msg);
+    else if (note[0] != '\0')
+        assay_jw_kz(w, "note", note);
     assay_jw_end(w);
     return rc == 0;
+}
+
+static bool check(struct assay_jw *w, const char *name, int rc, const struct assay_err *err)
+{
+    return check_with(w, name, rc, err, "");
 }
 
 /* What the services themselves say; a plugin built before the hook existed has none. */
@@ -126,7 +134,7 @@ static bool services_ready(struct assay_server *s, struct assay_jw *checks)
         if (!e->started || e->p->kind != ASSAY_PLUGIN_SERVICE || e->p->size < with_hook || e->p->ready == NULL)
             continue;
         int rc = e->p->ready(e->self, &why);
-        ok = check(checks, e->p->name, rc, &why) && ok;
+        ok = check_with(checks, e->p->name, rc, &why, why.msg) && ok;
     }
     return ok;
 }

@@ -201,6 +201,18 @@ static int start(void *self, struct assay_err *err)
     return loop_start(self, err);
 }
 
+/* Some languages may lack their image; who has others is ready all the same. */
+static void note_trouble(struct runner *r, struct assay_err *why)
+{
+    pthread_mutex_lock(&r->environments.lock);
+    for (size_t i = 0; i < r->environments.n; i++) {
+        const struct environment *e = &r->environments.list[i];
+        if (e->trouble[0] != '\0')
+            (void)snprintf(why->msg, sizeof why->msg, "%.150s%s%.300s", e->image, e->image[0] != '\0' ? ": " : "", e->trouble);
+    }
+    pthread_mutex_unlock(&r->environments.lock);
+}
+
 /* Ready is who can give a verdict: a warden stands, and at least one language has passed its self-test. */
 static int ready(void *self, struct assay_err *why)
 {
@@ -214,8 +226,10 @@ static int ready(void *self, struct assay_err *why)
         return assay_err_set(why, ASSAY_E_BUSY, "no warden%s%s", st.trouble[0] != '\0' ? ": " : " yet", st.trouble);
     for (size_t i = 0; i < r->languages.n; i++) {
         int state = atomic_load(&r->languages.list[i].state);
-        if (state == LANGUAGE_OFFERED)
+        if (state == LANGUAGE_OFFERED) {
+            note_trouble(r, why);
             return ASSAY_OK;
+        }
         untested += state == LANGUAGE_UNTESTED;
     }
     return assay_err_set(why, ASSAY_E_BUSY, untested != 0 ? "no language has passed its self-test yet" : "no language passed its self-test");

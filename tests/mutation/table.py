@@ -4,6 +4,16 @@
 """
 
 M = [
+    # ---- environments: what is found, and what is pinned
+    ("find-takes-scripts", "plugins/warden/find.c", "memcmp(magic, \"\\177ELF\", sizeof magic) == 0 ? LOOK_FOUND : LOOK_NO_ELF",
+     "magic[0] != 0 ? LOOK_FOUND : LOOK_NO_ELF", "a version manager's shim would be taken for the program", "warden"),
+    ("find-follows-out", "plugins/warden/find.c", "if (target[0] == '/')\n        w->done[0] = 0;", "",
+     "an absolute link would be taken as relative to its folder", "warden"),
+    ("pin-in-the-middle", "services/runner/domain.c", "if (begins && !is_alnum(after))", "if (begins)",
+     "3.1 would be found in 3.11", "runner"),
+    ("pin-not-asked", "services/runner/lease.c", "state == LANGUAGE_OFFERED && !pin_held(l->r, j, why, sizeof why)",
+     "state == LANGUAGE_OFFERED && false && !pin_held(l->r, j, why, sizeof why)",
+     "a benchmark would be judged with a toolchain that it does not want", "runner"),
     # ---- store: guards, cursors
     ("guard-ignored", "plugins/store_sqlite/writer.c",
      "op->touched != op->expect))", "op->touched > op->expect))",

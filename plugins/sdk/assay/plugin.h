@@ -277,7 +277,8 @@ struct assay_plugin {
     void (*fini)(void *self);
 
     /* since ABI 1.1; or NULL. Whether the service can do its work now: ASSAY_OK, or a negative status with the reason,
-     * which /readyz shows to anyone. Between start and drain, on worker threads; must not block for long. */
+     * which /readyz shows to anyone. With ASSAY_OK, why->msg may be a note on what works less well, shown too.
+     * Between start and drain, on worker threads; must not block for long. */
     int (*ready)(void *self, struct assay_err *why);
 };
 
