@@ -62,6 +62,7 @@ static const struct assay_json_field factor_fields[] = {
     SUB("memory_extra_mb", ASSAY_JSON_INT, factors, memory_extra_mb, .min = 0, .max = 65536),
     END,
 };
+static const char *const warm_starts[] = {"none", "cpython", NULL};
 static const struct assay_json_field sample_fields[] = {
     SUB("source", ASSAY_JSON_STRING, sample, source, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 65536),
     SUB("input", ASSAY_JSON_STRING, sample, input, .min = 0, .max = 65536),
@@ -79,6 +80,7 @@ const struct assay_json_field language_fields[] = {
     ROW(language_file, "image", ASSAY_JSON_STRING, image, .min = 1, .max = 255),
     ROW(language_file, "run_image", ASSAY_JSON_STRING, run_image, .min = 1, .max = 255),
     ROW(language_file, "version", ASSAY_JSON_STRINGS, version, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 16),
+    ROW(language_file, "warm_start", ASSAY_JSON_ENUM, warm_start, .names = warm_starts),
     {.name = "build",
      .type = ASSAY_JSON_OBJECT,
      .offset = IN(build),
@@ -484,6 +486,7 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
         assay_jw_kbool(w, "memory_exact", (r->precision & 2) != 0);
         assay_jw_kbool(w, "processes_exact", (r->precision & 4) != 0);
         assay_jw_kbool(w, "pinned", (r->precision & 8) != 0);
+        assay_jw_kbool(w, "warm", (r->precision & 16) != 0);
         assay_jw_end(w);
         if (r->fault.n != 0 && r->all)
             assay_jw_kstr(w, "fault", r->fault);

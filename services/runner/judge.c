@@ -4,7 +4,7 @@
  *   [VERSION] ─▶ [RECALL ─▶ BRING | BUILD] ─▶ (LOAD ⇄ TEST)… ─▶ job_finish
  *                                                     └─ looks as if it could not be loaded ─▶ CHECK ─▶ (TEST)…
  *
- * Each of VERSION, BUILD and TEST has its side of the language, and is preceded by place.c where that stands elsewhere.
+ * A test may be preceded by PRESTART, and a self-test is followed by WEIGH (prefork.c).  Each of VERSION, BUILD and TEST has its side of the language, and is preceded by place.c where that stands elsewhere.
  * job_next_step runs the next box, and job_box_done takes what came of it: a verdict that ends the job (the
  * build failed), or the next step.  VERSION is a self-test's only, and so
  * are the stages of warm.c; RECALL and BRING are in recall.c.  LOAD is a worker's, which reads the
@@ -60,7 +60,8 @@ void job_run(struct loop *l, struct job *j, enum side side, const struct stage *
         bool counted = (assay_box_client_hello(j->slot->client)->features & FEATURE_LEAF_MEMORY) != 0;
         spec->seccomp = counted ? l->r->seccomp : l->r->seccomp_uncounted;
         /* a test has one processor; what is not measured may have what the lane has */
-        processors_of_lane(&l->r->processors, l->n_lanes, (size_t)j->slot->lane->index, j->stage != STAGE_TEST, spec->cpus);
+        processors_of_lane(&l->r->processors, l->n_lanes, (size_t)j->slot->lane->index, j->stage != STAGE_TEST && j->stage != STAGE_WEIGH,
+                           spec->cpus);
         if (spec->n_mounts != 0)
             mount[0] = spec->mounts[0];
         if (stage->warm && j->warm[0] != '\0' && slot_shares(j->slot))
@@ -147,7 +148,7 @@ static void run_check(struct loop *l, struct job *j)
 
 static void run_test(struct loop *l, struct job *j)
 {
-    struct test *t = &j->test[j->at_test];
+    struct test *t = &j->test[j->weighing != NULL ? 0 : j->at_test];
     struct assay_box_mount mount = {assay_str(j->artefact), ASSAY_STR(ARTEFACT_DIR)};
     struct assay_box_file input = {ASSAY_STR("input.txt"), t->input, 0644};
     bool harness = j->mode == ASSAY_JUDGE_HARNESS;
@@ -173,8 +174,10 @@ static void run_test(struct loop *l, struct job *j)
         file[n++] = input;
     spec.files = file;
     spec.n_files = n;
-    j->stage = STAGE_TEST;
-    t->start_ms = now_ms(l);
+    job_fork_spec(j, &spec, file);
+    j->stage = j->weighing != NULL ? STAGE_WEIGH : STAGE_TEST;
+    if (j->weighing == NULL)
+        t->start_ms = now_ms(l);
     if (l->r->reruns_max > 0)
         t->before = disturbance_now();
     job_run(l, j, SIDE_RUN, &j->language->run, &spec);
@@ -210,10 +213,13 @@ void job_next_step(struct loop *l, struct job *j)
         if (job_placed(l, j, SIDE_BUILD) && !job_warm(l, j) && !job_recall(l, j))
             run_build(l, j);
     } else if (j->at_test == j->n_tests) {
-        job_finish(l, j);
+        if (!job_weighs(l, j))
+            job_finish(l, j);
+        else if (j->stage != STAGE_PRESTART)
+            run_test(l, j);
     } else if (j->at_test >= j->loaded_to) {
         load_tests(l, j);
-    } else if (job_placed(l, j, SIDE_RUN)) {
+    } else if (job_placed(l, j, SIDE_RUN) && !job_prestarts(l, j)) {
         run_test(l, j);
     }
 }
@@ -311,6 +317,7 @@ static void test_done(struct loop *l, struct job *j, const struct assay_box_outc
     struct test *t = &j->test[j->at_test];
     struct assay_str out = assay_buf_view(&j->out), err = assay_buf_view(&j->err);
     t->outcome = *o;
+    job_fork_outcome(j, &t->outcome);
     t->ran = true;
     t->end_ms = now_ms(l);
     t->verdict = verdict_of_run(o, &j->language->signatures, out, err);
@@ -358,6 +365,11 @@ void job_box_done(struct loop *l, struct slot *s)
     const struct assay_box_outcome *o = &s->outcome;
     if (j->cancel || j->dead || j->give_back) {
         job_finish(l, j);
+        return;
+    }
+    if (j->stage == STAGE_WEIGH) {
+        job_weighed(l, j, o);
+        job_next_step(l, j);
         return;
     }
     if (o->end == ASSAY_BOX_FAILED || o->end == ASSAY_BOX_CANCELLED) {

@@ -86,6 +86,7 @@ static void language_from(struct language *l, const struct language_file *f)
                                         .load_exit = f->load_error.exit_code,
                                         .load_prefix = f->load_error.stderr_prefix,
                                         .load_last = f->load_error.last_line};
+    l->forks = f->warm_start != 0;
     l->heap_percent = f->heap.percent != 0 ? f->heap.percent : 100;
     l->heap_reserve_mb = f->heap.reserve_mb;
     l->time_factor = f->factors.time > 0 ? f->factors.time : 1;

@@ -116,6 +116,12 @@ struct language {
     struct stage build, run, version;
     struct stage check; /* says whether a program that looks as if it could not be loaded really cannot */
     struct signatures signatures;
+    bool forks;              /* its programs may be forked from an interpreter that was started before */
+    struct {                 /* the loop's thread only: prefork.c */
+        bool ready;          /* it was weighed: what a fork spares is known */
+        int64_t cpu_us, memory_bytes;
+        int64_t sample_bytes, sample_top; /* memory of its sample, executed; and the most that counts as no more */
+    } fork;
     int64_t heap_percent, heap_reserve_mb;
     double time_factor, memory_factor; /* of a problem's limits */
     int64_t memory_extra;              /* bytes, on top */
@@ -226,7 +232,8 @@ struct test {
 enum job_kind { JOB_SUBMISSION, JOB_SELF_TEST };
 enum job_stage {
     STAGE_PREPARE, STAGE_READY, STAGE_REFUSED, STAGE_VERSION, STAGE_WARM_FIND, STAGE_WARM, STAGE_WARM_GET, STAGE_WARM_KEEP,
-    STAGE_RECALL, STAGE_BRING, STAGE_BUILD, STAGE_LOAD, STAGE_PLACE, STAGE_CARRY, STAGE_TEST, STAGE_CHECK, STAGE_LIMBO, STAGE_FINISH
+    STAGE_RECALL, STAGE_BRING, STAGE_BUILD, STAGE_LOAD, STAGE_PLACE, STAGE_CARRY, STAGE_TEST, STAGE_CHECK, STAGE_PRESTART, STAGE_WEIGH,
+    STAGE_LIMBO, STAGE_FINISH
 };
 #define LOOP_MAIL_SIZE 648 /* a message of the loop; see loop.h */
 
@@ -312,6 +319,8 @@ struct job {
     struct assay_str pin; /* the toolchain that the benchmark wants, or "" */
     struct assay_buf carry; /* the artefact's encoding, between two environments */
     bool carried;
+    struct weighing *weighing; /* a self-test's, when its sample has passed: prefork.c */
+    bool weighed;
     int place_tries;        /* openings of its slot that failed */
     uint64_t dead_stream;   /* of the warden that died under it; 0: none */
     bool fate_asked, outside; /* its death is being looked into; it came from outside */
@@ -383,6 +392,7 @@ struct language_file { /* as decoded */
         int64_t processes, scratch_files;
     } warm;
     struct assay_strs version;
+    int warm_start; /* 0: none; 1: cpython */
     struct {
         struct assay_strs oom;
     } memory_error;
@@ -516,6 +526,7 @@ struct runner {
     int64_t reruns_max;
     int64_t max_parallel, time_limit_ms, memory_limit, output_limit, lease_ms, build_time_ms, build_memory, drain_ms, max_attempts,
         wardens_of_lane, pin_refusals;
+    bool warm_interpreters;
     bool judges; /* there is a boxkeeper to ask for wardens */
 };
 

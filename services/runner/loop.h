@@ -82,6 +82,10 @@ struct slot {
     size_t n_held, held_bytes;
     struct keep *keep; /* the build that is read out of the warden */
     struct assay_buf keep_content;
+    const struct language *forks; /* whose interpreter waits in its warden, or NULL */
+    bool fork_asked;             /* its warden was asked for one */
+    bool prestarted;                 /* and the answer came in on_ready, */
+    char prestart_why[256];          /* "" or why not */
     bool found; /* an answer to a survey came in on_ready */
     size_t survey_at; /* language whose tools are looked for */
     uint64_t used; /* the lane's clock, when a job came here */
@@ -233,6 +237,17 @@ bool job_placed(struct loop *l, struct job *j, enum side side);
 void job_carried(struct loop *l, struct slot *s); /* in CARRY: a get or put has ended */
 /* In PLACE: the slot could not be opened. */
 void job_unplaced(struct loop *l, struct job *j, int status, const char *why);
+
+/* prefork.c */
+/* True: the job waits in PRESTART for its warden's interpreter. */
+bool job_prestarts(struct loop *l, struct job *j);
+void job_prestarted(struct loop *l, struct slot *s);
+/* file: the program's, as it is to be run. */
+void job_fork_spec(const struct job *j, struct assay_box_spec *spec, struct assay_box_file *file);
+void job_fork_outcome(const struct job *j, struct assay_box_outcome *o);
+/* True: a self-test goes on, in PRESTART, or by a run of its sample that is weighed. */
+bool job_weighs(struct loop *l, struct job *j);
+void job_weighed(struct loop *l, struct job *j, const struct assay_box_outcome *o);
 
 /* judge.c */
 /* Runs one stage of the language in a fresh box. */

@@ -20,6 +20,8 @@ static const struct assay_option options[] = {
      "programs that run at the same time; 0 takes the number of cores", 0, 0},
     {"runner_pin", "RUNNER_PIN", ASSAY_OPT_STRING, "auto", 0, 0, NULL,
      "processors of the boxes, one for each that runs: auto (all that the server may use), off, or a list like 2-7,10", 0, 0},
+    {"warm_interpreters", NULL, ASSAY_OPT_BOOL, "true", 0, 0, NULL,
+     "programs of a language with warm_start are forked from an interpreter that was started before, and not executed", 0, 0},
     {"runner_reruns", "RUNNER_RERUNS", ASSAY_OPT_INT, "0", 0, 3, NULL,
      "how often a test is run again that was just over its time limit while the machine was disturbed; results say so", 0, 0},
     {"runner_time_limit", "RUNNER_TIME_LIMIT", ASSAY_OPT_DURATION, "5s", 1, 3600000, NULL,
@@ -173,6 +175,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     r->drain_ms = host->option_int(host->ctx, "runner_drain");
     r->wardens_of_lane = host->option_int(host->ctx, "runner_wardens");
     r->pin_refusals = host->option_int(host->ctx, "pin_refusals");
+    r->warm_interpreters = host->option_int(host->ctx, "warm_interpreters") != 0;
     r->judges = host->option_int(host->ctx, "boxkeeper") != 0;
     r->jobs = host->need(host->ctx, ASSAY_JOBS_INTERFACE, &r->jobs_self);
     if (r->jobs == NULL)

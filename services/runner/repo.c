@@ -189,7 +189,7 @@ int repo_add_tests(struct assay_tx *tx, const struct job *j, size_t from, size_t
 int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, struct assay_err *err)
 {
     int64_t passed = 0, cpu = 0, wall = 0, peak = 0, own = -1, first = 0;
-    int64_t precision = 15, boxes = 0;
+    int64_t precision = 31, boxes = 0;
     enum verdict first_verdict = VERDICT_NONE;
     for (size_t i = 0; i < j->n_tests; i++) {
         const struct test *t = &j->test[i];
@@ -200,7 +200,7 @@ int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, st
         wall += o->wall_us;
         peak = memory > peak ? memory : peak;
         if (t->ran && j->language != NULL) {
-            precision &= o->precision;
+            precision &= o->precision | (o->warm ? 16 : 0);
             own = o->memory_own_bytes > own ? o->memory_own_bytes : own;
             boxes++;
         }

@@ -65,7 +65,8 @@ static void close_warden(struct slot *s)
     assay_box_client_free(s->client);
     s->client = NULL;
     s->armed = 0;
-    s->done = s->told = s->found = false;
+    s->done = s->told = s->found = s->prestarted = s->fork_asked = false;
+    s->forks = NULL;
     calibration_lost(s->loop, s);
     slot_forget_held(s);
 }
@@ -210,6 +211,13 @@ static void on_stored(void *arg, struct assay_str artefact, struct assay_str mes
     put_text(s->stored_why, sizeof s->stored_why, "%.*s", ASSAY_FMT(message));
 }
 
+static void on_prestarted(void *arg, struct assay_str message)
+{
+    struct slot *s = arg;
+    s->prestarted = true;
+    put_text(s->prestart_why, sizeof s->prestart_why, "%.*s", ASSAY_FMT(message));
+}
+
 static void on_found(void *arg, const struct assay_box_found *list, size_t n)
 {
     struct slot *s = arg;
@@ -220,7 +228,8 @@ static void on_found(void *arg, const struct assay_box_found *list, size_t n)
 void slot_opened(struct loop *l, struct mail *m)
 {
     static const struct assay_box_events events = {
-        .output = on_output, .done = on_done, .content = on_content, .stored = on_stored, .found = on_found};
+        .output = on_output, .done = on_done, .content = on_content, .stored = on_stored,
+        .found = on_found, .warmed = on_prestarted};
     struct slot *s = m->slot;
     s->opening = false;
     if (m->status < 0) {
@@ -387,6 +396,11 @@ void slot_on_ready(struct slot *s)
             job_brought(s->loop, s);
         else if (s->keep != NULL)
             slot_got(s);
+    }
+    if (s->prestarted) {
+        s->prestarted = false;
+        if (s->job != NULL && s->job->stage == STAGE_PRESTART)
+            job_prestarted(s->loop, s);
     }
     if (s->done) {
         s->done = false;
