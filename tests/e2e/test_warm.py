@@ -1,0 +1,64 @@
+"""Forked interpreters, over the whole server: results say which it was, and the same program gets the same either way."""
+
+import sys
+
+import harness
+from harness import Server, wait_for
+from test_judging import judge, publish, result, start
+
+SAYS = "import sys, os\nprint(sorted(sys.modules), hash('text'), {'a', 'b', 'c'}, sys.flags, os.getpid(), sys.argv, __file__)\n"
+ENDS = [
+    ("1/0\n", "RE"),
+    ("def f(:\n", "BF"),
+    ("import sys; sys.exit(3)\n", "RE"),
+    ("while True: pass\n", "TL"),
+    ("x = []\nwhile True: x.append(bytearray(1 << 20))\n", "ML"),
+    ("while True: print('x' * 1000)\n", "OL"),
+    ("print('x')\n", "OK"),
+]
+LIMITS = {"time_limit_ms": 500, "wall_limit_ms": 20000, "memory_limit_bytes": 96 << 20, "output_limit_bytes": 1 << 20}
+
+
+def make_server():
+    return Server(env={"ASSAY_LOG_LEVEL": "info"})
+
+
+def has_python(api):
+    def known():
+        return [i for i in api.get("/languages").json["items"] if i["name"] == "python" and i["state"] != "testing"]
+    return wait_for("the self-test of python", known, 120)[0]["offered"]
+
+
+def ends(api):
+    b = publish(api, [("", "x\n")], limits=LIMITS)
+    found = [result(api, judge(api, b, source, "python")) for source, _ in [(SAYS, None), *ENDS]]
+    return found[0], found[1:]
+
+
+def test_forked_and_executed_programs_get_the_same(server):
+    admin = start(server)
+    if not has_python(admin):
+        raise harness.Skip("python is not offered here")
+    said, forked = ends(admin)
+    assert "interpreter_warm" in server.log_text(), server.log_text()[-2000:]
+    own = Server(env={"ASSAY_WARM_INTERPRETERS": "false"}, name="cold").start()
+    try:
+        cold = start(own)
+        assert has_python(cold)
+        said_too, executed = ends(cold)
+        assert "interpreter_warm" not in own.log_text()
+    finally:
+        own.close()
+    assert said["sandbox"]["warm"] is True and said_too["sandbox"]["warm"] is False
+    assert said["tests"][0]["stdout"] == said_too["tests"][0]["stdout"]
+    for (source, want), a, b in zip(ENDS, forked, executed):
+        assert a["verdict"] == b["verdict"] == want, (source, a, b)
+        if want not in ("BF", "OL"):
+            assert a["sandbox"]["warm"] is True and b["sandbox"]["warm"] is False, (source, a, b)
+        for x, y in zip(a.get("tests", []), b.get("tests", [])):
+            assert {k: x.get(k) for k in ("exit_code", "signal", "stderr", "message")} == \
+                   {k: y.get(k) for k in ("exit_code", "signal", "stderr", "message")} or want in ("TL", "ML", "OL"), (x, y)
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])
