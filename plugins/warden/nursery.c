@@ -17,7 +17,7 @@
  * no descriptor, offset or writable mapping is shared; a change of its memory is its own (copy on write).
  *
  * Charges: a forked program is charged neither for the interpreter's start nor for the memory that it shares. The
- * request says how much that is (it was measured in boxes, see services/runner/warm.c), and it is counted as used from the
+ * request says how much that is (it was measured in boxes, see services/runner/prefork.c), and it is counted as used from the
  * beginning: in the limits and in what is reported.
  */
 #include "warden.h"

@@ -4,7 +4,8 @@
  *   [VERSION] ─▶ [RECALL ─▶ BRING | BUILD] ─▶ (LOAD ⇄ TEST)… ─▶ job_finish
  *                                                     └─ looks as if it could not be loaded ─▶ CHECK ─▶ (TEST)…
  *
- * A test may be preceded by PRESTART, and a self-test is followed by WEIGH (prefork.c).  Each of VERSION, BUILD and TEST has its side of the language, and is preceded by place.c where that stands elsewhere.
+ * A test may be preceded by PRESTART, and a self-test is followed by WEIGH (prefork.c).
+ * Each of VERSION, BUILD and TEST has its side of the language, and is preceded by place.c where that stands elsewhere.
  * job_next_step runs the next box, and job_box_done takes what came of it: a verdict that ends the job (the
  * build failed), or the next step.  VERSION is a self-test's only, and so
  * are the stages of warm.c; RECALL and BRING are in recall.c.  LOAD is a worker's, which reads the
