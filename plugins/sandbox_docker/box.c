@@ -34,7 +34,7 @@ static void strings(struct assay_jw *w, const char *key, const char *const *list
 static void command(const struct sd_setup *s, const struct sd_start *q, struct assay_jw *w)
 {
     /* what of an image a box sees beyond usr, bin and lib: there is nothing in an image that its boxes should not */
-    static const char *const plain[] = {"--mode=docker", "--mount-at=/.assay/mnt", "--stay-attached", "--bind-try=/usr/local",
+    static const char *const plain[] = {"--stay-attached", "--bind-try=/usr/local",
                                         "--bind-try=/opt", "--bind-try=/etc/alternatives", "--bind-try=/etc/ld.so.conf",
                                         "--bind-try=/etc/ld.so.conf.d", "--bind-try=/etc/ssl/certs", "--bind-try=/etc/perl",
                                         "--bind-try=/etc/python3", "--bind-try=/etc/python3.11", "--bind-try=/etc/python3.13",
@@ -50,6 +50,10 @@ static void command(const struct sd_setup *s, const struct sd_start *q, struct a
     assay_jw_z(w, text);
     snprintf(text, sizeof(text), "--boxes=%lld", (long long)s->boxes);
     assay_jw_z(w, text);
+    assay_jw_z(w, q->single ? "--mode=reduced" : "--mode=docker");
+    assay_jw_z(w, q->single ? "--mount-at=/.assay/tmp" : "--mount-at=/.assay/mnt");
+    if (q->single)
+        assay_jw_z(w, "--one-job");
     assay_jw_z(w, q->leaf ? "--leaf=required" : "--leaf=none");
     if (q->attach) {
         assay_jw_z(w, "--stdio");
@@ -90,6 +94,12 @@ static void host_config(const struct sd_setup *s, const struct sd_start *q, stru
     assay_jw_kraw(w, "RestartPolicy", ASSAY_STR("{\"Name\":\"no\"}"));
     if (s->cgroup_parent[0] != '\0')
         assay_jw_kz(w, "CgroupParent", s->cgroup_parent);
+    if (q->single) { /* a box without namespaces needs a place to write */
+        assay_jw_key(w, "Tmpfs");
+        assay_jw_object(w);
+        assay_jw_kz(w, "/.assay/tmp", "rw,nosuid,nodev,exec,size=1g");
+        assay_jw_end(w);
+    }
     if (!q->attach) {
         assay_jw_key(w, "Mounts");
         assay_jw_array(w);

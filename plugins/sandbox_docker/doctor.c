@@ -24,6 +24,8 @@ static void check(struct assay_jw *w, const char *name, bool ok, const char *det
 static void lacks(const struct sd_driver *d, struct assay_jw *w)
 {
     assay_jw_array(w);
+    if (d->single)
+        assay_jw_z(w, "namespaces inside containers (a container for each submission; its tests share the container)");
     if (d->transport == SD_BY_ATTACH)
         assay_jw_z(w, "cgroup (streams go through the engine, which cannot pass a leaf)");
     else if (d->leaves.version == 0)
@@ -41,7 +43,7 @@ int sd_place(const struct sd_driver *d, const struct sd_image *i, struct assay_b
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory for the warden's place");
     assay_jw_object(w);
     assay_jw_kz(w, "driver", "docker");
-    assay_jw_kz(w, "mode", "docker");
+    assay_jw_kz(w, "mode", d->single ? "docker-single" : "docker");
     assay_jw_kz(w, "image", i->name);
     assay_jw_kz(w, "digest", i->facts.digest[0] != '\0' ? i->facts.digest : NULL);
     assay_jw_key(w, "notes");
@@ -99,7 +101,7 @@ int sd_doctor(void *self, struct assay_buf *out, struct assay_err *err)
     assay_jw_kz(w, "driver", "docker");
     assay_jw_kbool(w, "usable", sd_usable(self, &why) == 0);
     assay_jw_kz(w, "why", why.msg[0] != '\0' ? why.msg : NULL);
-    assay_jw_kz(w, "mode", "docker");
+    assay_jw_kz(w, "mode", d->single ? "docker-single" : "docker");
     assay_jw_key(w, "checks");
     assay_jw_array(w);
     if (d->trouble[0] != '\0')
@@ -112,10 +114,12 @@ int sd_doctor(void *self, struct assay_buf *out, struct assay_err *err)
         check_images(d, w);
         check(w, "containers_start", d->failures == 0, d->failures == 0 ? (d->features_known ? "the last warden said hello" : "none was started yet") : d->failure,
               "no box can be opened in Docker",
-              strstr(d->failure, "user namespace") != NULL
-                  ? "boxes need user namespaces inside containers: allow them on the engine's machine (sysctl "
-                    "user.max_user_namespaces, kernel.unprivileged_userns_clone=1), or use sandbox=native"
-                  : "the detail says what the engine or the warden said");
+              "the detail says what the engine or the warden said");
+        check(w, "namespaces", !d->single, d->single ? d->single_why : "wardens make them inside their containers",
+              "a container for each submission, whose start is paid each time; in it reduced boxes, which share processes and files "
+              "of their container",
+              "allow user namespaces on the engine's machine (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone=1), "
+              "and the unshare and mount calls in the profiles that docker_seccomp and docker_apparmor name");
         snprintf(detail, sizeof(detail), "%s%s%s", d->transport == SD_BY_SOCKET ? "by a socket in " : d->transport == SD_BY_ATTACH ? "through the engine: " : "not tried yet",
                  d->transport == SD_BY_SOCKET ? d->setup.socket_dir : "", d->transport == SD_BY_ATTACH ? d->transport_why : "");
         check(w, "stream", d->transport != SD_BY_ATTACH, detail, "each byte is copied twice more, and boxes have no cgroup leaf",
@@ -151,7 +155,7 @@ int sd_info(void *self, struct assay_buf *out, struct assay_err *err)
     assay_jw_kz(w, "driver", "docker");
     assay_jw_kbool(w, "usable", sd_usable(self, &why) == 0);
     assay_jw_kz(w, "why", why.msg[0] != '\0' ? why.msg : NULL);
-    assay_jw_kz(w, "mode", "docker");
+    assay_jw_kz(w, "mode", d->single ? "docker-single" : "docker");
     assay_jw_kz(w, "image", d->image);
     assay_jw_kint(w, "cgroup_version", d->transport == SD_BY_ATTACH ? 0 : d->leaves.version);
     assay_jw_kint(w, "max_wardens", (int64_t)d->max_wardens);

@@ -7,7 +7,7 @@
  *
  * key is a hash of the image's id and the warden's: another build of either makes another image, and the
  * ones before are removed when a boxkeeper starts (sd_reap_all).  The image's own file system is not
- * touched otherwise: /.assay holds the warden, a place to build the boxes' root on and one for a socket.
+ * touched otherwise: /.assay holds the warden, a place to build the boxes' root on, one for a socket and one to write.
  *
  * The archive is written here (ustar, IEEE Std 1003.1): four entries of fixed names and one size do not
  * pay for a library in the process that holds root.
@@ -81,6 +81,7 @@ void sd_image_archive(const struct sd_setup *s, struct assay_buf *out)
     entry(out, ".assay/", 0755, ASSAY_STR_NULL, true);
     entry(out, ".assay/mnt/", 0755, ASSAY_STR_NULL, true);
     entry(out, ".assay/run/", 0755, ASSAY_STR_NULL, true);
+    entry(out, ".assay/tmp/", 01777, ASSAY_STR_NULL, true); /* a tmpfs there takes this mode, whatever it was asked for */
     entry(out, ".assay/warden", 0755, s->warden, false);
     assay_buf_add(out, end, sizeof(end));
 }
@@ -242,7 +243,7 @@ int sd_image_prepare(const struct sd_setup *s, const char *name, struct sd_image
 
     if (rc != 0)
         return rc;
-    snprintf(key, sizeof(key), "%.79s %.39s %.16s", f.id, s->warden_hash, s->data_id);
+    snprintf(key, sizeof(key), "2 %.79s %.39s %.16s", f.id, s->warden_hash, s->data_id); /* 2: the archive's form */
     assay_sha256_hex(assay_str(key), sum);
     snprintf(f.derived, sizeof(f.derived), "assay-warden:%.32s", sum);
     snprintf(path, sizeof(path), "/images/%.80s/json", f.derived);

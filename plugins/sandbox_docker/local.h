@@ -88,7 +88,7 @@ struct sd_start {
     char derived[80];
     char token[ASSAY_WARDEN_TOKEN + 1];
     char name[80];
-    bool leaf, attach;
+    bool leaf, attach, single;
     int stream, life;   /* attach: the warden's end of the stream, and the socket that tells us of its end; consumed */
     char container[80]; /* out, also when the start failed after it was made */
 };
@@ -203,6 +203,8 @@ struct sd_driver {
     int watch;
     enum sd_transport transport, transport_wanted;
     char transport_why[300];
+    bool single;             /* no namespaces inside containers: each is good for one job */
+    char single_why[200];
     size_t max_wardens, pool_min, pool_max;
     struct assay_leaves leaves;
     struct sd_work *work;

@@ -139,7 +139,7 @@ int sd_warden_make(struct sd_driver *d, size_t image, struct sd_warden **out, st
     assay_random_hex(w->token, ASSAY_WARDEN_TOKEN / 2);
     t->index = slot_of(d, w);
     t->id = w->id;
-    t->u.start = (struct sd_start){.stream = -1, .life = -1, .leaf = d->leaves.version > 0 && !by_attach(d), .attach = by_attach(d)};
+    t->u.start = (struct sd_start){.stream = -1, .life = -1, .leaf = d->leaves.version > 0 && !by_attach(d), .attach = by_attach(d), .single = d->single};
     if (by_attach(d)) {
         t->u.start.stream = stream[1];
         t->u.start.life = life[1];
@@ -193,15 +193,37 @@ void sd_warden_end(struct sd_driver *d, struct sd_warden *w)
         end_slot(d, w, false);
 }
 
+/* Its words say that there are no namespaces to be had inside a container. */
+static bool nesting_refused(const char *words)
+{
+    return strstr(words, "cannot make a user namespace") != NULL || strstr(words, "cannot make namespaces") != NULL ||
+           strstr(words, "cannot make the mounts private") != NULL;
+}
+
+/* Then a container is what holds one job, in a reduced box, and is thrown away after it. */
+static void go_single(struct sd_driver *d, const char *why)
+{
+    d->single = true;
+    snprintf(d->single_why, sizeof(d->single_why), "%.190s", why);
+    assay_log(d->host, ASSAY_LOG_WARN, "docker_single", ASSAY_KZ("reason", why),
+              ASSAY_KZ("effect", "a container for each submission, and reduced boxes in it"));
+    for (size_t i = 0; i < d->max_wardens; i++)
+        if (!d->w[i].out)
+            sd_warden_end(d, &d->w[i]);
+}
+
 void sd_warden_died(struct sd_driver *d, struct sd_warden *w)
 {
     bool early = !w->greeted && !w->out;
 
     if (w->state != SD_MAKING && w->state != SD_LIVE)
         return;
-    if (early || w->grief[0] != '\0')
+    if (!d->single && nesting_refused(w->grief))
+        go_single(d, w->grief);
+    else if (early || w->grief[0] != '\0')
         sd_failed_once(d, w->grief[0] != '\0' ? w->grief : "a warden ended before it said hello");
-    end_slot(d, w, w->state == SD_LIVE && w->out);
+    if (w->state == SD_MAKING || w->state == SD_LIVE)
+        end_slot(d, w, w->state == SD_LIVE && w->out);
 }
 
 /* True when the words of a failed start say that the engine cannot mount what we have here. */

@@ -21,3 +21,11 @@ tests_unit_docker_test_SOURCES = tests/unit/docker_test.c plugins/sandbox_docker
 tests_unit_docker_test_CPPFLAGS = $(TEST_CPPFLAGS) $(CURL_CFLAGS) -I$(top_srcdir)
 tests_unit_docker_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS) $(CURL_LIBS) -lpthread
 endif
+
+# built by bench/run
+EXTRA_PROGRAMS += bench/docker_bench
+CLEANFILES += bench/docker_bench$(EXEEXT)
+bench_docker_bench_SOURCES = bench/docker_bench.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h \
+	plugins/sandbox_docker/plugin.c $(sandbox_docker_sources)
+bench_docker_bench_CPPFLAGS = $(SDK_CPPFLAGS) $(CURL_CFLAGS) -I$(top_srcdir)
+bench_docker_bench_LDADD = $(SDK_LIBS) $(CURL_LIBS) -lpthread

@@ -70,7 +70,7 @@ static struct pair option_pair(const char *name, char *value, bool alone)
 
 enum {
     O_MODE = 1, O_NAME, O_UID, O_GID, O_BASE, O_BIND, O_BIND_TRY, O_HIDE, O_LINK, O_MOUNT_AT, O_SHARED, O_LEAF, O_ARTEFACT_BYTES,
-    O_ARTEFACT_COUNT, O_SCRATCH_BYTES, O_REQUEST_BYTES, O_BOXES, O_CONNECT, O_TOKEN, O_STDIO, O_STAY, O_VERSION
+    O_ARTEFACT_COUNT, O_SCRATCH_BYTES, O_REQUEST_BYTES, O_BOXES, O_CONNECT, O_TOKEN, O_STDIO, O_ONE_JOB, O_STAY, O_VERSION
 };
 
 static void room_for(const char *name, size_t n)
@@ -102,6 +102,7 @@ static void parse_options(int argc, char **argv, struct options *o)
         {"connect", required_argument, NULL, O_CONNECT},
         {"token", required_argument, NULL, O_TOKEN},
         {"stdio", no_argument, NULL, O_STDIO},
+        {"one-job", no_argument, NULL, O_ONE_JOB},
         {"stay-attached", no_argument, NULL, O_STAY},
         {"version", no_argument, NULL, O_VERSION},
         {NULL, 0, NULL, 0},
@@ -186,6 +187,9 @@ static void parse_options(int argc, char **argv, struct options *o)
             if (strlen(optarg) != ASSAY_WARDEN_TOKEN)
                 usage("token", "of another length");
             o->token = optarg;
+            break;
+        case O_ONE_JOB:
+            o->one_job = true;
             break;
         case O_STDIO:
             o->stdio = true;

@@ -32,7 +32,7 @@ enum box_flag { FLAG_STDERR_TO_STDOUT = 1, FLAG_STRICT_OUTPUT = 2, FLAG_WARM = 4
 enum precision { PRECISE_CPU = 1, PRECISE_MEMORY = 2, PRECISE_PIDS = 4, PINNED = 8 };
 enum feature {
     FEATURE_LEAF_CPU = 1, FEATURE_LEAF_MEMORY = 2, FEATURE_LEAF_PIDS = 4, FEATURE_SECCOMP = 8, FEATURE_USERNS = 16,
-    FEATURE_NETNS = 32, FEATURE_ROOT = 64, FEATURE_SHARED = 128, FEATURE_LANDLOCK = 256
+    FEATURE_NETNS = 32, FEATURE_ROOT = 64, FEATURE_SHARED = 128, FEATURE_LANDLOCK = 256, FEATURE_ONE_JOB = 512
 };
 
 /* ---- util.c ---- */
@@ -73,7 +73,7 @@ struct options {
     uint64_t artefact_bytes, artefact_count, scratch_bytes, request_bytes;
     uint64_t boxes; /* WORN after so many; 0: never */
     const char *connect, *token; /* NULL: stream and control were inherited */
-    bool stdio;
+    bool stdio, one_job;
     bool stay_attached;
 };
 

@@ -688,7 +688,8 @@ static void say_hello(struct warden *w)
     h.features |= (bits & PRECISE_CPU ? FEATURE_LEAF_CPU : 0u) | (bits & PRECISE_MEMORY ? FEATURE_LEAF_MEMORY : 0u) |
                   (bits & PRECISE_PIDS ? FEATURE_LEAF_PIDS : 0u) | (w->facts.userns ? FEATURE_USERNS : 0u) |
                   (w->facts.netns ? FEATURE_NETNS : 0u) | (w->facts.own_uid ? FEATURE_ROOT : 0u) |
-                  (w->facts.shared ? FEATURE_SHARED : 0u) | (w->facts.landlock ? FEATURE_LANDLOCK : 0u);
+                  (w->facts.shared ? FEATURE_SHARED : 0u) | (w->facts.landlock ? FEATURE_LANDLOCK : 0u) |
+                  (w->options.one_job ? FEATURE_ONE_JOB : 0u);
     (void)snprintf(h.mode, sizeof h.mode, "%s", mode[w->options.mode]);
     (void)writer_frame(&w->writer, ASSAY_WARDEN_HELLO, &h, sizeof h);
 }

@@ -34,7 +34,7 @@
 #define BACKOFF_MAX_MS 5000
 #define LIMBO_MS 300
 #define FATE_TIMEOUT_MS 8000
-#define FEATURE_ONE_JOB (1u << 7) /* of a hello */
+#define FEATURE_ONE_JOB (1u << 9) /* of a hello */
 
 void slot_arm(struct slot *s)
 {

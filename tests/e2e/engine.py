@@ -140,7 +140,7 @@ def make_image(tar):
     """This machine's Python, alone."""
     python = os.path.realpath("/usr/bin/python3")
     lib = f"/usr/lib/{os.path.basename(python)}"
-    need = {python, "/bin/dash"} | libraries(python) | libraries("/bin/dash")
+    need = {python, "/bin/dash", "/usr/bin/true"} | libraries("/usr/bin/true") | libraries(python) | libraries("/bin/dash")
     for f in pathlib.Path(lib, "lib-dynload").glob("*.so"):
         need |= libraries(str(f))
     with tarfile.open(tar, "w") as t:

@@ -60,6 +60,11 @@ def ours(e):
     return [c for c in e.containers() if "assay.data" in c.get("Labels", {})]
 
 
+def started(api):
+    text = api.call("GET", "/metrics").body.decode()
+    return sum(int(m) for m in re.findall(r'assay_docker_warden_starts_total\{outcome="ok"\} (\d+)', text))
+
+
 def judged(server):
     api = test_judging.start(server)
     api.timeout = 120  # a machine under load makes a second of CPU time last
@@ -77,7 +82,7 @@ def test_programs_get_their_verdicts():
     with serve(e) as server:
         api, b, s = judged(server)
         r = result(api, s)
-        assert "docker" in json.dumps(r), r
+        assert "docker" in json.dumps(r) and '"cpu_exact": true' in json.dumps(r), r
         # never the host: no network, no privilege, nothing written
         inspected = [json.loads(e.call("GET", f"/containers/{c['Id']}/json")[1]) for c in ours(e)]
         assert inspected
@@ -107,9 +112,7 @@ def test_containers_are_replaced_after_so_many_boxes():
         api, b, _ = judged(server)
         for _ in range(6):
             assert judge(api, b, RIGHT)["verdict"] == "OK"
-        text = api.call("GET", "/metrics").body.decode()
-        starts = sum(float(m) for m in re.findall(r'assay_docker_warden_starts_total\{outcome="ok"\} (\d+)', text))
-        assert starts >= 4, starts
+        assert started(api) >= 4
     wait_for("all containers to go", lambda: not ours(e))
 
 
@@ -172,7 +175,26 @@ def test_through_the_engine_without_our_files():
     e = the_engine()
     with serve(e, docker_stream="attach") as server:
         api, b, s = judged(server)
-        assert not result(api, s)["tests"][0]["cpu_exact"], result(api, s)
+        assert '"cpu_exact": false' in json.dumps(result(api, s)), result(api, s)
+    wait_for("all containers to go", lambda: not ours(e))
+
+
+def test_a_container_for_each_submission_where_none_can_nest():
+    """An engine whose profile forbids namespaces: reduced boxes, each job in a container that is thrown away."""
+    e = the_engine()
+    profile = json.loads((harness.ROOT / "packaging" / "docker-seccomp.json").read_text())
+    for rule in profile["syscalls"]:
+        rule["names"] = [n for n in rule["names"] if n != "unshare"]
+    path = e.tmp / "no-nesting.json"
+    path.write_text(json.dumps(profile))
+    with serve(e, docker_seccomp=str(path)) as server:
+        api, b, s = judged(server)
+        assert "docker_single" in server.log_text()
+        before = started(api)
+        for _ in range(4):
+            assert judge(api, b, RIGHT)["verdict"] == "OK"
+        wait_for("a fresh container for each job", lambda: started(api) >= before + 4)
+        assert "docker-single" in json.dumps(result(api, s)) or "docker-single" in readiness(server), result(api, s)
     wait_for("all containers to go", lambda: not ours(e))
 
 

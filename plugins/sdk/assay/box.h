@@ -105,7 +105,8 @@ struct assay_box_hello { /* what the warden says of itself once, at the start of
     uint32_t protocol;
     char version[32];
     uint32_t features; /* bit 0 leaf cpu, 1 leaf memory, 2 leaf pids, 3 seccomp, 4 user namespace, 5 own net ns, 6 root,
-                        * 7 it has artefacts that all wardens of the machine share, 8 Landlock */
+                        * 7 it has artefacts that all wardens of the machine share, 8 Landlock,
+                        * 9 good for one job only */
     char mode[32];     /* "native", "native-userns", "docker", "reduced" */
 };
 

@@ -93,6 +93,7 @@
  *     --request-bytes=N     longest RUN (256 MiB)
  *     --boxes=N             say WORN after so many boxes (0: never)
  *     --connect=PATH --token=TEXT   ask for stream and control at this SOCK_SEQPACKET socket (JOIN)
+ *     --one-job             say in the HELLO that this warden is good for one job only
  *     --stdio               the stream is standard input and output, there is no control
  *     --stay-attached       do not ask for SIGKILL at the parent's death (for debuggers)
  *     --version             prints the version and ends
