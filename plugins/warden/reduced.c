@@ -20,9 +20,9 @@
  * (reduced_map), and a mount is a symbolic link to the artefact.
  *
  * Ending a box.  There is no pid namespace whose end the kernel carries out, so init makes itself a subreaper:
- * whatever a program leaves behind becomes init's child.  With a uid of its own one kill(-1) as that uid
- * reaches all of them at once; without, passes of stop-then-kill over the descendants go on until there are
- * none, and RLIMIT_NPROC bounds the race.  The warden is a subreaper too and sweeps after every box, in case
+ * whatever a program leaves behind becomes init's child.  Passes of stop-then-kill over the descendants go on until
+ * there are none, and RLIMIT_NPROC bounds the race.  (One kill(-1) as the box's uid would be quicker, and would reach
+ * the boxes of another server on the same machine that was given the same uids.)  The warden is a subreaper too and sweeps after every box, in case
  * an init was killed.
  *
  * Landlock's numbers are written out: the headers of the systems that we build on are older than the kernels
@@ -389,25 +389,9 @@ size_t reduced_tree(pid_t root, pid_t *out, size_t room)
     return found;
 }
 
-/* As the box's own user, all of its processes in one call; the caller of kill(-1) is spared by the kernel. */
-static void kill_uid(void)
-{
-    const struct options *o = here.options;
-    pid_t p = fork();
-    if (p == 0) {
-        if (syscall(SYS_setresgid, o->gid, o->gid, o->gid) == 0 && syscall(SYS_setresuid, o->uid, o->uid, o->uid) == 0)
-            (void)kill(-1, SIGKILL);
-        _exit(0);
-    }
-    while (p > 0 && waitpid(p, NULL, 0) < 0 && errno == EINTR)
-        ;
-}
-
 void reduced_kill(pid_t root, pid_t except)
 {
     static pid_t tree[TREE_MAX];
-    if (here.own_uid)
-        kill_uid();
     size_t n = reduced_tree(root, tree, TREE_MAX);
     for (size_t i = 0; i < n; i++)
         if (tree[i] != except)

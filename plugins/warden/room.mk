@@ -54,7 +54,7 @@ bench_box_bench_LDADD = $(SDK_LIBS)
 if HAVE_CMOCKA
 box_tests = tests/unit/warden_test tests/unit/box_test tests/unit/box_noleaf_test tests/unit/box_userns_test \
 	tests/unit/measure_test \
-	tests/unit/box_common_reduced_test tests/unit/box_common_reduced_user_test tests/unit/box_reduced_test
+	tests/unit/box_common_reduced_test tests/unit/box_common_reduced_user_test tests/unit/box_reduced_test tests/unit/box_reduced_user_test
 check_PROGRAMS += $(box_tests)
 TESTS += $(box_tests)
 box_test_sources = tests/unit/box_test.c tests/unit/ordinary.h tests/unit/warden_fixture.c tests/unit/warden_fixture.h
@@ -88,10 +88,13 @@ tests_unit_box_common_reduced_user_test_SOURCES = $(box_test_sources)
 tests_unit_box_common_reduced_user_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_REDUCED=1 -DBOX_MODE='"reduced"' -DBOX_LEAF=0 \
 	-DBOX_ORDINARY=true
 tests_unit_box_common_reduced_user_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
-tests_unit_box_reduced_test_SOURCES = tests/unit/box_reduced_test.c tests/unit/ordinary.h tests/unit/warden_fixture.c \
-	tests/unit/warden_fixture.h
+box_reduced_test_sources = tests/unit/box_reduced_test.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h
+tests_unit_box_reduced_test_SOURCES = $(box_reduced_test_sources)
 tests_unit_box_reduced_test_CPPFLAGS = $(TEST_CPPFLAGS)
 tests_unit_box_reduced_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
+tests_unit_box_reduced_user_test_SOURCES = $(box_reduced_test_sources)
+tests_unit_box_reduced_user_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_ORDINARY=true
+tests_unit_box_reduced_user_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 tests_unit_warden_test_SOURCES = tests/unit/warden_test.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h \
 	plugins/warden/find.c plugins/warden/sha256.c plugins/warden/util.c plugins/warden/wire.c plugins/warden/warden.h
 tests_unit_warden_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
