@@ -83,9 +83,9 @@ struct slot {
     struct keep *keep; /* the build that is read out of the warden */
     struct assay_buf keep_content;
     const struct language *forks; /* whose interpreter waits in its warden, or NULL */
-    bool fork_asked;             /* its warden was asked for one */
-    bool prestarted;                 /* and the answer came in on_ready, */
-    char prestart_why[256];          /* "" or why not */
+    bool fork_asked;              /* its warden was asked for one */
+    bool prestarted;              /* and the answer came in on_ready, */
+    char prestart_why[256];       /* "" or why not */
     bool found; /* an answer to a survey came in on_ready */
     size_t survey_at; /* language whose tools are looked for */
     uint64_t used; /* the lane's clock, when a job came here */

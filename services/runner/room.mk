@@ -4,7 +4,8 @@ plugins_LTLIBRARIES += services/runner/assay_runner.la
 services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runner/cache.c services/runner/calibrate.c \
 	services/runner/codec.c services/runner/domain.c services/runner/environment.c services/runner/finish.c services/runner/http.c \
 	services/runner/judge.c services/runner/languages.c services/runner/lease.c services/runner/local.h \
-	services/runner/loop.c services/runner/loop.h services/runner/machine.c services/runner/place.c services/runner/plugin.c services/runner/prefork.c \
+	services/runner/loop.c services/runner/loop.h services/runner/machine.c services/runner/place.c services/runner/plugin.c \
+	services/runner/prefork.c \
 	services/runner/prepare.c services/runner/recall.c services/runner/repo.c services/runner/schema/001_runner.h \
 	services/runner/schema/002_build_cached.h services/runner/schema/003_measured.h \
 	services/runner/schema/004_environments.h services/runner/seccomp.c services/runner/warden.c services/runner/warm.c

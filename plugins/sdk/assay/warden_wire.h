@@ -9,7 +9,8 @@
  * STREAM (SOCK_STREAM, runner <-> warden).  Frames: struct assay_warden_frame, then `length` bytes.
  * The warden sends HELLO once.  Then, one box at a time: RUN (client), OUTPUT* (warden), DONE
  * (warden).  PRESTART starts an interpreter ahead, to be forked for the RUNs of just this argv and environment that
- * ask for it (ASSAY_BOX_WARM), and is answered PRESTARTED.  CANCEL may come while a box runs; its serial says which one is meant, so that a cancel
+ * ask for it (ASSAY_BOX_WARM), and is answered PRESTARTED.  CANCEL may come while a box runs; its serial says which one
+ * is meant, so that a cancel
  * that crosses a DONE is harmless.  DROP forgets an artefact.  PUT brings an artefact and is answered
  * STORED; GET asks for one and is answered CONTENT* STORED; FIND asks where programs are in the root that
  * boxes see and is answered FOUND; none of these four may come while a box runs.  WORN, once, says that
