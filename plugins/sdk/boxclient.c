@@ -158,6 +158,15 @@ static bool strings_ok(const struct assay_str *s, size_t n)
     return true;
 }
 
+/* As the warden has it: relative, the place of warm material, or, for the working directory itself, absolute and last. */
+static bool mount_path_ok(const struct assay_box_spec *s, size_t i)
+{
+    struct assay_str path = s->mounts[i].path;
+    if (assay_str_is(s->mounts[i].artefact, ASSAY_WARDEN_SELF))
+        return i + 1 == s->n_mounts && path.n > 1 && path.p[0] == '/' && path_ok((struct assay_str){path.p + 1, path.n - 1});
+    return path_ok(path) || assay_str_is(path, ASSAY_WARDEN_WARM);
+}
+
 /* What the warden would end the stream for is refused here, where it is one run's trouble only. */
 static int spec_check(const struct assay_box_spec *s, struct assay_err *err)
 {
@@ -171,7 +180,7 @@ static int spec_check(const struct assay_box_spec *s, struct assay_err *err)
         if (!path_ok(s->files[i].path) || (s->files[i].mode != 0644 && s->files[i].mode != 0755))
             return assay_err_set(err, ASSAY_E_INVALID, "box: file %zu has a bad path or mode", i);
     for (size_t i = 0; i < s->n_mounts; i++)
-        if ((!path_ok(s->mounts[i].path) && !assay_str_is(s->mounts[i].path, ASSAY_WARDEN_WARM)) || !hex_ok(s->mounts[i].artefact))
+        if (!hex_ok(s->mounts[i].artefact) || !mount_path_ok(s, i))
             return assay_err_set(err, ASSAY_E_INVALID, "box: mount %zu has a bad path or artefact", i);
     for (size_t i = 0; i < s->n_collect; i++)
         if (!path_ok(s->collect[i]))

@@ -75,6 +75,22 @@ int files_write(int box, const struct request *q, struct note *why)
     return 0;
 }
 
+/* Shows the scratch's box directory, with what is mounted in it, at a directory of the box's root too. */
+static int mount_self(int box, const char *path, struct note *why)
+{
+    if (mounts_are_links)
+        return 0; /* where the request says this path, its argv and env say where the directory is (reduced.c) */
+    struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+    CLEANUP_FD int root = open(ROOT_BOX, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP_FD int target = root < 0 ? -1 : sys_openat2(root, path, &how);
+    if (target < 0)
+        return note_errno(why, "the working directory %.100s, which has to be in the box's root", path);
+    CLEANUP_FD int tree = sys_open_tree(box, "", OPEN_TREE_CLONE | AT_EMPTY_PATH | AT_RECURSIVE);
+    if (tree < 0 || sys_move_mount_fd(tree, target) < 0)
+        return note_errno(why, "the working directory %.100s", path);
+    return 0;
+}
+
 int files_mount(int box, const struct request *q, struct note *why)
 {
     const uint8_t *p = q->mounts;
@@ -83,6 +99,8 @@ int files_mount(int box, const struct request *q, struct note *why)
         const char *name;
         char src[STORE_PATH];
         p = request_mount_next(p, &m);
+        if (strcmp(m.artefact, ASSAY_WARDEN_SELF) == 0)
+            return mount_self(box, m.path, why); /* the last: wire.c */
         bool warm = m.path[0] == '/'; /* there is one such path only: wire.c */
         if (!store_path(m.artefact, src))
             return note_errno(why, "artefact of mount %u", i);

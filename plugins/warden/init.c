@@ -350,7 +350,8 @@ static int child_main(void *arg)
     child_join(m);
     child_pin(m);
     child_limits(m);
-    if (m->reduced ? fchdir(m->box) < 0 : chroot(ROOT_BOX) < 0 || chdir("/box") < 0)
+    const char *workdir = request_workdir(q);
+    if (m->reduced ? fchdir(m->box) < 0 : chroot(ROOT_BOX) < 0 || chdir(workdir ? workdir : "/box") < 0)
         child_fail(m, "chroot");
     child_ids(m);
     if (m->reduced) {

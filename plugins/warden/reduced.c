@@ -193,6 +193,8 @@ int reduced_ruleset(unsigned turn, const struct request *q, struct note *why)
     for (uint32_t i = 0; rc == 0 && i < q->head.n_mounts; i++) {
         struct request_mount m;
         p = request_mount_next(p, &m);
+        if (strcmp(m.artefact, ASSAY_WARDEN_SELF) == 0)
+            break; /* the last */
         rc = store_path(m.artefact, path) ? allow(set, AT_FDCWD, path, FS_READ) : -1;
     }
     if (rc == 0)
@@ -306,9 +308,10 @@ static const char *box_path(const char *word, const char *dir)
 char **reduced_map(unsigned turn, const struct request *q, char *const *words)
 {
     char box[PATH_MAX + 32], tmp[PATH_MAX + 32], warm[STORE_PATH] = "";
+    const char *workdir = request_workdir(q);
     const struct {
         const char *from, *to;
-    } place[] = {{"/box", box}, {"/tmp", tmp}, {ASSAY_WARDEN_WARM, warm}};
+    } place[] = {{workdir ? workdir : "/box", box}, {"/box", box}, {"/tmp", tmp}, {ASSAY_WARDEN_WARM, warm}};
     const uint8_t *p = q->mounts;
     size_t n = 0;
     (void)snprintf(box, sizeof box, "%s/%u/box", here.dir, turn);

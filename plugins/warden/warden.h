@@ -101,6 +101,7 @@ int request_parse(const uint8_t *p, size_t n, char **pointers, struct request *r
 int prestart_check(const uint8_t *p, size_t n, struct note *why);
 const uint8_t *request_file_next(const uint8_t *p, struct request_file *ret);
 const uint8_t *request_mount_next(const uint8_t *p, struct request_mount *ret);
+const char *request_workdir(const struct request *q); /* where else the working directory is to be; NULL: nowhere */
 const uint8_t *request_string_next(const uint8_t *p, const char **ret);
 /* The tools of a FIND, after a check of every rule; `tool` has room for ASSAY_WARDEN_FIND_MAX. */
 int find_parse(const uint8_t *p, size_t n, const char **tool, size_t *count, struct note *why);

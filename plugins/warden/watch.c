@@ -431,7 +431,7 @@ static int admit(struct warden *w, bool warm, struct note *why)
     for (uint32_t i = 0; i < q->head.n_mounts; i++) {
         p = request_mount_next(p, &m);
         char path[STORE_PATH];
-        if (!store_touch(&w->store, m.artefact) && !store_path(m.artefact, path))
+        if (strcmp(m.artefact, ASSAY_WARDEN_SELF) != 0 && !store_touch(&w->store, m.artefact) && !store_path(m.artefact, path))
             return note_set(why, "artefact %s is not here (any more)", m.artefact);
     }
     if (q->head.n_collect > 0 && store_reserve(&w->store, q->head.collect_bytes, q, why) < 0)

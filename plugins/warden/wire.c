@@ -175,6 +175,15 @@ const uint8_t *request_file_next(const uint8_t *p, struct request_file *ret)
     return p + ret->size;
 }
 
+const char *request_workdir(const struct request *q)
+{
+    const uint8_t *p = q->mounts;
+    struct request_mount m = {NULL, NULL};
+    for (uint32_t i = 0; i < q->head.n_mounts; i++)
+        p = request_mount_next(p, &m);
+    return m.artefact && strcmp(m.artefact, ASSAY_WARDEN_SELF) == 0 ? m.path : NULL;
+}
+
 const uint8_t *request_mount_next(const uint8_t *p, struct request_mount *ret)
 {
     p = request_string_next(p, &ret->artefact);
@@ -259,9 +268,11 @@ int request_parse(const uint8_t *p, size_t n, char **pointers, struct request *r
     q.mounts = c.p;
     for (uint32_t i = 0; i < h->n_mounts; i++) {
         const char *hex, *path;
-        if (!take_string(&c, &hex, ASSAY_WARDEN_ARTEFACT_HEX) || !hex_ok(hex) ||
-            !take_string(&c, &path, ASSAY_WARDEN_PATH_MAX) || (!path_ok(path) && strcmp(path, ASSAY_WARDEN_WARM) != 0))
+        if (!take_string(&c, &hex, ASSAY_WARDEN_ARTEFACT_HEX) || !hex_ok(hex) || !take_string(&c, &path, ASSAY_WARDEN_PATH_MAX))
             return note_set(why, "mounts[%u] is malformed", i);
+        bool self = strcmp(hex, ASSAY_WARDEN_SELF) == 0;
+        if (self ? path[0] != '/' || !path_ok(path + 1) || i + 1 != h->n_mounts : !path_ok(path) && strcmp(path, ASSAY_WARDEN_WARM) != 0)
+            return note_set(why, "mounts[%u] is at a place where none may be", i);
     }
     q.collect = c.p;
     for (uint32_t i = 0; i < h->n_collect; i++) {

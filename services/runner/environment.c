@@ -50,6 +50,30 @@ static struct assay_str option_of(const struct assay_host *host, const struct la
     return ASSAY_STR("");
 }
 
+static bool workdir_ok(struct assay_str dir)
+{
+    if (dir.n < 2 || dir.n > 255 || dir.p[0] != '/' || dir.p[dir.n - 1] == '/' || memmem(dir.p, dir.n, "//", 2) != NULL)
+        return false;
+    return memmem(dir.p, dir.n, "/./", 3) == NULL && memmem(dir.p, dir.n, "..", 2) == NULL;
+}
+
+/* Another working directory than /box. What a definition says of "/box/" in messages is said of it, and a program that was
+ * forked would find itself in /box: so it is executed. */
+static int move_workdir(struct language *lang, struct assay_str dir, struct assay_arena *arena, struct assay_err *err)
+{
+    struct assay_str prefix = lang->signatures.load_prefix;
+    const char *at = prefix.n != 0 ? memmem(prefix.p, prefix.n, "/box/", 5) : NULL;
+    if (!workdir_ok(dir))
+        return assay_err_set(err, ASSAY_E_CONFIG, "the working directory \"%.*s\" is not an absolute path like /tmp or /workspace", ASSAY_FMT(dir));
+    lang->workdir = dir;
+    lang->forks = false;
+    if (at == NULL)
+        return ASSAY_OK;
+    lang->signatures.load_prefix = assay_arena_fmt(arena, "%.*s%.*s%.*s", (int)(at - prefix.p), prefix.p, ASSAY_FMT(dir),
+                                                   (int)(prefix.n - (size_t)(at - prefix.p) - 4), at + 4);
+    return lang->signatures.load_prefix.p != NULL ? ASSAY_OK : assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+}
+
 int environments_choose(const struct assay_host *host, struct languages *l, struct environments *out, struct assay_arena *arena,
                         struct assay_err *err)
 {
@@ -65,7 +89,10 @@ int environments_choose(const struct assay_host *host, struct languages *l, stru
             image = lang->image;
         if (run.n == 0)
             run = lang->run_image.n != 0 ? lang->run_image : image;
-        int rc = choose(out, room, lang->builds ? image : run, &lang->env[SIDE_BUILD], err);
+        struct assay_str workdir = option_of(host, lang, "workdir");
+        int rc = workdir.n != 0 ? move_workdir(lang, workdir, arena, err) : ASSAY_OK;
+        if (rc >= 0)
+            rc = choose(out, room, lang->builds ? image : run, &lang->env[SIDE_BUILD], err);
         if (rc >= 0)
             rc = choose(out, room, run, &lang->env[SIDE_RUN], err);
         if (rc < 0)

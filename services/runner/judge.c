@@ -48,7 +48,7 @@ void job_run(struct loop *l, struct job *j, enum side side, const struct stage *
 {
     struct assay_err err;
     struct assay_strs argv, env;
-    struct assay_box_mount mount[2]; /* the build's files and warm material */
+    struct assay_box_mount mount[3]; /* the build's files, warm material, the working directory itself */
     /* a scratch arena: a job of many tests must not grow by each of them */
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
     int rc = arena == NULL ? assay_err_set(&err, ASSAY_E_NOMEM, "no memory")
@@ -67,6 +67,8 @@ void job_run(struct loop *l, struct job *j, enum side side, const struct stage *
             mount[0] = spec->mounts[0];
         if (stage->warm && j->warm[0] != '\0' && slot_shares(j->slot))
             mount[spec->n_mounts++] = (struct assay_box_mount){assay_str(j->warm), ASSAY_STR(ASSAY_WARDEN_WARM)};
+        if (j->language->workdir.n != 0)
+            mount[spec->n_mounts++] = (struct assay_box_mount){ASSAY_STR(ASSAY_WARDEN_SELF), j->language->workdir};
         spec->mounts = mount;
         assay_buf_free(&j->out);
         assay_buf_free(&j->err);

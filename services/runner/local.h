@@ -109,6 +109,7 @@ struct language {
     struct assay_strs aliases, extensions, artefacts;
     struct assay_json_map tools; /* name to candidates */
     struct assay_str image, run_image; /* as the file says, "" nothing */
+    struct assay_str workdir;          /* where boxes have their working directory; "": /box */
     size_t env[SIDES];           /* index of its environments; the same twice without a build */
     struct assay_json_map found[SIDES]; /* name to path, "" where it is not; replaced, never changed; under the lock */
     char lacks[SIDES][240];             /* why it cannot work there, or ""; the loop's thread only */

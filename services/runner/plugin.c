@@ -10,7 +10,7 @@
     X("java", "JAVA") X("javascript", "JAVASCRIPT") X("lua", "LUA") X("perl", "PERL") X("php", "PHP")                  \
     X("python", "PYTHON") X("ruby", "RUBY") X("rust", "RUST")
 
-#define NAMES(name, NAME) name "_image", name "_run_image",
+#define NAMES(name, NAME) name "_image", name "_run_image", name "_workdir",
 static const char *const image_names[] = {LANGUAGES_WITH_OPTIONS(NAMES)};
 #undef NAMES
 const struct image_options runner_image_options = {image_names, sizeof image_names / sizeof image_names[0]};
@@ -49,7 +49,9 @@ static const struct assay_option options[] = {
     {name "_image", NAME "_IMAGE", ASSAY_OPT_STRING, "", 0, 0, NULL,                                                   \
      "image in which " name " is built, and run unless another is named; empty: the sandbox's default", 0, 0},         \
         {name "_run_image", NAME "_RUN_IMAGE", ASSAY_OPT_STRING, "", 0, 0, NULL,                                       \
-         "image in which " name " programs run; it needs no compiler", 0, 0},
+         "image in which " name " programs run; it needs no compiler", 0, 0},                                         \
+        {name "_workdir", NAME "_WORKDIR", ASSAY_OPT_STRING, "", 0, 0, NULL,                                           \
+         "directory of the images at which " name " programs find themselves, such as /tmp; empty: /box", 0, 0},
     LANGUAGES_WITH_OPTIONS(IMAGES)
 #undef IMAGES
     {"warm", NULL, ASSAY_OPT_BOOL, "true", 0, 0, NULL,

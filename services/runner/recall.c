@@ -144,6 +144,7 @@ static int key_of(struct job *j, struct assay_err *err)
              (long long)m->wall_ms, (long long)m->memory_bytes, (long long)m->stdout_bytes, (long long)m->stderr_bytes,
              (long long)m->processes, (long long)m->open_files, (long long)m->file_bytes, (long long)m->stack_bytes,
              (long long)m->scratch_bytes, (long long)m->scratch_files, (long long)spec.collect_bytes, spec.flags);
+    build_key_add(&b, "workdir", lang->workdir);
     build_key_add(&b, "limits", assay_str(limits));
     build_key_add(&b, "seccomp", r->seccomp);
     for (size_t i = 0; i < j->n_files; i++) {

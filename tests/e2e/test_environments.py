@@ -108,5 +108,31 @@ def test_a_benchmark_pins_a_toolchain():
         server.close()
 
 
+def test_a_language_has_the_working_directory_that_was_asked_for():
+    server = Server(env={"PYTHON_WORKDIR": "/tmp", "C_WORKDIR": "/tmp"})
+    try:
+        server.start()
+        admin, benchmark = prepared(server)
+        where = ("import os, sys\nassert os.getcwd() == '/tmp' == os.path.dirname(os.path.abspath(__file__)), os.getcwd()\n"
+                 "assert open('/tmp/main.py').read()\nprint(sum(map(int, sys.stdin.read().split())))\n")
+        r = judge(admin, benchmark, "python", where)
+        assert r["verdict"] == "OK", r
+        r = judge(admin, benchmark, "python", "print(\n")
+        assert r["verdict"] == "BF", r
+        r = judge(admin, benchmark, "c", '#include <stdio.h>\n#include <unistd.h>\n#include <string.h>\nint main(void) { char d[99]; '
+                                         'getcwd(d, sizeof d); puts(strcmp(d, "/tmp") ? d : "6"); return access("/tmp/app/main", X_OK); }\n')
+        assert r["verdict"] == "OK", r
+        assert server.stop() == 0
+    finally:
+        server.close()
+    wrong = Server(env={"PYTHON_WORKDIR": "tmp"})
+    try:
+        wrong.spawn()
+        assert wrong.process.wait(30) == 78
+        assert "working directory" in wrong.log_text() and "python" in wrong.log_text(), wrong.log_text()[-800:]
+    finally:
+        wrong.close()
+
+
 if __name__ == "__main__":
     harness.main(sys.modules[__name__])

@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include <assay/warden_wire.h>
+
 #include "warden_fixture.h"
 #include "ordinary.h"
 
@@ -756,6 +758,33 @@ WALL_TEST void a_worn_warden_says_so(void **state)
     assert_int_equal(status, 0);
 }
 
+/* The working directory may be shown at a place of the box's root as well, and the program begins there. */
+WALL_TEST void a_working_directory_of_choice(void **state)
+{
+    (void)state;
+    struct ask a;
+    struct assay_box_mount m = {.artefact = ASSAY_STR(ASSAY_WARDEN_SELF), .path = ASSAY_STR("/tmp")};
+    struct assay_str kept = ASSAY_STR("made");
+    struct assay_str argv[] = {ASSAY_STR("/bin/sh"), ASSAY_STR("-c"), ASSAY_STR("pwd; cat /tmp/prog >/dev/null && echo there; echo x >made")};
+    ask_words(&a, "");
+    memcpy(a.argv, argv, sizeof argv);
+    a.spec.n_argv = 3;
+    a.spec.mounts = &m;
+    a.spec.n_mounts = 1;
+    a.spec.collect = &kept;
+    a.spec.n_collect = 1;
+    a.spec.collect_bytes = MIB;
+    run(&a);
+    assert_end(ASSAY_BOX_EXITED);
+    assert_string_equal(out.p, "/tmp\nthere\n");
+    assert_int_equal(strlen(oc.artefact), 64);
+    m.path = ASSAY_STR("/nowhere");
+    run(&a);
+    assert_end(ASSAY_BOX_FAILED);
+    assert_non_null(strstr(oc.message, "/nowhere"));
+    assert_honest_next();
+}
+
 /* ---- artefacts ---- */
 
 static void collect_words(struct ask *a, const char *words, const struct assay_str *names, size_t n)
@@ -1190,7 +1219,7 @@ static int open_this(void **state)
     cmocka_unit_test(concurrent_boxes_do_not_meet),                                                  \
         cmocka_unit_test(files_of_the_host_are_hidden),                    \
         cmocka_unit_test(root_is_read_only), cmocka_unit_test(process_state_is_bare), cmocka_unit_test(no_network),    \
-        cmocka_unit_test(chroot_refuses_user_namespaces_without_a_filter), cmocka_unit_test(scratch_is_bounded),       \
+        cmocka_unit_test(chroot_refuses_user_namespaces_without_a_filter), cmocka_unit_test(scratch_is_bounded), cmocka_unit_test(a_working_directory_of_choice),       \
         cmocka_unit_test(boxes_do_not_meet), cmocka_unit_test(artefact_goes_round), cmocka_unit_test(collect_refuses)
 
 #define COMMON                                                                                                         \

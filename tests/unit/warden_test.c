@@ -604,7 +604,7 @@ static void shared_artefacts(void **state)
     assert_int_equal(chmod(dir, 0755), 0);
     (void)snprintf(shared, sizeof shared, "--shared=%s", dir);
     const char *extra[] = {shared, NULL}, *missing[] = {"--shared=/no/such/path", NULL};
-    static const char other[] = "0000000000000000000000000000000000000000000000000000000000000000";
+    static const char other[] = "1111111111111111111111111111111111111111111111111111111111111111";
     for (int ordinary = 0; ordinary < 2; ordinary++) {
         struct fixture f;
         struct assay_err err;

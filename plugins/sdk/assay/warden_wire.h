@@ -146,6 +146,9 @@ struct assay_warden_frame {
 #define ASSAY_WARDEN_FILES_MAX 4096u
 #define ASSAY_WARDEN_MOUNTS_MAX 16u
 #define ASSAY_WARDEN_COLLECT_MAX 256u
+/* In place of an artefact: the working directory itself, shown at an existing directory (an absolute path) of the
+ * box's root as well; the program begins there. One such mount at most, as the last. */
+#define ASSAY_WARDEN_SELF "0000000000000000000000000000000000000000000000000000000000000000"
 #define ASSAY_WARDEN_WARM "/warm"      /* an empty directory of every box, where no file of a request can be */
 #define ASSAY_WARDEN_PATH_MAX 1024u    /* bytes of a path in a box; its parts at most 255 */
 #define ASSAY_WARDEN_PRESTART_MAX 16384u   /* bytes of a PRESTART */
