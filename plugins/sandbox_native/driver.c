@@ -569,13 +569,20 @@ static int require_parse(const char *text, struct sn_driver *d, struct assay_err
 
 static int rootfs_given(struct sn_driver *d, const char *path, struct assay_err *err)
 {
-    char real[PATH_MAX];
+    char real[PATH_MAX], usr[PATH_MAX + 8];
 
     if (path[0] == '\0')
         return 0;
-    if (path[0] != '/' || realpath(path, real) == NULL || strlen(real) >= sizeof(d->rootfs))
-        return assay_err_set(err, ASSAY_E_CONFIG, "option native_rootfs: %.300s is no folder of this machine; give an absolute path",
-                             path);
+    if (path[0] != '/')
+        return assay_err_set(err, ASSAY_E_CONFIG, "option native_rootfs: %.300s is relative; give an absolute path", path);
+    if (realpath(path, real) == NULL)
+        return assay_err_errno(err, ASSAY_E_CONFIG, errno, "option native_rootfs: %.300s", path);
+    if (strlen(real) >= sizeof(d->rootfs))
+        return assay_err_set(err, ASSAY_E_CONFIG, "option native_rootfs: %.300s is too long a path", path);
+    snprintf(usr, sizeof(usr), "%s/usr", real);
+    if (access(usr, X_OK) != 0)
+        return assay_err_errno(err, ASSAY_E_CONFIG, errno,
+                               "option native_rootfs: %.300s is no root, such as assay-images makes: its folder usr", path);
     memcpy(d->rootfs, real, strlen(real) + 1);
     return 0;
 }
