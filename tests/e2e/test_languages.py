@@ -183,7 +183,8 @@ def test_a_languages_factors_scale_a_problems_limits():
         for language, source, least in (("awk", "BEGIN { for (;;) x++ }", 900), ("c", "int main(void) { for (;;) { } }", 300)):
             verdict, sid = judge(admin, language, source, "short")
             cpu = admin.get(f"/results/{sid}").json["cpu_ms"]
-            assert verdict == "TL" and least <= cpu < least + 250, (language, verdict, cpu)
+            # the hard limit is a tenth and 100 ms more, and a busy machine looks late: less than another factor of three
+            assert verdict == "TL" and least <= cpu < 3 * least, (language, verdict, cpu)
         hoard = "BEGIN { s = \"x\"; for (;;) { s = s s; a[n++] = s } }"
         verdict, sid = judge(admin, "awk", hoard, "short")
         peak = admin.get(f"/results/{sid}").json["memory_peak_bytes"]

@@ -44,7 +44,8 @@ def test_the_runner_says_what_an_empty_box_costs(server):
     assert 0 < c["cpu_us"] <= c["cpu_us_max"] < 1000000 and c["cpu_us"] <= c["wall_us"] * os.cpu_count(), c
     assert 0 < c["clock_ns"] <= 10000000 and c["tick_us"] > 0, c
     if exact(admin):
-        assert 0 < c["memory_own_bytes"] < 16 * MIB, c
+        # less than the kernel's stock of charges for a processor may be reported as 0
+        assert 0 <= c["memory_own_bytes"] < 16 * MIB, c
     assert "runner_calibrated" in server.log_text()
 
 
