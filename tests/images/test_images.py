@@ -251,8 +251,12 @@ def test_an_ordinary_user_builds_the_same_layer():
 def test_what_is_up_to_date_is_not_built_again():
     place = Place.get()
     before = (place.output / f"{NAME}.tar").stat().st_ino
+    tree = (place.output / NAME).resolve()
+    digest = tree.with_name(tree.name + ".digest")
+    digest.unlink()  # as an image has none that an earlier version built
     rc, said = place.build(place.definitions, place.output)
     assert rc == 0 and "up to date" in said and (place.output / f"{NAME}.tar").stat().st_ino == before, said
+    assert digest.read_text() == place.digest() + "\n"
 
 
 def test_two_at_once_take_turns():
