@@ -358,6 +358,29 @@ static const struct assay_json_field driver_fields[] = {
     {.name = NULL},
 };
 
+/*
+ * Whether a box keeps to its processors, and what one costs by itself, is found by running some: the runner
+ * does so at its start, through whichever driver is used.  Here stands only what is configured, and where to look.
+ */
+static void measurement(struct doctor *d, const struct assay_setup *s)
+{
+    if (!assay_config_has(s->config, "runner_pin")) {
+        say(d, OK, "  measurement", NULL, "no runner here; what boxes cost is in GET /runners of a server that has one");
+        return;
+    }
+    const char *pin = assay_config_str(s->config, "runner_pin");
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    int64_t lanes = assay_config_int(s->config, "runner_max_parallel");
+    lanes = lanes > 0 ? lanes : online;
+    bool crowded = strcmp(pin, "off") != 0 && lanes > online;
+    say(d, strcmp(pin, "off") == 0 || crowded ? NOTE : OK, "  measurement",
+        crowded ? "programs take turns on processors and disturb one another's times; set RUNNER_MAX_PARALLEL to the number of cores"
+                : "programs may disturb one another's times; runner_pin=auto gives each a processor",
+        "runner_pin=%s, %lld at a time on %ld processors; whether boxes are pinned and what an empty one costs is measured at the "
+        "server's start: calibration in GET /runners, runner_calibrated in the log",
+        pin, (long long)lanes, online);
+}
+
 static void sandbox(struct doctor *d, const struct assay_setup *s, struct assay_buf *raw)
 {
     struct assay_err err = {0, ""};
@@ -396,6 +419,8 @@ static void sandbox(struct doctor *d, const struct assay_setup *s, struct assay_
                            ASSAY_FMT(c[k].remedy));
             say(d, c[k].ok ? OK : NOTE, label, remedy[0] != '\0' ? remedy : NULL, "%.*s", ASSAY_FMT(c[k].detail));
         }
+        if (list[i].usable)
+            measurement(d, s);
     }
     if (!usable)
         say(d, MISSING, "sandbox", "mend one of the drivers above", "no sandbox driver is usable: nothing can be judged");

@@ -281,6 +281,16 @@ def test_doctor_says_what_is_there():
         assert checks["data directory"]["ok"] and checks["port"]["ok"], checks
         assert all("remedy" in c or c["ok"] or c["status"] == "note" for c in checks.values())
         assert r.returncode == (0 if report["ok"] else 1)
+        usable = [n for n, c in checks.items() if n.startswith("sandbox ") and c["detail"].startswith("usable")]
+        if usable:
+            for option, status in (("auto", "ok"), ("off", "note")):
+                r = run("--doctor=json", env={"ASSAY_DATA_DIR": str(d / "data"), "HTTP_PORT": str(free_port()), "RUNNER_PIN": option,
+                                              "RUNNER_MAX_PARALLEL": "1"})
+                rows = [c for c in json.loads(r.stdout)["checks"] if c["name"] == "  measurement"]
+                assert len(rows) == len(usable), (usable, rows)
+                for row in rows:
+                    assert row["status"] == status and f"runner_pin={option}" in row["detail"], row
+                    assert "calibration in GET /runners" in row["detail"] and ("remedy" in row) == (status == "note"), row
         assert not (d / "data").exists(), "the doctor made the data directory"
         assert "kernel" in run("--doctor", env={"ASSAY_DATA_DIR": str(d / "data")}).stdout
     finally:
