@@ -276,6 +276,8 @@ static void report(struct run *r)
     d.forced_switches = main_ru->ru_nivcsw;
     d.memory_peak_bytes = f.peak >= 0 ? f.peak : d.max_rss_bytes > r->peak_seen ? d.max_rss_bytes : r->peak_seen;
     d.memory_own_bytes = own_memory(r, &f);
+    if (d.memory_peak_bytes < d.memory_own_bytes) /* what lingered from earlier boxes was given back meanwhile */
+        d.memory_peak_bytes = d.memory_own_bytes;
     d.finished = ended != 0;
     d.precision |= s->pinned ? PINNED : 0u;
     d.oom_kills = f.oom_kills;
