@@ -210,7 +210,7 @@ static void page_cache_is_no_memory(void **state)
     /* and what lingers of it in the leaf is not the next one's */
     ASK(&a, "prog", "grow", "8388608");
     well(&a);
-    assert_in_range(oc.memory_own_bytes, 8 * MIB, 10 * MIB);
+    assert_in_range(oc.memory_own_bytes, 8 * MIB - MIB / 4, 10 * MIB); /* the kernel counts in stocks of 256 KB */
     /* memory that was held and given back before the cache came */
     drop_cache();
     ASK(&a, "prog", "hold-then-read", "50331648", "/big");
@@ -228,7 +228,14 @@ static void files_in_the_scratch_are_memory(void **state)
         struct ask a;
         ASK(&a, "prog", words[i], "33554432");
         well(&a);
-        assert_in_range(oc.memory_own_bytes, 32 * MIB, 36 * MIB);
+        assert_in_range(oc.memory_own_bytes, 32 * MIB - MIB / 4, 36 * MIB);
+    }
+    /* a small one is written between two looks, most often: what is there at the end counts too */
+    for (int i = 0; i < 60; i++) {
+        struct ask a;
+        ASK(&a, "prog", "file", "1048576");
+        well(&a);
+        assert_in_range(oc.memory_own_bytes, MIB / 2, 3 * MIB);
     }
 }
 
