@@ -1,8 +1,9 @@
 /*
  * The control for everything that starts programs: posix_spawn + wait of one command, over and over, by N
- * threads, with stdin and stdout on /dev/null and a bare environment.  No sandbox, no capture, nothing stored.
+ * threads, with stdin and stdout on /dev/null and the environment that the runner gives every program (base_env in
+ * services/runner/judge.c) with the language's own added.  No sandbox, no capture, nothing stored.
  *
- *   spawn_bench THREADS MILLISECONDS COMMAND [ARGUMENT...]
+ *   spawn_bench THREADS MILLISECONDS [NAME=VALUE...] COMMAND [ARGUMENT...]
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +20,7 @@
 
 #define THREADS_MAX 64
 #define RUNS_MAX 1000000
+#define ENV_MAX 16
 
 struct worker {
     pthread_t thread;
@@ -26,7 +28,8 @@ struct worker {
     size_t n;
 };
 
-static char **command;
+static char **command, **own_env;
+static size_t n_own_env;
 static int64_t end_ns;
 
 static int64_t now_ns(void)
@@ -39,8 +42,9 @@ static int64_t now_ns(void)
 static void *work(void *arg)
 {
     struct worker *w = arg;
-    char search[] = "PATH=/usr/bin:/bin", home[] = "HOME=/tmp", lang[] = "LANG=C.UTF-8";
-    char *const env[] = {search, home, lang, NULL};
+    char search[] = "PATH=/usr/bin:/bin", home[] = "HOME=/tmp", lang[] = "LANG=C.UTF-8", tmp[] = "TMPDIR=/tmp";
+    char *env[ENV_MAX + 5] = {search, home, lang, tmp};
+    memcpy(env + 4, own_env, n_own_env * sizeof *env);
     posix_spawn_file_actions_t fa;
     if (posix_spawn_file_actions_init(&fa) != 0 || posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0) != 0 ||
         posix_spawn_file_actions_addopen(&fa, 1, "/dev/null", O_WRONLY, 0) != 0)
@@ -69,12 +73,16 @@ static int by_value(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
+    own_env = argv + 3;
+    while (argc > 3 + (int)n_own_env && n_own_env < ENV_MAX && strchr(own_env[n_own_env], '=') != NULL)
+        n_own_env++;
+    argc -= (int)n_own_env;
     long threads = argc > 3 ? strtol(argv[1], NULL, 10) : 0, ms = argc > 3 ? strtol(argv[2], NULL, 10) : 0;
     if (threads < 1 || threads > THREADS_MAX || ms < 1 || ms > 600000) {
-        (void)fprintf(stderr, "usage: spawn_bench THREADS MILLISECONDS COMMAND [ARGUMENT...]\n");
+        (void)fprintf(stderr, "usage: spawn_bench THREADS MILLISECONDS [NAME=VALUE...] COMMAND [ARGUMENT...]\n");
         return 2;
     }
-    command = argv + 3;
+    command = argv + 3 + n_own_env;
     struct worker w[THREADS_MAX] = {{0}};
     end_ns = now_ns() + (int64_t)ms * 1000000;
     for (long i = 0; i < threads; i++) {

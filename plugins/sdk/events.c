@@ -3,6 +3,7 @@
 #include <assay/manifest.h>
 
 const char *const assay_feedback_names[] = {"none", "verdict", "first_failure", "samples", "full", NULL};
+const char *const assay_warm_pin_names[] = {"auto", "off", "on", NULL};
 const char *const assay_visibility_names[] = {"public", "private", NULL};
 
 #define ROW(type_, struct_, member, ...)                                                                               \
@@ -46,6 +47,7 @@ static const struct assay_json_field benchmark_fields[] = {
     ROW(ASSAY_JSON_STRINGS, assay_ev_benchmark, languages),
     ROW(ASSAY_JSON_STRINGS, assay_ev_benchmark, entrants),
     ROW(ASSAY_JSON_RAW, assay_ev_benchmark, toolchains, .max = 65536),
+    ROW(ASSAY_JSON_ENUM, assay_ev_benchmark, warm_interpreters, .names = assay_warm_pin_names),
     ROW(ASSAY_JSON_BOOL, assay_ev_benchmark, deleted),
     OTHERS,
     LAST,
@@ -152,6 +154,7 @@ int assay_ev_benchmark_encode(const struct assay_ev_benchmark *in, struct assay_
     kstrs(w, "entrants", in->entrants);
     if (in->toolchains.n != 0)
         assay_jw_kraw(w, "toolchains", in->toolchains);
+    assay_jw_kz(w, "warm_interpreters", assay_warm_pin_names[in->warm_interpreters]);
     assay_jw_kbool(w, "deleted", in->deleted);
     assay_jw_end(w);
     return assay_jw_finish(w, out, err);

@@ -100,7 +100,8 @@ const struct assay_json_field benchmarks_problem_patch_fields[] = {
           .has_offset = -1),                                                                                           \
         B("entrants", entrants, ASSAY_JSON_STRINGS, null | ASSAY_JSON_ID, .min = 0, .max = BENCHMARKS_ENTRANTS_MAX,    \
           .has_offset = -1),                                                                                           \
-        B("toolchains", toolchains, ASSAY_JSON_MAP, null, .min = 0, .max = BENCHMARKS_LANGUAGES_MAX, .has_offset = -1)
+        B("toolchains", toolchains, ASSAY_JSON_MAP, null, .min = 0, .max = BENCHMARKS_LANGUAGES_MAX, .has_offset = -1), \
+        B("warm_interpreters", warm_interpreters, ASSAY_JSON_ENUM, 0, .names = assay_warm_pin_names, .has_offset = -1)
 #define IN_BENCHMARK offsetof(struct benchmark_in, problem)
 
 const struct assay_json_field benchmarks_create_fields[] = {
@@ -341,6 +342,7 @@ void benchmarks_write(struct assay_jw *w, const struct benchmark *b, bool detail
         assay_jw_kstr(w, key, b->toolchains.items[i].value);
     }
     assay_jw_end(w);
+    assay_jw_kz(w, "warm_interpreters", assay_warm_pin_names[b->warm_interpreters]);
     if (detail)
         write_strs(w, "entrants", &b->entrants);
     assay_jw_kint(w, "entrant_count", (int64_t)b->entrants.n);

@@ -239,6 +239,7 @@ int benchmarks_do_create(void *self, struct assay_request *rq, struct assay_resp
                           .languages = in.languages,
                           .entrants = in.entrants,
                           .toolchains = in.toolchains,
+                          .warm_interpreters = in.warm_interpreters,
                           .version = 1,
                           .created_ms = now_ms(s)};
     b.updated_ms = b.created_ms;
@@ -292,7 +293,7 @@ int benchmarks_do_update(void *self, struct assay_request *rq, struct assay_resp
         struct benchmark_in in = {.name = b.name, .description = b.description, .visibility = b.visibility,
                                   .feedback = b.feedback, .starts_ms = b.starts_ms, .ends_ms = b.ends_ms,
                                   .freezes_ms = b.freezes_ms, .languages = b.languages, .entrants = b.entrants,
-                                  .toolchains = b.toolchains};
+                                  .toolchains = b.toolchains, .warm_interpreters = b.warm_interpreters};
         rc = assay_body_json(rq, rs, benchmarks_patch_fields, &in, err);
         if (rc == ASSAY_OK || rc == ASSAY_E_INVALID)
             benchmarks_check(&in, assay_faults(rq, rs), rq->arena);
@@ -309,6 +310,7 @@ int benchmarks_do_update(void *self, struct assay_request *rq, struct assay_resp
         b.languages = in.languages;
         b.entrants = in.entrants;
         b.toolchains = in.toolchains;
+        b.warm_interpreters = in.warm_interpreters;
         b.updated_ms = now_ms(s);
         struct problem *p;
         size_t n;

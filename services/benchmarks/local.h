@@ -43,6 +43,7 @@ struct benchmark {
     int64_t starts_ms, ends_ms, freezes_ms; /* 0: none */
     struct assay_strs languages, entrants;
     struct assay_json_map toolchains; /* language to the version, or the digest of an image, that it is pinned to */
+    int warm_interpreters; /* enum assay_warm_pin */
     int64_t version, created_ms, updated_ms;
     bool callers_entrant; /* one of the caller's agents is in entrants */
 };
@@ -111,6 +112,7 @@ struct benchmark_in {
     int64_t starts_ms, ends_ms, freezes_ms;
     struct assay_strs languages, entrants;
     struct assay_json_map toolchains;
+    int warm_interpreters;
     bool has_id, has_name;
     struct problem_in problem; /* when made with tests directly */
 };
@@ -149,7 +151,7 @@ int benchmarks_split(struct assay_arena *a, struct assay_str text, struct assay_
 BENCHMARKS_STMTS(X)
 #undef X
 ASSAY_IDEM_DECLARE(benchmarks_idem);
-extern const struct assay_migration benchmarks_migrations[3];
+extern const struct assay_migration benchmarks_migrations[4];
 
 struct benchmarks_filter {
     struct assay_str after, owner; /* "" for none */

@@ -2,7 +2,7 @@
 
 /* Deleted rows stay: results and events name them, and their ids are never given out again.
  * languages and entrants are lists with single spaces; benchmarks_entrants is the same list, to join. */
-const struct assay_migration benchmarks_migrations[3] = {
+const struct assay_migration benchmarks_migrations[4] = {
     {.number = 1,
      .name = "benchmarks",
      .oldest_program = "0.1.0",
@@ -69,4 +69,8 @@ const struct assay_migration benchmarks_migrations[3] = {
      .name = "toolchains",
      .oldest_program = "0.1.0",
      .sql = "ALTER TABLE benchmarks_benchmarks ADD COLUMN toolchains TEXT NOT NULL DEFAULT '';"},
+    {.number = 4,
+     .name = "warm interpreters",
+     .oldest_program = "0.1.0",
+     .sql = "ALTER TABLE benchmarks_benchmarks ADD COLUMN warm_interpreters BIGINT NOT NULL DEFAULT 0;"},
 };

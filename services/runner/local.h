@@ -287,6 +287,7 @@ struct job {
     struct language *language; /* NULL: nothing is run */
     int mode;                  /* enum assay_judge_mode */
     int feedback;              /* enum assay_feedback */
+    bool never_warm;           /* its benchmark pins executed interpreters */
     struct assay_box_file *file;
     struct assay_str *path; /* of the files */
     size_t n_files;
@@ -449,14 +450,16 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
 
 /* ---- repo.c ---------------------------------------------------------------------------------------------------------- */
 
-#define RUNNER_MIGRATIONS 4
+#define RUNNER_MIGRATIONS 5
 #define RUNNER_STATEMENTS 13
 extern const struct assay_migration runner_migrations[RUNNER_MIGRATIONS];
 extern const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS];
 
-/* The benchmark's feedback policy, and the toolchains that it pins as a JSON object or "". */
-int repo_rules(struct runner *r, struct assay_str benchmark_id, struct assay_arena *arena, int *feedback,
-               struct assay_str *toolchains, struct assay_err *err);
+struct rules {
+    int feedback, warm_interpreters; /* enum assay_feedback, assay_warm_pin */
+    struct assay_str toolchains;     /* a JSON object or "" */
+};
+int repo_rules(struct runner *r, struct assay_str benchmark_id, struct assay_arena *arena, struct rules *out, struct assay_err *err);
 int repo_environment(struct runner *r, struct assay_str id, struct assay_arena *arena, struct assay_str *body,
                      struct assay_err *err);
 int repo_add_tests(struct assay_tx *tx, const struct job *j, size_t from, size_t to, struct assay_err *err);

@@ -41,7 +41,7 @@ static size_t taker_at(size_t n)
 
 static bool may_be_warm(const struct job *j)
 {
-    return j->runner->warm_interpreters && j->language->forks && (j->weighing != NULL || j->language->fork.ready);
+    return j->runner->warm_interpreters && j->language->forks && !j->never_warm && (j->weighing != NULL || j->language->fork.ready);
 }
 
 static void say_cold(struct loop *l, struct slot *s, const struct language *lang, const char *why)

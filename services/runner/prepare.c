@@ -192,7 +192,8 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
     struct assay_job *lease = &j->lease;
     struct assay_manifest m;
     memset(&m, 0, sizeof m);
-    struct assay_str source = lease->source, language = lease->language, toolchains = ASSAY_STR("");
+    struct assay_str source = lease->source, language = lease->language;
+    struct rules rules = {.toolchains = ASSAY_STR("")};
     int rc = read_bytes(r, j, lease->payload, lease->payload_ref, PAYLOAD_READ_MAX, &j->payload, err);
     if (rc < 0)
         return assay_err_prefix(err, "the payload");
@@ -207,9 +208,11 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
         if (rc >= 0)
             rc = assay_manifest_decode(text, j->arena, &m, err);
         if (rc >= 0)
-            rc = repo_rules(r, lease->benchmark_id, j->arena, &j->feedback, &toolchains, err);
+            rc = repo_rules(r, lease->benchmark_id, j->arena, &rules, err);
         if (rc < 0)
             return assay_err_prefix(err, "the manifest");
+        j->feedback = rules.feedback;
+        j->never_warm = rules.warm_interpreters == ASSAY_WARM_OFF;
         j->mode = m.mode;
         j->compare = (struct comparison){m.compare, m.float_abs, m.float_rel};
         j->stop_on_failure = m.stop_on_failure;
@@ -236,7 +239,7 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
     j->language = languages_find(&r->languages, language);
     if (j->language == NULL)
         return settle(j, VERDICT_IE, "this runner has no definition of the language");
-    rc = pin_of(r, j, toolchains, err);
+    rc = pin_of(r, j, rules.toolchains, err);
     if (rc < 0)
         return rc;
     if (lease->kind == ASSAY_JOB_TASK) {

@@ -14,6 +14,9 @@ const struct assay_migration runner_migrations[RUNNER_MIGRATIONS] = {
     {4, "environments",
 #include "schema/004_environments.h"
      , "0.1.0"},
+    {5, "warm_interpreters",
+#include "schema/005_warm_interpreters.h"
+     , "0.1.0"},
 };
 
 static const struct assay_stmt put_result = {
@@ -53,9 +56,9 @@ static const struct assay_stmt drop_tests = {.name = "runner.drop_tests",
                                              .columns = "",
                                              .write = true};
 static const struct assay_stmt get_rules = {.name = "runner.get_rules",
-                                            .sql = "SELECT feedback, toolchains FROM runner_benchmarks WHERE id = $1",
+                                            .sql = "SELECT feedback, toolchains, warm_interpreters FROM runner_benchmarks WHERE id = $1",
                                             .params = "t",
-                                            .columns = "it"};
+                                            .columns = "iti"};
 static const struct assay_stmt put_environment = {
     .name = "runner.put_environment",
     .sql = "INSERT INTO runner_environments (id, body) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING",
@@ -116,10 +119,12 @@ static const struct assay_stmt tests_stmt = {
 
 static const struct assay_stmt project_benchmark = {
     .name = "runner.project_benchmark",
-    .sql = "INSERT INTO runner_benchmarks (id, owner_id, visibility, feedback, toolchains) VALUES ($1, $2, $3, $4, $5)"
+    .sql = "INSERT INTO runner_benchmarks (id, owner_id, visibility, feedback, toolchains, warm_interpreters)"
+           " VALUES ($1, $2, $3, $4, $5, $6)"
            " ON CONFLICT (id) DO UPDATE SET owner_id = excluded.owner_id, visibility = excluded.visibility,"
-           " feedback = excluded.feedback, toolchains = excluded.toolchains",
-    .params = "ttiit",
+           " feedback = excluded.feedback, toolchains = excluded.toolchains,"
+           " warm_interpreters = excluded.warm_interpreters",
+    .params = "ttiiti",
     .columns = "",
     .write = true};
 
@@ -139,16 +144,15 @@ static struct assay_str or_empty(struct assay_str s)
     return s.p == NULL ? ASSAY_STR("") : s;
 }
 
-int repo_rules(struct runner *r, struct assay_str benchmark_id, struct assay_arena *arena, int *feedback,
-               struct assay_str *toolchains, struct assay_err *err)
+int repo_rules(struct runner *r, struct assay_str benchmark_id, struct assay_arena *arena, struct rules *out, struct assay_err *err)
 {
     struct assay_rows rows;
-    *feedback = ASSAY_FEEDBACK_NONE; /* not known yet: tell nothing */
-    *toolchains = ASSAY_STR("");
+    *out = (struct rules){.feedback = ASSAY_FEEDBACK_NONE, .toolchains = ASSAY_STR("")}; /* not known yet: tell nothing */
     int rc = ASSAY_QUERY(r->host->store, &get_rules, arena, &rows, err, ASSAY_VT(or_empty(benchmark_id)));
     if (rc >= 0 && rows.n != 0) {
-        *feedback = (int)rows.row[0].col[0].i;
-        *toolchains = rows.row[0].col[1].s;
+        out->feedback = (int)rows.row[0].col[0].i;
+        out->toolchains = rows.row[0].col[1].s;
+        out->warm_interpreters = (int)rows.row[0].col[2].i;
     }
     return rc;
 }
@@ -350,6 +354,6 @@ int repo_project(void *self, const struct assay_event_row *row, struct assay_tx 
     if (id.p == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     ASSAY_TX(tx, &project_benchmark, ASSAY_EXPECT_ONE, ASSAY_VT(id), ASSAY_VT(or_empty(b.owner_id)), ASSAY_VI(b.visibility),
-             ASSAY_VI(b.feedback), ASSAY_VT(or_empty(b.toolchains)));
+             ASSAY_VI(b.feedback), ASSAY_VT(or_empty(b.toolchains)), ASSAY_VI(b.warm_interpreters));
     return tx_check(tx, err);
 }

@@ -60,5 +60,26 @@ def test_forked_and_executed_programs_get_the_same(server):
                    {k: y.get(k) for k in ("exit_code", "signal", "stderr", "message")} or want in ("TL", "ML", "OL"), (x, y)
 
 
+def test_a_benchmark_pins_how_interpreters_begin(server):
+    admin = start(server)
+    if not has_python(admin):
+        raise harness.Skip("python is not offered here")
+    pinned = {mode: publish(admin, [("", "5\n")], warm_interpreters=mode) for mode in ("auto", "off", "on")}
+    found = {mode: result(admin, judge(admin, b, "print(5)", "python")) for mode, b in pinned.items()}
+    assert {mode: r["verdict"] for mode, r in found.items()} == dict.fromkeys(pinned, "OK"), found
+    assert {mode: r["sandbox"]["warm"] for mode, r in found.items()} == {"auto": True, "off": False, "on": True}, found
+    admin.patch(f"/benchmarks/{pinned['on']}", {"warm_interpreters": "off"}, expect=200)
+    wait_for("the change to reach the runner",
+             lambda: not result(admin, judge(admin, pinned["on"], "print(5)", "python"))["sandbox"]["warm"], 30)
+    own = Server(env={"ASSAY_WARM_INTERPRETERS": "false"}, name="cold").start()
+    try:
+        cold = start(own)
+        assert has_python(cold)
+        r = result(cold, judge(cold, publish(cold, [("", "5\n")], warm_interpreters="on"), "print(5)", "python"))
+        assert r["verdict"] == "OK" and r["sandbox"]["warm"] is False, "what cannot be forked is executed, and its result says so"
+    finally:
+        own.close()
+
+
 if __name__ == "__main__":
     harness.main(sys.modules[__name__])

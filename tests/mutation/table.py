@@ -14,6 +14,16 @@ M = [
     ("pin-not-asked", "services/runner/lease.c", "state == LANGUAGE_OFFERED && !pin_held(l->r, j, why, sizeof why)",
      "state == LANGUAGE_OFFERED && false && !pin_held(l->r, j, why, sizeof why)",
      "a benchmark would be judged with a toolchain that it does not want", "runner"),
+    # ---- warm interpreters: what is counted, and for how long one lives
+    ("credit-not-counted", "plugins/warden/watch.c", "return atomic_load(&r->b->slot->warm) ? spared : 0;",
+     "return atomic_load(&r->b->slot->warm) ? 0 : 0 * spared;", "a forked program would get time and memory that an executed one has spent",
+     "zygote"),
+    ("credit-when-executed", "plugins/warden/watch.c", "return atomic_load(&r->b->slot->warm) ? spared : 0;", "return spared + 0 * r->b->slot->warm;",
+     "an executed program would pay for its start twice", "zygote"),
+    ("zygote-for-ever", "plugins/warden/nursery.c", "!z->suspect && z->forks < ZYGOTE_FORKS", "!z->suspect",
+     "all programs of a server's life would have one address layout", "zygote"),
+    ("warm-pin-ignored", "services/runner/prefork.c", "j->language->forks && !j->never_warm && (", "j->language->forks && (",
+     "a benchmark that wants executed interpreters would get forked ones", "runner"),
     # ---- store: guards, cursors
     ("guard-ignored", "plugins/store_sqlite/writer.c",
      "op->touched != op->expect))", "op->touched > op->expect))",

@@ -313,6 +313,29 @@ static void problems_are_secret_until_the_start(void **state)
     assert_true(svc_faulted(&r, "/ends_at"));
 }
 
+static void a_benchmark_pins_how_interpreters_begin(void **state)
+{
+    struct svc *h = *state;
+    struct assay_ev_benchmark b;
+    struct svc_reply r = svc_call(h, SVC_INSTRUCTOR, "POST", "/benchmarks", "{\"id\":\"any\"}");
+    assert_int_equal(r.status, 201);
+    assert_string_equal(svc_str(&r, "/warm_interpreters"), "auto");
+    r = svc_call(h, SVC_INSTRUCTOR, "POST", "/benchmarks", "{\"id\":\"cold\",\"warm_interpreters\":\"off\"}");
+    assert_int_equal(r.status, 201);
+    assert_string_equal(svc_str(&r, "/warm_interpreters"), "off");
+    r = svc_call(h, SVC_INSTRUCTOR, "PATCH", "/benchmarks/cold", "{\"name\":\"kept\"}");
+    assert_string_equal(svc_str(&r, "/warm_interpreters"), "off");
+    assert_int_equal(assay_ev_benchmark_decode(svc_event(h, "benchmark.changed", 0)->ev.payload, svc_arena(h), &b, NULL), 0);
+    assert_int_equal(b.warm_interpreters, ASSAY_WARM_OFF);
+    r = svc_call(h, SVC_INSTRUCTOR, "PATCH", "/benchmarks/cold", "{\"warm_interpreters\":\"on\"}");
+    assert_int_equal(r.status, 200);
+    r = svc_call(h, SVC_USER, "GET", "/benchmarks/cold", NULL);
+    assert_string_equal(svc_str(&r, "/warm_interpreters"), "on");
+    r = svc_call(h, SVC_INSTRUCTOR, "PATCH", "/benchmarks/cold", "{\"warm_interpreters\":\"maybe\"}");
+    assert_int_equal(r.status, 400);
+    assert_true(svc_faulted(&r, "/warm_interpreters"));
+}
+
 static void only_owner_and_admin_change(void **state)
 {
     struct svc *h = *state;
@@ -397,6 +420,7 @@ int main(void)
         T(private_benchmarks_are_seen_by_owner_staff_and_entrants),
         T(long_lists_of_entrants_are_kept_whole),
         T(problems_are_secret_until_the_start),
+        T(a_benchmark_pins_how_interpreters_begin),
         T(only_owner_and_admin_change),
         T(a_retried_creation_gives_the_first_answer),
         T(concurrent_additions_never_share_a_position),

@@ -328,7 +328,7 @@ struct given {
 };
 
 /* toolchains: a JSON object, or "" */
-static void publish_pinned(struct svc *h, const struct given *g, const char *toolchains)
+static void publish_pinned(struct svc *h, const struct given *g, const char *toolchains, int warm_interpreters)
 {
     struct assay_manifest_test test[6];
     char ref[6][2][ASSAY_BLOB_REF], problem[80], manifest_ref[ASSAY_BLOB_REF];
@@ -364,7 +364,7 @@ static void publish_pinned(struct svc *h, const struct given *g, const char *too
     assay_buf_reset(&buf);
     struct assay_ev_benchmark b = {
         .owner_id = ASSAY_STR(OWNER), .name = ASSAY_STR("n"), .visibility = ASSAY_VISIBLE_PUBLIC, .feedback = g->feedback,
-        .toolchains = assay_str(toolchains)};
+        .toolchains = assay_str(toolchains), .warm_interpreters = warm_interpreters};
     assert_int_equal(assay_ev_benchmark_encode(&b, &buf, &err), 0);
     svc_publish(h, "benchmark.changed", g->id, OWNER, buf.p);
     assay_buf_reset(&buf);
@@ -381,7 +381,7 @@ static void publish_pinned(struct svc *h, const struct given *g, const char *too
 
 static void publish(struct svc *h, const struct given *g)
 {
-    publish_pinned(h, g, "");
+    publish_pinned(h, g, "", ASSAY_WARM_AUTO);
 }
 
 static const struct given sum = {"sum",
@@ -1092,9 +1092,9 @@ static void test_a_pinned_toolchain_is_used_or_the_job_refused(void **state)
     image.id = "image";
     const char *const options[] = {"pin_refusals", "3", NULL};
     struct svc *h = world_with(options);
-    publish_pinned(h, &here, "{\"py\":\"3\",\"c\":\"99\"}");
-    publish_pinned(h, &other, "{\"python\":\"3.999\"}");
-    publish_pinned(h, &image, "{\"python\":\"sha256:0000000000000000000000000000000000000000000000000000000000000001\"}");
+    publish_pinned(h, &here, "{\"py\":\"3\",\"c\":\"99\"}", ASSAY_WARM_AUTO);
+    publish_pinned(h, &other, "{\"python\":\"3.999\"}", ASSAY_WARM_AUTO);
+    publish_pinned(h, &image, "{\"python\":\"sha256:0000000000000000000000000000000000000000000000000000000000000001\"}", ASSAY_WARM_AUTO);
     svc_pump(h);
     expect_verdict(h, submit(h, "here", "python", PY_SUM), "OK");
     const char *id = submit(h, "other", "python", PY_SUM);
@@ -1115,6 +1115,37 @@ static void test_a_pinned_toolchain_is_used_or_the_job_refused(void **state)
     snprintf(path, sizeof path, "/submissions/%s/cancel", id);
     (void)svc_call(h, SVC_USER, "POST", path, NULL);
     assert_string_equal(ended(h, id), "cancelled");
+    end(h);
+}
+
+static bool forked(struct svc *h, const char *benchmark)
+{
+    const char *id = submit(h, benchmark, "python", PY_SUM);
+    expect_verdict(h, id, "OK");
+    struct svc_reply r = see(h, SVC_ADMIN, "/results/", id);
+    return svc_bool(&r, "/sandbox/warm");
+}
+
+static void test_a_benchmark_pins_how_interpreters_begin(void **state)
+{
+    (void)state;
+    static const struct given off = {
+        "off", ASSAY_JUDGE_PROGRAM, ASSAY_COMPARE_TOKENS, ASSAY_FEEDBACK_FULL, true, {{"1 2 3\n", "6\n"}}};
+    struct given on = off;
+    on.id = "on";
+    struct svc *h = world();
+    publish_pinned(h, &off, "", ASSAY_WARM_OFF);
+    publish_pinned(h, &on, "", ASSAY_WARM_ON);
+    svc_pump(h);
+    wait_for_log(h, "interpreter_warm");
+    assert_true(forked(h, "sum"));
+    assert_false(forked(h, "off"));
+    assert_true(forked(h, "on"));
+    publish_pinned(h, &off, "", ASSAY_WARM_ON);
+    publish_pinned(h, &on, "", ASSAY_WARM_OFF);
+    svc_pump(h);
+    assert_true(forked(h, "off"));
+    assert_false(forked(h, "on"));
     end(h);
 }
 
@@ -1164,6 +1195,7 @@ int main(void)
         cmocka_unit_test(test_an_image_that_changed_is_looked_at_again),
         cmocka_unit_test(test_a_missing_image_is_our_fault_and_says_why),
         cmocka_unit_test(test_a_pinned_toolchain_is_used_or_the_job_refused),
+        cmocka_unit_test(test_a_benchmark_pins_how_interpreters_begin),
     };
     if (warden_works())
         return cmocka_run_group_tests_name("runner", whole, NULL, NULL);

@@ -361,13 +361,15 @@ static void events_survive_the_way_through_json(void **state)
     ASSAY_CLEANUP_BUF struct assay_buf out = ASSAY_BUF_INIT;
     struct assay_str langs[] = {ASSAY_STR("c"), ASSAY_STR("python")};
     struct assay_ev_benchmark in = {.owner_id = ASSAY_STR("u"), .name = ASSAY_STR("B"), .visibility = ASSAY_VISIBLE_PRIVATE,
-                                    .feedback = ASSAY_FEEDBACK_SAMPLES, .ends_ms = 99, .languages = {langs, 2}};
+                                    .feedback = ASSAY_FEEDBACK_SAMPLES, .ends_ms = 99, .languages = {langs, 2},
+                                    .warm_interpreters = ASSAY_WARM_OFF};
     struct assay_ev_benchmark back = {.visibility = 0};
     assert_int_equal(assay_ev_benchmark_encode(&in, &out, NULL), 0);
     assert_int_equal(assay_ev_benchmark_decode(assay_buf_view(&out), a, &back, NULL), 0);
     assert_int_equal(back.visibility, in.visibility);
     assert_int_equal(back.feedback, in.feedback);
     assert_int_equal(back.ends_ms, 99);
+    assert_int_equal(back.warm_interpreters, ASSAY_WARM_OFF);
     assert_true(back.languages.n == 2 && assay_str_is(back.languages.items[1], "python"));
     /* a newer writer's members are passed over */
     struct assay_ev_agent agent = {.deleted = false};

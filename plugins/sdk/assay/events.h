@@ -37,6 +37,9 @@ enum assay_feedback {
 };
 extern const char *const assay_feedback_names[]; /* "none" "verdict" "first_failure" "samples" "full" NULL */
 
+/* Whether programs are forked from a warm interpreter: as it comes, never, wherever there is one. */
+enum assay_warm_pin { ASSAY_WARM_AUTO, ASSAY_WARM_OFF, ASSAY_WARM_ON };
+extern const char *const assay_warm_pin_names[]; /* "auto" "off" "on" NULL */
 enum assay_visibility { ASSAY_VISIBLE_PUBLIC, ASSAY_VISIBLE_PRIVATE };
 extern const char *const assay_visibility_names[]; /* "public" "private" NULL */
 
@@ -57,6 +60,7 @@ struct assay_ev_benchmark {
     struct assay_strs languages;            /* empty: all */
     struct assay_strs entrants;             /* agent ids; empty: open to all */
     struct assay_str toolchains;            /* JSON object: language to the version or image digest it is pinned to; "" none */
+    int warm_interpreters;                  /* enum assay_warm_pin */
     bool deleted;
 };
 struct assay_ev_problem {
