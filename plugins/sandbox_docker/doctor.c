@@ -78,10 +78,16 @@ static void check_images(const struct sd_driver *d, struct assay_jw *w)
         if (i->name[0] == '\0')
             continue;
         snprintf(name, sizeof(name), "image %.60s", i->name);
-        snprintf(detail, sizeof(detail), "%s%s", i->state == SD_IMAGE_READY ? "ready, layers " : i->state == SD_IMAGE_FAILED ? "" : "being prepared",
-                 i->state == SD_IMAGE_READY ? i->facts.digest : i->state == SD_IMAGE_FAILED ? i->why : "");
-        check(w, name, i->state != SD_IMAGE_FAILED, detail, "boxes on this image cannot be opened",
-              "build the images (packaging/images) or pull one, or name another in docker_image");
+        if (i->state == SD_IMAGE_PULLING)
+            sd_pull_text(i, detail, sizeof(detail));
+        else
+            snprintf(detail, sizeof(detail), "%s%s", i->state == SD_IMAGE_READY ? "ready, layers " : i->state == SD_IMAGE_FAILED ? "" : "being prepared",
+                     i->state == SD_IMAGE_READY ? i->facts.digest : i->state == SD_IMAGE_FAILED ? i->why : "");
+        check(w, name, i->state != SD_IMAGE_FAILED && i->state != SD_IMAGE_PULLING, detail, "boxes on this image cannot be opened",
+              i->state == SD_IMAGE_PULLING ? "wait for the end of the pull"
+              : d->pull && sd_pull_allowed(i->name)
+                  ? "it is pulled when a box is to stand on it; or load one (docker load), or name another in docker_image"
+                  : "build the images (assay-images) or pull one, or name another in docker_image");
     }
 }
 

@@ -6,8 +6,8 @@
  *
  *   the engine  asked who it is; a silent connection to its socket tells at once when it goes down, and
  *               then it is asked again until it answers
- *   images      each name that was asked for: inspected, given a warden (image.c), looked at again every
- *               ten seconds, since a name may come to mean another image
+ *   images      each name that was asked for: inspected, pulled when it is missing (pulling.c, pull.c), given a warden
+ *               (image.c), looked at again every ten seconds, since a name may come to mean another image
  *   wardens     slots with a container each (pool.c); some wait warm for each image, by demand
  *
  * How runner and warden meet.  Tried were: (a) a socket of ours in a folder that is bind-mounted into
@@ -44,6 +44,8 @@
 #define IMAGE_RETRY_NS (5 * SECOND_NS)
 #define REFILL_PER_TICK 4
 #define FAILURES_MAX 3
+#define PULL_MS 3600000            /* gigabytes over a slow line */
+#define PULL_IDLE_MS 180000        /* a registry that hangs; the engine itself tries again in this time */
 #define DRAIN_TURNS 500            /* of 10 ms */
 
 /* ---- the engine ---- */
@@ -116,6 +118,7 @@ static void engine_answered(struct sd_driver *d, struct sd_task *t)
         for (size_t i = 0; i < SD_IMAGES_MAX; i++) { /* it may be another engine, or have lost what it had */
             d->images[i].checked_ns = 0;
             d->images[i].retry_ns = 0;
+            d->images[i].pull_ns = 0;
         }
         if (reap != NULL)
             sd_work_give(d->work, reap);
@@ -150,7 +153,13 @@ static void image_looked(struct sd_driver *d, struct sd_task *t)
             if (i->state == SD_IMAGE_READY)
                 return;
         }
-        if (i->state != SD_IMAGE_FAILED)
+        if (t->status == ASSAY_E_NOT_FOUND && sd_pull_start(d, i, assay_mono_ns())) {
+            i->generation++;
+            return;
+        }
+        if (t->status == ASSAY_E_NOT_FOUND && i->pull_code != 0)
+            t->status = assay_err_set(&t->err, i->pull_code, "%s", i->pull_why);
+        if (i->state != SD_IMAGE_FAILED && strcmp(i->why, t->err.msg) != 0)
             assay_log(d->host, ASSAY_LOG_ERROR, "docker_image_missing", ASSAY_KZ("image", i->name), ASSAY_KZ("reason", t->err.msg));
         i->state = SD_IMAGE_FAILED;
         i->generation++;
@@ -165,6 +174,25 @@ static void image_looked(struct sd_driver *d, struct sd_task *t)
     }
     i->facts = t->u.image.facts;
     i->state = SD_IMAGE_READY;
+    i->why[0] = '\0';
+    i->pull_code = 0;
+}
+
+static void image_pulled(struct sd_driver *d, struct sd_task *t)
+{
+    struct sd_image *i = &d->images[t->index];
+    int64_t now = assay_mono_ns();
+
+    i->busy = false;
+    sd_pull_ended(d, i, t);
+    if (t->status == 0) {
+        image_look(d, i, now);
+        return;
+    }
+    i->state = SD_IMAGE_FAILED;
+    i->why_code = t->status;
+    snprintf(i->why, sizeof(i->why), "%.290s", t->err.msg);
+    i->retry_ns = now + IMAGE_RETRY_NS;
 }
 
 static bool image_in_use(const struct sd_driver *d, size_t image)
@@ -200,6 +228,14 @@ static struct sd_image *image_of(struct sd_driver *d, struct assay_str name)
 
 /* ---- the driver's operations ---- */
 
+static int being_pulled(const struct sd_image *i, struct assay_err *err)
+{
+    char text[300];
+
+    sd_pull_text(i, text, sizeof(text));
+    return assay_err_set(err, ASSAY_E_BUSY, "%s", text);
+}
+
 int sd_usable(void *self, struct assay_err *err)
 {
     const struct sd_driver *d = self;
@@ -214,6 +250,8 @@ int sd_usable(void *self, struct assay_err *err)
             i = &d->images[k];
     if (i != NULL && i->state == SD_IMAGE_FAILED)
         return assay_err_set(err, i->why_code, "%s", i->why);
+    if (i != NULL && i->state == SD_IMAGE_PULLING)
+        return being_pulled(i, err);
     if (d->failures >= FAILURES_MAX && assay_mono_ns() < d->retry_ns)
         return assay_err_set(err, ASSAY_E_UNSUPPORTED, "containers do not come up: %s", d->failure);
     return 0;
@@ -249,9 +287,11 @@ static int open_image(struct sd_driver *d, struct sd_image *i, struct assay_err 
     i->used_ns = now;
     if (i->state == SD_IMAGE_READY)
         return 0;
+    if (i->state == SD_IMAGE_PULLING)
+        return being_pulled(i, err);
     if (i->state != SD_IMAGE_PREPARING && now >= i->retry_ns)
         image_look(d, i, now);
-    if (i->why[0] != '\0')
+    if (i->why[0] != '\0' && !(i->why_code == ASSAY_E_NOT_FOUND && sd_pull_due(d, i, now)))
         return assay_err_set(err, i->why_code, "%s", i->why);
     return assay_err_set(err, ASSAY_E_BUSY, "the image %.200s is being prepared", i->name);
 }
@@ -467,6 +507,9 @@ static void take_results(struct sd_driver *d)
         case SD_IMAGE:
             image_looked(d, t);
             break;
+        case SD_PULL:
+            image_pulled(d, t);
+            break;
         case SD_START:
             sd_warden_started(d, t);
             break;
@@ -512,6 +555,7 @@ static void sd_tick(void *self)
 
         if (im->name[0] == '\0')
             continue;
+        sd_pull_tell(d, im, now);
         if ((im->state == SD_IMAGE_READY && now - im->checked_ns > LOOK_NS) ||
             (im->state != SD_IMAGE_READY && now >= im->retry_ns && now - im->used_ns < 60 * SECOND_NS))
             image_look(d, im, now);
@@ -623,6 +667,7 @@ static void first_look(struct sd_driver *d)
 {
     struct assay_err err = {0, ""};
     struct sd_image *i = image_of(d, assay_str(d->image));
+    const char *sandbox = d->host->option_str(d->host->ctx, "sandbox");
     int rc = sd_engine_greet(&d->setup.engine, 3000, &err);
 
     if (rc != 0) {
@@ -639,9 +684,9 @@ static void first_look(struct sd_driver *d)
         i->state = SD_IMAGE_FAILED;
         i->why_code = rc;
         snprintf(i->why, sizeof(i->why), "%.290s", err.msg);
-    } else if (strcmp(d->host->option_str(d->host->ctx, "sandbox"), "native") != 0) {
-        i->used_ns = assay_mono_ns(); /* tick prepares it */
     }
+    if (rc == 0 ? strcmp(sandbox, "native") != 0 : strcmp(sandbox, "docker") == 0) /* auto takes what is there */
+        i->used_ns = assay_mono_ns(); /* tick prepares it, or pulls it */
 }
 
 int sd_init(const struct assay_host *host, void **self, struct assay_err *err)
@@ -670,6 +715,10 @@ int sd_init(const struct assay_host *host, void **self, struct assay_err *err)
     d->setup.pids = host->option_int(host->ctx, "docker_pids");
     d->setup.cpu_percent = host->option_int(host->ctx, "docker_cpu_percent");
     d->setup.boxes = host->option_int(host->ctx, "docker_boxes");
+    d->setup.pull_ms = PULL_MS;
+    d->setup.pull_idle_ms = PULL_IDLE_MS;
+    d->setup.stop = &d->stop;
+    d->pull = strcmp(host->option_str(host->ctx, "docker_pull"), "auto") == 0;
     d->setup.cgroup_parent = host->option_str(host->ctx, "docker_cgroup_parent");
     d->setup.apparmor = host->option_str(host->ctx, "docker_apparmor");
     by = host->option_str(host->ctx, "docker_stream");
@@ -718,6 +767,7 @@ void sd_drain(void *self)
     struct sd_driver *d = self;
 
     d->draining = true;
+    d->stop = true;
     for (size_t i = 0; i < d->max_wardens; i++)
         sd_warden_end(d, &d->w[i]);
     for (int turn = 0; turn < DRAIN_TURNS && d->work != NULL && d->engine_up; turn++) {
@@ -748,6 +798,7 @@ void sd_fini(void *self)
 
     if (d == NULL)
         return;
+    d->stop = true;
     sd_work_free(d->work);
     sd_listen_close(d);
     if (d->watch >= 0)

@@ -129,8 +129,15 @@ int sd_call(const struct sd_engine *e, const char *method, const char *path, str
     return 0;
 }
 
-/* The engine's own words, from {"message": ...}. */
-static void message_of(struct assay_str reply, char *out, size_t room)
+void sd_printable(struct assay_str text, char *out, size_t room)
+{
+    snprintf(out, room, "%.*s", (int)(text.n < room ? text.n : room - 1), text.p != NULL ? text.p : "");
+    for (char *p = out; *p != '\0'; p++)
+        if (!isprint((unsigned char)*p))
+            *p = ' ';
+}
+
+void sd_said(struct assay_str reply, char *out, size_t room)
 {
     struct {
         struct assay_str message;
@@ -144,12 +151,9 @@ static void message_of(struct assay_str reply, char *out, size_t room)
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
 
     if (arena != NULL && assay_json_decode(reply, fields, &m, NULL, arena, &faults, NULL) == 0 && m.message.n > 0)
-        snprintf(out, room, "%.*s", ASSAY_FMT(m.message));
+        sd_printable(m.message, out, room);
     else
-        snprintf(out, room, "%.*s", (int)(reply.n < 120 ? reply.n : 120), reply.p != NULL ? reply.p : "");
-    for (char *p = out; *p != '\0'; p++)
-        if (!isprint((unsigned char)*p))
-            *p = ' ';
+        sd_printable((struct assay_str){reply.p, reply.n < 120 ? reply.n : 120}, out, room);
 }
 
 int sd_want(const struct sd_engine *e, const char *method, const char *path, struct assay_str body, const char *type,
@@ -161,7 +165,7 @@ int sd_want(const struct sd_engine *e, const char *method, const char *path, str
 
     if (rc != 0 || (status >= 200 && status < 300) || status == 304)
         return rc;
-    message_of(assay_buf_view(reply), said, sizeof(said));
+    sd_said(assay_buf_view(reply), said, sizeof(said));
     switch (status) {
     case 404:
         code = ASSAY_E_NOT_FOUND;

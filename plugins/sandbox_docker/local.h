@@ -1,12 +1,13 @@
 /*
  * Shared by the files of sandbox_docker.  driver.c and what it owns run on the boxkeeper's one thread;
- * engine.c, image.c and box.c run on the workers of work.c (and, at the start, on that thread) and touch
+ * engine.c, image.c, pull.c and box.c run on the workers of work.c (and, at the start, on that thread) and touch
  * nothing but what their task brings and a struct sd_setup, of which each worker has a copy.
  */
 #ifndef ASSAY_SANDBOX_DOCKER_LOCAL_H
 #define ASSAY_SANDBOX_DOCKER_LOCAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -49,6 +50,9 @@ int sd_call(const struct sd_engine *e, const char *method, const char *path, str
 /* The same; a status that is no success becomes an error with the engine's words: NOT_FOUND, CONFLICT, INVALID, FULL or IO. */
 int sd_want(const struct sd_engine *e, const char *method, const char *path, struct assay_str body, const char *type,
             int64_t timeout_ms, struct assay_buf *reply, struct assay_err *err) ASSAY_MUST_CHECK;
+/* The engine's own words, from {"message": ...}; what cannot be printed is a space. */
+void sd_said(struct assay_str reply, char *out, size_t room);
+void sd_printable(struct assay_str text, char *out, size_t room);
 int sd_decode(const char *what, struct assay_str text, const struct assay_json_field *fields, void *out,
               struct assay_arena *arena, struct assay_err *err) ASSAY_MUST_CHECK;
 
@@ -63,6 +67,8 @@ struct sd_setup {
     char warden_hash[ASSAY_LEAVES_NAME];
     struct assay_str warden;    /* the program itself; owned */
     int64_t memory, pids, cpu_percent, boxes;
+    int64_t pull_ms, pull_idle_ms; /* most for the whole, and without a word */
+    const atomic_bool *stop;       /* set when the driver ends: what may take long is given up; may be NULL */
     char socket_dir[SD_PATH];   /* on this machine, mounted into containers */
 };
 
@@ -77,6 +83,14 @@ int sd_image_inspect(const struct sd_setup *s, const char *name, struct sd_image
 int sd_image_prepare(const struct sd_setup *s, const char *name, struct sd_image_facts *out, struct assay_err *err) ASSAY_MUST_CHECK;
 /* Appends the archive with the warden that an image is given. */
 void sd_image_archive(const struct sd_setup *s, struct assay_buf *out);
+
+/* ---- pull.c: an image from its registry ---- */
+struct sd_progress { /* written by who pulls, read by the boxkeeper's thread; each figure for itself */
+    atomic_uint layers, layers_done;
+    _Atomic int64_t bytes, total;
+};
+bool sd_pull_allowed(const char *name);
+int sd_image_pull(const struct sd_setup *s, const char *name, struct sd_progress *seen, struct assay_err *err) ASSAY_MUST_CHECK;
 
 /* POST /containers/create; name may be "". */
 int sd_create(const struct sd_setup *s, const char *name, struct assay_str body, char *id, size_t room, struct assay_err *err)
@@ -112,7 +126,7 @@ int sd_reap_all(const struct sd_setup *s, size_t *containers, size_t *images, st
 int sd_attach(const struct sd_setup *s, const char *container, int stream, int life, struct assay_err *err) ASSAY_MUST_CHECK;
 
 /* ---- work.c: tasks for workers, and their results ---- */
-enum sd_task_kind { SD_GREET = 1, SD_IMAGE, SD_START, SD_END, SD_REAP };
+enum sd_task_kind { SD_GREET = 1, SD_IMAGE, SD_PULL, SD_START, SD_END, SD_REAP };
 struct sd_task {
     struct sd_task *next;
     enum sd_task_kind kind;
@@ -123,6 +137,7 @@ struct sd_task {
         struct {
             char name[SD_NAME_MAX + 1];
             struct sd_image_facts facts;
+            struct sd_progress *progress; /* a pull's */
         } image;
         struct sd_start start;
         struct sd_end end;
@@ -167,7 +182,7 @@ struct sd_warden {
     struct assay_leaf_set leaves;
 };
 
-enum sd_image_state { SD_IMAGE_NONE, SD_IMAGE_PREPARING, SD_IMAGE_READY, SD_IMAGE_FAILED };
+enum sd_image_state { SD_IMAGE_NONE, SD_IMAGE_PREPARING, SD_IMAGE_PULLING, SD_IMAGE_READY, SD_IMAGE_FAILED };
 struct sd_image {
     char name[SD_NAME_MAX + 1]; /* "": free */
     enum sd_image_state state;
@@ -177,6 +192,10 @@ struct sd_image {
     int why_code;
     char why[300];
     int64_t used_ns, checked_ns, retry_ns;
+    struct sd_progress pull;
+    int64_t pull_ns, pull_wait_ns, told_ns; /* next try; the pause after it; when its progress was last logged */
+    int pull_code;              /* how the last one ended, 0: none failed */
+    char pull_why[300];
     size_t opens_now, opens_peak, target;
     int64_t window_ns;
 };
@@ -223,6 +242,8 @@ struct sd_driver {
     char failure[300];
     uint32_t features;
     bool features_known, draining;
+    bool pull;               /* docker_pull=auto */
+    atomic_bool stop;
 };
 
 extern const struct assay_sandbox_ops sd_ops;
@@ -255,6 +276,13 @@ void sd_listen_close(struct sd_driver *d);
 enum sd_watch { SD_WATCH_WORK, SD_WATCH_ENGINE, SD_WATCH_LISTENER, SD_WATCH_JOINING, SD_WATCH_CONTROL, SD_WATCH_STREAM };
 int sd_watch_add(struct sd_driver *d, int fd, enum sd_watch what, size_t index);
 void sd_watch_remove(struct sd_driver *d, int fd);
+
+/* ---- pulling.c: when to pull, and what is told of it; the boxkeeper's thread ---- */
+bool sd_pull_due(const struct sd_driver *d, const struct sd_image *i, int64_t now); /* were it found missing, it would be pulled */
+bool sd_pull_start(struct sd_driver *d, struct sd_image *i, int64_t now);
+void sd_pull_ended(struct sd_driver *d, struct sd_image *i, const struct sd_task *t);
+void sd_pull_tell(struct sd_driver *d, struct sd_image *i, int64_t now);
+void sd_pull_text(const struct sd_image *i, char *out, size_t room);
 
 /* ---- doctor.c ---- */
 int sd_doctor(void *self, struct assay_buf *out, struct assay_err *err);

@@ -12,6 +12,8 @@ static const struct assay_option options[] = {
      .help = "Folder with ca.pem, cert.pem and key.pem for that."},
     {.name = "docker_image", .type = ASSAY_OPT_STRING, .default_text = "assay/languages",
      .help = "The image that boxes stand on where no other is named."},
+    {.name = "docker_pull", .type = ASSAY_OPT_CHOICE, .default_text = "auto", .choices = "auto|never",
+     .help = "auto: an image that the engine lacks is pulled from its registry when a box is to stand on it."},
     {.name = "docker_max_wardens", .type = ASSAY_OPT_INT, .default_text = "32", .min = 1, .max = SD_WARDENS_MAX,
      .help = "Most containers at once; each runs one box at a time."},
     {.name = "docker_pool_min", .type = ASSAY_OPT_INT, .default_text = "1", .min = 0, .max = 64,

@@ -3,7 +3,8 @@ plugins_LTLIBRARIES += plugins/sandbox_docker/assay_sandbox_docker.la
 sandbox_docker_sources = \
 	plugins/sandbox_docker/attach.c plugins/sandbox_docker/box.c plugins/sandbox_docker/doctor.c \
 	plugins/sandbox_docker/driver.c plugins/sandbox_docker/engine.c plugins/sandbox_docker/image.c \
-	plugins/sandbox_docker/pool.c plugins/sandbox_docker/work.c plugins/sandbox_docker/local.h
+	plugins/sandbox_docker/pool.c plugins/sandbox_docker/pull.c plugins/sandbox_docker/pulling.c \
+	plugins/sandbox_docker/work.c plugins/sandbox_docker/local.h
 plugins_sandbox_docker_assay_sandbox_docker_la_SOURCES = plugins/sandbox_docker/plugin.c $(sandbox_docker_sources)
 plugins_sandbox_docker_assay_sandbox_docker_la_CPPFLAGS = $(SDK_CPPFLAGS) $(CURL_CFLAGS)
 plugins_sandbox_docker_assay_sandbox_docker_la_CFLAGS = $(AM_CFLAGS)

@@ -5,7 +5,10 @@ the firewall, and is ended by its pid. The image is a tar of what this machine h
 needs, and /bin/sh; made once for each test file.
 """
 
+import gzip
+import hashlib
 import http.client
+import http.server
 import json
 import os
 import pathlib
@@ -17,6 +20,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 
 import harness
@@ -136,15 +140,25 @@ def libraries(path):
     return set(re.findall(r"(/\S+)(?= \(0x)", out))
 
 
-def make_image(tar):
-    """This machine's Python, alone."""
+def programs_below(folder):
+    for f in sorted(pathlib.Path(folder).rglob("*")):
+        if f.is_file() and not f.is_symlink():
+            with open(f, "rb") as opened:
+                if opened.read(4) == b"\x7fELF":
+                    yield str(f)
+
+
+def make_image(tar, runs=None):
+    """This machine's Python, alone; and the libraries that the programs below the folder `runs` need from outside of it."""
     python = os.path.realpath("/usr/bin/python3")
     lib = f"/usr/lib/{os.path.basename(python)}"
     need = {python, "/bin/dash", "/usr/bin/true"} | libraries("/usr/bin/true") | libraries(python) | libraries("/bin/dash")
     for f in pathlib.Path(lib, "lib-dynload").glob("*.so"):
         need |= libraries(str(f))
+    for program in programs_below(runs) if runs is not None else ():
+        need |= {f for f in libraries(program) if not f.startswith(f"{runs}/")}
     with tarfile.open(tar, "w") as t:
-        for d in ("usr", "usr/bin", "usr/lib", "usr/lib64", "usr/local", "etc", "tmp", "proc", "dev", "sys", "run"):
+        for d in ("usr", "usr/bin", "usr/lib", "usr/lib64", "usr/local", "etc", "tmp", "proc", "dev", "sys", "run", "var", "var/lib"):
             i = tarfile.TarInfo(d)
             i.type, i.mode = tarfile.DIRTYPE, 0o755
             t.addfile(i)
@@ -165,6 +179,74 @@ def make_image(tar):
             t.addfile(i)
         t.add(lib, arcname=lib.lstrip("/"),
               filter=lambda i: None if re.search(r"/(test|idlelib|tkinter|lib2to3|__pycache__|config-[^/]*)$", i.name) else i)
+
+
+class Registry:
+    """A registry with one image of one layer, for engines on this machine (which speak HTTP with a loopback address). It
+    gives half of the layer and then waits for `go`."""
+
+    def __init__(self, tar):
+        layer = pathlib.Path(tar).read_bytes()
+        self.go = go = threading.Event()
+        packed = gzip.compress(layer, 1)
+        config = json.dumps({"architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine),
+                             "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": [self.digest(layer)]}}).encode()
+        kind = "application/vnd.docker.distribution.manifest.v2+json"
+        manifest = json.dumps({
+            "schemaVersion": 2, "mediaType": kind,
+            "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(config), "digest": self.digest(config)},
+            "layers": [{"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": len(packed),
+                        "digest": self.digest(packed)}]}).encode()
+        blobs = {self.digest(config): config, self.digest(packed): packed}
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                last = self.path.rsplit("/", 1)[-1]
+                if self.path == "/v2/":
+                    self.give(b"{}", "application/json")
+                elif self.path.startswith("/v2/team/image/manifests/") and last in ("1", Registry.digest(manifest)):
+                    self.give(manifest, kind)
+                elif self.path.startswith("/v2/team/image/blobs/") and last in blobs:
+                    self.give(blobs[last], "application/octet-stream")
+                elif self.path.startswith("/v2/private/"):
+                    self.give(b'{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}', "application/json", 403)
+                else:
+                    self.give(b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}', "application/json", 404)
+
+            do_HEAD = do_GET
+
+            def give(self, body, kind, status=200):
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Docker-Content-Digest", Registry.digest(body))
+                self.end_headers()
+                if self.command == "HEAD":
+                    return
+                half = len(body) // 2 if len(body) > 1 << 20 else len(body)
+                try:
+                    self.wfile.write(body[:half])
+                    if half < len(body) and go.wait(60):
+                        self.wfile.write(body[half:])
+                except OSError:
+                    pass  # the engine gave up
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.host = f"127.0.0.1:{self.server.server_address[1]}"
+
+    @staticmethod
+    def digest(data):
+        return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+    def stop(self):
+        self.go.set()
+        self.server.shutdown()
+        self.server.server_close()
 
 
 def engine_with_image():

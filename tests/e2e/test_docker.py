@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import tarfile
 import time
 
 import engine
@@ -164,6 +165,49 @@ def test_a_missing_image_is_said_and_taken_when_it_comes():
         server.wait_ready()
 
 
+def test_a_missing_image_is_pulled():
+    """From a registry on loopback, by the real engine: how far it is can be seen, and then work begins."""
+    e = the_engine()
+    registry = engine.Registry(e.tmp / "image.tar")
+    try:
+        with serve(e, ready=False, docker_image=f"{registry.host}/team/image:1") as server:
+            how_far = rf"{re.escape(registry.host)}/team/image:1 is being pulled: 0 of 1 layers, (?!0\.0 )[0-9.]+ of [0-9.]+ MB"
+            wait_for("progress on /readyz", lambda: re.search(how_far, readiness(server)))
+            wait_for("progress in the log", lambda: log_of(server, "docker_pull_progress"))
+            registry.go.set()
+            server.wait_ready()
+            assert log_of(server, "docker_pulled"), server.log_text()
+            judged(server)
+        for name, says in (("private/image:1", "docker login"), ("team/other:1", "check name and tag")):
+            with serve(e, ready=False, docker_image=f"{registry.host}/{name}") as server:
+                wait_for(f"the reason for {name} on /readyz", lambda: says in readiness(server))
+        with serve(e, ready=False, docker_image=f"{registry.host}/team/image:2", docker_pull="never") as server:
+            wait_for("the reason on /readyz", lambda: "docker pull" in readiness(server))
+            assert not log_of(server, "docker_pull"), server.log_text()
+    finally:
+        registry.stop()
+    wait_for("all containers to go", lambda: not ours(e))
+
+
+def test_a_stop_ends_a_pull():
+    e = the_engine()
+    noise = e.tmp / "noise"
+    noise.write_bytes(os.urandom(4 << 20))  # a layer that the engine cannot have
+    with tarfile.open(e.tmp / "noise.tar", "w") as t:
+        t.add(noise, arcname="noise")
+    registry = engine.Registry(e.tmp / "noise.tar")
+    try:
+        with serve(e, ready=False, docker_image=f"{registry.host}/team/image:1") as server:
+            wait_for("the pull", lambda: "is being pulled" in readiness(server))
+            server.stop(timeout=20)
+            registry.go.set()
+            time.sleep(1)  # in which an engine that was not told would end it
+    finally:
+        registry.stop()
+    images = [n for i in json.loads(e.call("GET", "/images/json")[1]) for n in i.get("RepoTags") or ()]
+    assert f"{registry.host}/team/image:1" not in images, images
+
+
 def test_auto_takes_docker_where_it_answers_and_native_otherwise():
     e = the_engine()
     with serve(e, sandbox="auto") as server:
@@ -181,6 +225,58 @@ def test_through_the_engine_without_our_files():
         api, b, s = judged(server)
         assert '"cpu_exact": false' in json.dumps(result(api, s)), result(api, s)
     wait_for("all containers to go", lambda: not ours(e))
+
+
+def test_from_inside_a_container():
+    """assayd in an ordinary container with the engine's socket mounted, as docs/operating.md shows it: what it says of its
+    own files means nothing to the engine, so all goes through the API."""
+    e = the_engine()
+    prefix = harness.PREFIX.resolve()
+    engine.make_image(e.tmp / "server.tar", runs=prefix)
+    e.load(e.tmp / "server.tar", "assay-test/server:1")
+    server = harness.Server(env={"ASSAY_SANDBOX": "docker", "DOCKER_HOST": "unix:///run/engine.sock",
+                                 "ASSAY_DOCKER_IMAGE": engine.IMAGE, "ASSAY_DATA_DIR": "/var/lib/assay",
+                                 "ASSAY_PLUGIN_PATH": f"{prefix}/lib/assay/plugins", "ASSAY_SHARE_DIR": f"{prefix}/share/assay",
+                                 "ASSAY_LIBEXEC_DIR": f"{prefix}/libexec/assay"})  # the prefix may have been configured as a/../b
+    status, text = e.call("POST", "/containers/create", {
+        "Image": "assay-test/server:1", "Cmd": [f"{prefix}/bin/assayd"], "Env": [f"{k}={v}" for k, v in server.env.items()],
+        "HostConfig": {"NetworkMode": "host", "Mounts": [
+            {"Type": "bind", "Source": str(e.sock), "Target": "/run/engine.sock"},
+            {"Type": "bind", "Source": str(prefix), "Target": str(prefix), "ReadOnly": True}]}})
+    assert status == 201, text
+    me = json.loads(text)["Id"]
+
+    def log():
+        return e.call("GET", f"/containers/{me}/logs?stdout=1&stderr=1")[1].decode(errors="replace")
+
+    def runs():
+        return json.loads(e.call("GET", f"/containers/{me}/json")[1])["State"]["Running"]
+
+    try:
+        status, text = e.call("POST", f"/containers/{me}/start")
+        assert status == 204, text
+        wait_for("/readyz or an end", lambda: not runs() or json.loads(readiness(server) or "{}").get("ready"), timeout=90)
+        assert runs(), "assayd ended"
+        api, b, s = judged(server)
+        r = json.dumps(result(api, s))
+        assert '"cpu_exact": false' in r and "docker_attach" in log(), (r, log()[-3000:])
+        many = "1 " * 300_000  # more than any pipe or packet holds
+        b = publish(api, [(many + "\n", "300000\n")])
+        assert judge(api, b, RIGHT)["verdict"] == "OK"
+        assert judge(api, b, "print(300001)\n")["verdict"] == "WA"
+        inspected = [json.loads(e.call("GET", f"/containers/{c['Id']}/json")[1]) for c in ours(e)]
+        assert inspected and all(not c["Mounts"] and not c["HostConfig"]["Privileged"] for c in inspected), inspected
+        e.call("POST", f"/containers/{me}/stop?t=30")
+        state = json.loads(e.call("GET", f"/containers/{me}/json")[1])["State"]
+        assert not state["Running"] and state["ExitCode"] == 0, state
+        wait_for("all containers to go", lambda: not ours(e))
+    except BaseException:
+        for line in [l for l in log().splitlines() if '"event":"request"' not in l][-25:]:
+            print("#", re.sub(r"[^\x20-\x7e]", "?", line)[:300], flush=True)
+        raise
+    finally:
+        e.call("DELETE", f"/containers/{me}?force=1&v=1")
+        server.close()
 
 
 def test_a_container_for_each_submission_where_none_can_nest():

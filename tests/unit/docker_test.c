@@ -36,8 +36,10 @@ static _Atomic int way_start;   /* how POST .../start is answered */
 static _Atomic int way_create;
 static _Atomic int way_inspect; /* of the image */
 static _Atomic int way_version;
-static _Atomic int created, deleted;
-static _Atomic bool over;
+static _Atomic int way_pull;
+static _Atomic int created, deleted, pulls, hung_up;
+static char pull_path[300];     /* of the last one */
+static _Atomic bool over, go_on;
 
 static void say(int fd, const char *text)
 {
@@ -98,6 +100,59 @@ static void answer_way(int fd, int way, int status, const char *body)
     }
 }
 
+enum pull_way { PULL_FINE, PULL_ERROR_MID, PULL_GARBAGE, PULL_LONG_LINE, PULL_CUT, PULL_SILENT, PULL_SLOW, PULL_401, PULL_403, PULL_404,
+    PULL_DENIED, PULL_UNREACHABLE, PULL_FULL, PULL_NUMBERS };
+
+/* A registry's image of two layers; the engine has it afterwards. */
+static void pull(int fd, enum pull_way way)
+{
+    static const char ok[] = "HTTP/1.1 200 X\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n";
+    static const char begun[] = "{\"status\":\"Pulling from some/image\",\"id\":\"1\"}\r\n"
+        "{\"status\":\"Pulling fs layer\",\"progressDetail\":{},\"id\":\"aaaaaaaaaaaa\"}\r\n"
+        "{\"status\":\"Already exists\",\"progressDetail\":{},\"id\":\"bbbbbbbbbbbb\"}\r\n"
+        "{\"status\":\"Downloading\",\"progressDetail\":{\"current\":1500000,\"total\":4000000},\"progress\":\"[=> ]\",\"id\":\"aaaaaaaaaaaa\"}\r\n";
+
+    if (way == PULL_401 || way == PULL_403)
+        return answer(fd, way == PULL_401 ? 401 : 403, "{\"message\":\"no\"}");
+    if (way == PULL_404)
+        return answer(fd, 404, "{\"message\":\"manifest for some/image:1 not found: manifest unknown\"}");
+    if (way == PULL_DENIED)
+        return answer(fd, 404, "{\"message\":\"pull access denied for some/image, repository does not exist or may require 'docker login'\"}");
+    if (way == PULL_UNREACHABLE)
+        return answer(fd, 500, "{\"message\":\"Get https://registry.example/v2/: dial tcp: lookup registry.example: no such host\"}");
+    say(fd, ok);
+    say(fd, begun);
+    if (way == PULL_ERROR_MID || way == PULL_FULL) {
+        say(fd, "{\"errorDetail\":{\"message\":\"");
+        say(fd, way == PULL_FULL ? "write /var/lib/x: no space left on device" : "unexpected \\u0007 EOF");
+        say(fd, "\"},\"error\":\"unexpected EOF\"}\r\n");
+    } else if (way == PULL_GARBAGE) {
+        say(fd, "{\"status\": [1, 2, {\"\x01\n");
+    } else if (way == PULL_NUMBERS) { /* which are no lie that harms: what counts is whether the image is there */
+        say(fd, "{\"status\":\"Downloading\",\"progressDetail\":{\"current\":-7,\"total\":9223372036854775807},\"id\":\"c\"}\n"
+                "{\"status\":\"Downloading\",\"progressDetail\":{\"current\":9223372036854775807,\"total\":-1},\"id\":\"d\"}\n");
+    } else if (way == PULL_LONG_LINE) {
+        static char much[4096];
+
+        memset(much, ' ', sizeof(much));
+        for (int i = 0; i < 4000 && send(fd, much, sizeof(much), MSG_NOSIGNAL) >= 0; i++)
+            ;
+    } else if (way == PULL_SILENT) {
+        while (!atomic_load(&over) && poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 50) == 0)
+            ;
+        hung_up++;
+    } else if (way == PULL_FINE || way == PULL_SLOW) {
+        if (way == PULL_SLOW) {
+            say(fd, "{\"status\":\"Downloading\",\"progressDetail\":{\"current\":2500000,\"total\":4000000},\"id\":\"aaaaaaaaaaaa\"}\n");
+            while (!go_on && !over)
+                usleep(10000);
+        }
+        way_inspect = FINE;
+        say(fd, "{\"status\":\"Download complete\",\"id\":\"aaaaaaaaaaaa\"}\n{\"status\":\"Pull complete\",\"id\":\"aaaaaaaaaaaa\"}\n"
+                "{\"status\":\"Digest: sha256:00\"}\n{\"status\":\"Status: Downloaded newer image\"}");
+    }
+}
+
 static void serve(int fd)
 {
     static const char image[] = "{\"Id\":\"sha256:1111\",\"RootFS\":{\"Type\":\"layers\",\"Layers\":[\"sha256:aa\",\"sha256:bb\"]},\"Size\":7}";
@@ -119,7 +174,11 @@ static void serve(int fd)
         answer(fd, 200, image);
     else if (strncmp(in, "GET /v1.41/images/json", 22) == 0 || strncmp(in, "GET /v1.41/containers/json", 26) == 0)
         answer(fd, 200, "[]");
-    else if (strncmp(in, "GET /v1.41/images/", 18) == 0)
+    else if (strncmp(in, "POST /v1.41/images/create", 25) == 0) {
+        pulls++;
+        snprintf(pull_path, sizeof(pull_path), "%.*s", (int)strcspn(in + 12, " "), in + 12);
+        pull(fd, way_pull);
+    } else if (strncmp(in, "GET /v1.41/images/", 18) == 0)
         answer_way(fd, way_inspect, 200, image);
     else if (strncmp(in, "POST /v1.41/containers/create", 29) == 0) {
         created++;
@@ -160,7 +219,7 @@ static void *engine(void *arg)
 
 /* ---- the host ---- */
 
-static char image_option[64], stream_option[16], socket_dir[128], warden_file[128], profile_file[128];
+static char image_option[64], stream_option[16], pull_option[16], socket_dir[128], warden_file[128], profile_file[128];
 
 static void no_log(void *ctx, enum assay_log_level level, const char *event, const struct assay_kv *kv, size_t n)
 {
@@ -182,6 +241,8 @@ static const char *option_str(void *ctx, const char *name)
         return image_option;
     if (strcmp(name, "docker_stream") == 0)
         return stream_option;
+    if (strcmp(name, "docker_pull") == 0)
+        return pull_option;
     if (strcmp(name, "docker_socket_dir") == 0)
         return socket_dir;
     if (strcmp(name, "docker_warden_path") == 0)
@@ -256,7 +317,10 @@ static int reset(void **state)
 {
     (void)state;
     way_start = way_create = way_inspect = way_version = FINE;
-    created = deleted = 0;
+    way_pull = PULL_FINE;
+    go_on = false;
+    created = deleted = pulls = hung_up = 0;
+    snprintf(pull_option, sizeof(pull_option), "never");
     snprintf(image_option, sizeof(image_option), "some/image:1");
     snprintf(stream_option, sizeof(stream_option), "auto");
     return 0;
@@ -359,6 +423,171 @@ static void bad_answers_are_errors_and_bounded(void **state)
         if (strstr(err.msg, cases[i].word) == NULL)
             fail_msg("\"%s\" does not say \"%s\"", err.msg, cases[i].word);
     }
+}
+
+static void a_missing_image_is_pulled(void **state)
+{
+    struct sd_driver *d;
+    struct assay_err err = {0, ""};
+    ASSAY_CLEANUP_BUF struct assay_buf place = ASSAY_BUF_INIT, doctor = ASSAY_BUF_INIT;
+    struct assay_warden w = {.fd = -1};
+    char why[600];
+    int fd = -1, rc = 0;
+
+    (void)state;
+    snprintf(pull_option, sizeof(pull_option), "auto");
+    way_inspect = MISSING;
+    way_pull = PULL_SLOW;
+    d = up();
+    /* while it goes on, opening says how far it is, and so do /readyz (usable) and doctor */
+    for (int i = 0; i < 500 && !(d->images[0].state == SD_IMAGE_PULLING && d->images[0].pull.bytes == 2500000); i++) {
+        rc = sd_ops.open(d, ASSAY_STR(""), &w, &place, &err);
+        assert_int_equal(rc, ASSAY_E_BUSY); /* from the first on: a job that waits is not refused */
+        turn(d);
+    }
+    assert_int_equal(d->images[0].state, SD_IMAGE_PULLING);
+    rc = sd_ops.open(d, ASSAY_STR(""), &w, &place, &err);
+    assert_int_equal(rc, ASSAY_E_BUSY);
+    assert_string_equal(err.msg, "the image some/image:1 is being pulled: 1 of 2 layers, 2.5 of 4.0 MB");
+    assert_int_equal(sd_usable(d, &err), ASSAY_E_BUSY);
+    assert_non_null(strstr(err.msg, "2.5 of 4.0 MB"));
+    assert_int_equal(sd_doctor(d, &doctor, &err), 0);
+    assay_buf_putc(&doctor, '\0');
+    assert_non_null(strstr(assay_buf_view(&doctor).p, "1 of 2 layers"));
+    go_on = true;
+    assert_int_equal(open_one(d, "", &fd, why, sizeof(why)), 0);
+    assert_int_equal(pulls, 1);
+    assert_string_equal(pull_path, "images/create?fromImage=some/image&tag=1");
+    assert_int_equal(sd_usable(d, &err), 0);
+    close(fd);
+    down(d);
+    assert_int_equal(created, deleted);
+}
+
+static void what_is_never_pulled(void **state)
+{
+    static const char *const ours[] = {"assay/languages", "assay/gcc:12", "assay-warden:0123", "sha256:0123"};
+    void *self;
+    char why[600];
+    int fd = -1;
+
+    (void)state;
+    way_inspect = MISSING;
+    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+        assert_false(sd_pull_allowed(ours[i]));
+    self = up(); /* docker_pull=never */
+    assert_int_equal(open_one(self, "", &fd, why, sizeof(why)), ASSAY_E_NOT_FOUND);
+    down(self);
+    snprintf(pull_option, sizeof(pull_option), "auto");
+    self = up();
+    assert_int_equal(open_one(self, "assay/gcc", &fd, why, sizeof(why)), ASSAY_E_NOT_FOUND);
+    assert_non_null(strstr(why, "assay/gcc"));
+    down(self);
+    assert_int_equal(pulls, 0);
+}
+
+static void a_pull_that_fails_says_what_to_do_and_waits(void **state)
+{
+    struct sd_driver *d;
+    char why[600];
+    int fd = -1;
+
+    (void)state;
+    snprintf(pull_option, sizeof(pull_option), "auto");
+    way_inspect = MISSING;
+    way_pull = PULL_ERROR_MID;
+    d = up();
+    assert_int_equal(open_one(d, "", &fd, why, sizeof(why)), ASSAY_E_NOT_FOUND);
+    assert_string_equal(why, "pulling some/image:1 failed: unexpected   EOF");
+    d->images[0].retry_ns = 0; /* it is looked for again, and not pulled again so soon */
+    for (int i = 0; i < 50; i++) {
+        (void)open_one(d, "", &fd, why, sizeof(why));
+        turn(d);
+    }
+    assert_int_equal(pulls, 1);
+    assert_non_null(strstr(why, "unexpected"));
+    /* it came another way */
+    way_inspect = FINE;
+    d->images[0].retry_ns = 0;
+    for (int i = 0; i < 500 && d->images[0].state != SD_IMAGE_READY; i++)
+        turn(d);
+    assert_int_equal(open_one(d, "", &fd, why, sizeof(why)), 0);
+    close(fd);
+    down(d);
+}
+
+static void how_pulls_end(void **state)
+{
+    static const struct {
+        enum pull_way way;
+        int code;
+        const char *word;
+    } cases[] = {{PULL_ERROR_MID, ASSAY_E_NOT_FOUND, "unexpected   EOF"}, {PULL_GARBAGE, ASSAY_E_CORRUPT, "not what is expected"},
+                 {PULL_LONG_LINE, ASSAY_E_CORRUPT, "not what is expected"}, {PULL_SILENT, ASSAY_E_TIMEOUT, "said nothing"},
+                 {PULL_401, ASSAY_E_FORBIDDEN, "docker login"}, {PULL_403, ASSAY_E_FORBIDDEN, "docker login"},
+                 {PULL_404, ASSAY_E_NOT_FOUND, "check name and tag"}, {PULL_DENIED, ASSAY_E_FORBIDDEN, "check its name"},
+                 {PULL_UNREACHABLE, ASSAY_E_NOT_FOUND, "cannot be reached"}, {PULL_FULL, ASSAY_E_FULL, "make room"},
+                 {PULL_NUMBERS, 0, ""}, {PULL_CUT, 0, ""}, {PULL_FINE, 0, ""}};
+    struct sd_setup s;
+    struct sd_progress seen;
+    struct assay_err err = {0, ""};
+    atomic_bool stop = true;
+
+    (void)state;
+    memset(&s, 0, sizeof(s));
+    s.pull_ms = 20000;
+    s.pull_idle_ms = 300;
+    assert_int_equal(sd_engine_address(&s.engine, option_str(NULL, "docker_host"), false, "", &err), 0);
+    assert_int_equal(sd_engine_greet(&s.engine, 3000, &err), 0);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int rc;
+
+        way_pull = cases[i].way;
+        err.msg[0] = '\0';
+        rc = sd_image_pull(&s, "some/image:1", &seen, &err);
+        if (rc != cases[i].code || strstr(err.msg, cases[i].word) == NULL)
+            fail_msg("case %zu: %d \"%s\"", i, rc, err.msg);
+    }
+    assert_int_equal(seen.layers, 2);
+    assert_int_equal(seen.layers_done, 2);
+    assert_int_equal(seen.bytes, 4000000);
+    /* a name without a tag means one image, not all */
+    assert_int_equal(sd_image_pull(&s, "registry.example:5000/team/x", &seen, &err), 0);
+    assert_string_equal(pull_path, "images/create?fromImage=registry.example:5000/team/x&tag=latest");
+    assert_int_equal(sd_image_pull(&s, "x:1@sha256:ab", &seen, &err), 0);
+    assert_string_equal(pull_path, "images/create?fromImage=x&tag=sha256:ab");
+    way_pull = PULL_SILENT;
+    s.pull_idle_ms = 60000;
+    s.pull_ms = 300;
+    assert_int_equal(sd_image_pull(&s, "x", &seen, &err), ASSAY_E_TIMEOUT);
+    s.pull_ms = 60000;
+    s.stop = &stop;
+    assert_int_equal(sd_image_pull(&s, "x", &seen, &err), ASSAY_E_GONE);
+    /* one after another: when it answers, it has also seen the ends of those that were left */
+    assert_int_equal(sd_engine_greet(&s.engine, 10000, &err), 0);
+}
+
+static void a_stop_ends_a_pull(void **state)
+{
+    struct sd_driver *d;
+    struct assay_err err = {0, ""};
+    ASSAY_CLEANUP_BUF struct assay_buf place = ASSAY_BUF_INIT;
+    struct assay_warden w = {.fd = -1};
+
+    (void)state;
+    snprintf(pull_option, sizeof(pull_option), "auto");
+    way_inspect = MISSING;
+    way_pull = PULL_SILENT;
+    d = up();
+    for (int i = 0; i < 500 && pulls == 0; i++) {
+        assert_int_not_equal(sd_ops.open(d, ASSAY_STR(""), &w, &place, &err), 0);
+        turn(d);
+    }
+    assert_int_equal(pulls, 1);
+    down(d);
+    for (int i = 0; i < 100 && hung_up == 0; i++)
+        usleep(20000);
+    assert_int_equal(hung_up, 1);
 }
 
 static void an_engine_that_is_silent_costs_its_time_out(void **state)
@@ -493,6 +722,11 @@ int main(void)
         cmocka_unit_test_setup(a_warden_joins_and_is_handed_out, reset),
         cmocka_unit_test_setup(a_missing_image_is_named, reset),
         cmocka_unit_test_setup(bad_answers_are_errors_and_bounded, reset),
+        cmocka_unit_test_setup(a_missing_image_is_pulled, reset),
+        cmocka_unit_test_setup(what_is_never_pulled, reset),
+        cmocka_unit_test_setup(a_pull_that_fails_says_what_to_do_and_waits, reset),
+        cmocka_unit_test_setup(how_pulls_end, reset),
+        cmocka_unit_test_setup(a_stop_ends_a_pull, reset),
         cmocka_unit_test_setup(an_engine_that_is_silent_costs_its_time_out, reset),
         cmocka_unit_test_setup(failures_are_spaced_out_and_told, reset),
         cmocka_unit_test_setup(an_engine_that_cannot_mount_our_folder_is_attached_to, reset),
