@@ -68,7 +68,19 @@ int assay_plugins_add(struct assay_plugins *ps, const struct assay_plugin *p, co
     return 0;
 }
 
-int assay_plugins_load(struct assay_plugins *ps, const char *folders, struct assay_err *err)
+/* Whether a server on this store has a use for the file. What cannot be told is loaded, and says what is wrong. */
+static bool is_of_use(const char *path, const char *store)
+{
+    struct assay_plugin_peeked seen;
+    char file[120];
+    const char *slash = strrchr(path, '/');
+    if (assay_plugin_peek(path, &seen, NULL) != 0)
+        return true;
+    (void)snprintf(file, sizeof file, "assay_%.100s.so", store);
+    return seen.kind != ASSAY_PLUGIN_SANDBOX && (seen.kind != ASSAY_PLUGIN_STORE || strcmp(slash != NULL ? slash + 1 : path, file) == 0);
+}
+
+int assay_plugins_load(struct assay_plugins *ps, const char *folders, const char *store, struct assay_err *err)
 {
     struct assay_plugin_paths paths;
     int rc = assay_plugin_scan(folders, &paths, err);
@@ -76,6 +88,8 @@ int assay_plugins_load(struct assay_plugins *ps, const char *folders, struct ass
         return rc;
     for (size_t i = 0; rc == 0 && i < paths.n; i++) {
         const struct assay_plugin *p = NULL;
+        if (store != NULL && !is_of_use(paths.path[i], store))
+            continue;
         rc = assay_plugin_load(paths.path[i], &p, err);
         if (rc == 0)
             rc = assay_plugins_add(ps, p, paths.path[i], err);

@@ -43,8 +43,9 @@ void assay_plugins_free(struct assay_plugins *ps); /* calls nothing of a plugin 
 
 int assay_plugins_add(struct assay_plugins *ps, const struct assay_plugin *p, const char *path, struct assay_err *err)
     ASSAY_MUST_CHECK;
-/* Every *.so in the folders. The first that cannot be loaded stops it; the message names the file. */
-int assay_plugins_load(struct assay_plugins *ps, const char *folders, struct assay_err *err) ASSAY_MUST_CHECK;
+/* Every *.so in the folders; with the name of a store, without the other stores and the sandbox drivers, whose libraries would
+ * only take memory. The first that cannot be loaded stops it; the message names the file. */
+int assay_plugins_load(struct assay_plugins *ps, const char *folders, const char *store, struct assay_err *err) ASSAY_MUST_CHECK;
 int assay_plugins_config(const struct assay_plugins *ps, struct assay_config *c, struct assay_err *err) ASSAY_MUST_CHECK;
 
 /* Rows that are malformed, and clashes between plugins: names of plugins, routes (method and pattern,

@@ -246,11 +246,12 @@ static int cross_check(struct assay_setup *s, struct assay_err *err)
     return 0;
 }
 
-static int load(struct assay_setup *s, struct assay_err *err)
+/* store: of the server that will run, which has no use for other stores' libraries nor the boxkeeper's; NULL: all, for their options. */
+static int load(struct assay_setup *s, const char *store, struct assay_err *err)
 {
     int rc = assay_plugins_add(&s->plugins, &assay_core_plugin, "built in", err);
     if (rc == 0)
-        rc = assay_plugins_load(&s->plugins, assay_config_str(s->config, "plugin_path"), err);
+        rc = assay_plugins_load(&s->plugins, assay_config_str(s->config, "plugin_path"), store, err);
     if (rc == 0)
         rc = assay_plugins_config(&s->plugins, s->config, err);
     return rc;
@@ -277,7 +278,7 @@ int assay_setup_resolve(struct assay_setup *s, char *const *flags, char *const *
     /* A fault found here is found again below, together with those of the plugins' options. */
     int rc = assay_config_resolve(s->config, &in, err);
     if (rc == 0 || rc == ASSAY_E_CONFIG)
-        rc = load(s, err);
+        rc = load(s, NULL, err);
     if (rc != 0)
         return rc;
     in.lenient = false;
@@ -298,12 +299,15 @@ int assay_setup_adopt(struct assay_setup *s, const struct assay_options *o, stru
     const char *path = assay_options_str(o, "plugin_path");
     int rc = path == NULL ? assay_err_set(err, ASSAY_E_CONFIG, "the supervisor sent no plugin_path")
                           : assay_config_set(s->config, "plugin_path", path, "supervisor", err);
-    if (rc == 0)
-        rc = load(s, err);
+    /* the core's options first: they say which store it is */
     if (rc == 0)
         rc = assay_config_take(s->config, o, err);
     if (rc == 0)
         rc = cross_check(s, err);
+    if (rc == 0)
+        rc = load(s, s->store, err);
+    if (rc == 0)
+        rc = assay_config_take(s->config, o, err);
     return rc;
 }
 
