@@ -158,7 +158,7 @@ static void what_one_gateway_leases_no_other_does(void **state)
     gateway_open(&g[0], dsn);
     gateway_open(&g[1], dsn);
     for (int i = 0; i < 90; i++) {
-        char id[16];
+        char id[24];
         (void)snprintf(id, sizeof id, "%03d", i);
         assert_int_equal(put(&g[0], id, 0), 0);
     }
@@ -193,7 +193,7 @@ static void gateways_may_start_at_once(void **state)
     for (int i = 0; i < 4; i++)
         (void)pthread_join(t[i], NULL);
     for (int i = 0; i < 4; i++) {
-        char id[16];
+        char id[24];
         (void)snprintf(id, sizeof id, "%d", i);
         assert_int_equal(put(&g[i], id, 0), 0);
     }
@@ -214,7 +214,7 @@ static void lost_connections_come_back(void **state)
     assert_int_equal(put(&g, "a", 0), 0);
     assert_int_equal(number(&g, &st_count), 1);
     for (int round = 0; round < 5; round++) {
-        char id[16];
+        char id[24];
         run_postgres(cut_all);
         (void)snprintf(id, sizeof id, "%d", round);
         assert_int_equal(number(&g, &st_count), round + 1); /* a read is tried again by itself */
@@ -236,7 +236,7 @@ static void lost_connections_come_back(void **state)
 /* Passes bytes between clients and the server; on command it swallows what the server says after it has seen a COMMIT,
  * and cuts the connection. */
 struct proxy {
-    char path[108], server[108];
+    char path[108], server[200];
     int listener;
     pthread_t thread;
     _Atomic int lose;  /* answers of COMMITs to lose still */
@@ -253,7 +253,7 @@ static int dial_unix(const char *path)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    (void)snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
+    (void)snprintf(a.sun_path, sizeof a.sun_path, "%.107s", path);
     if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof a) == 0)
         return fd;
     if (fd >= 0)
@@ -341,11 +341,11 @@ static void a_commit_without_an_answer_is_settled(void **state)
     (void)state;
     struct proxy x = {.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     struct gateway g;
-    char dsn[800], dir[64];
+    char dsn[1000], dir[64];
     (void)snprintf(dir, sizeof dir, "/tmp/assay-pgproxy-%d", (int)getpid());
     assert_int_equal(mkdir(dir, 0700), 0);
     (void)snprintf(x.path, sizeof x.path, "%s/.s.PGSQL.5432", dir);
-    (void)snprintf(x.server, sizeof x.server, "%.80s/.s.PGSQL.5432", getenv("ASSAY_TEST_POSTGRES_DIR"));
+    (void)snprintf(x.server, sizeof x.server, "%.90s/.s.PGSQL.5432", getenv("ASSAY_TEST_POSTGRES_DIR"));
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     (void)snprintf(a.sun_path, sizeof a.sun_path, "%.100s", x.path);
     assert_int_equal(bind(x.listener, (struct sockaddr *)&a, sizeof a), 0);
@@ -356,7 +356,7 @@ static void a_commit_without_an_answer_is_settled(void **state)
     gateway_open(&g, dsn);
     assert_int_equal(put(&g, "before", 0), 0);
     for (int i = 0; i < 10; i++) {
-        char id[16];
+        char id[24];
         (void)snprintf(id, sizeof id, "lost-%d", i);
         atomic_store(&x.lose, 1);
         /* the database has it, and says so when it is asked again: the caller is told the truth, once */
