@@ -85,6 +85,22 @@ static int64_t own(struct ask *a)
     return oc.memory_own_bytes;
 }
 
+static int by_size(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The median of five: the kernel counts in batches of 64 pages for each processor, which shows beside a few megabytes. */
+static int64_t own_median(struct ask *a)
+{
+    int64_t v[5];
+    for (size_t i = 0; i < 5; i++)
+        v[i] = own(a);
+    qsort(v, 5, sizeof v[0], by_size);
+    return v[2];
+}
+
 /* ---- CPU time ---- */
 
 static void cpu_is_what_the_program_counted(void **state)
@@ -156,19 +172,19 @@ static void growth_is_what_the_program_took(void **state)
     static const char take[] = "import sys\nx = b'1' * int(sys.argv[1])\n";
     struct ask a;
     ASK(&a, "prog", "grow", "1");
-    int64_t c = own(&a);
+    int64_t c = own_median(&a);
     ASK(&a, "/usr/bin/python3", "-IBS", "-c", take, "1");
-    int64_t python = access("/usr/bin/python3", X_OK) == 0 ? own(&a) : -1;
+    int64_t python = access("/usr/bin/python3", X_OK) == 0 ? own_median(&a) : -1;
     for (size_t i = 0; i < 3; i++) {
         int64_t asked = strtoll(bytes[i], NULL, 10);
         ASK(&a, "prog", "grow", bytes[i]);
-        assert_growth("C", own(&a) - c, asked);
+        assert_growth("C", own_median(&a) - c, asked);
         assert_true(oc.memory_own_bytes <= oc.memory_peak_bytes);
         assert_true(oc.max_rss_bytes >= asked);
         if (python < 0)
             continue;
         ASK(&a, "/usr/bin/python3", "-IBS", "-c", take, bytes[i]);
-        assert_growth("Python", own(&a) - python, asked);
+        assert_growth("Python", own_median(&a) - python, asked);
     }
 }
 
