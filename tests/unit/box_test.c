@@ -1179,8 +1179,11 @@ static void many_boxes_leave_nothing(void **state)
     long fds = descriptors(fx.pid), resident = resident_kib(fx.pid);
     for (int i = 0; i < 200; i++)
         run_words(i % 4 == 0 ? "orphans 2" : i % 4 == 1 ? "echo x" : i % 4 == 2 ? "signal 11" : "write /box/a b");
-    run_words("exit 0"); /* as before: how a box ended decides when its init is taken down */
-    wait_for_calm();
+    /* a leak stays; a box that is being made or taken down does not */
+    for (int i = 0; i < 20 && (i == 0 || process_count() != processes || descriptors(fx.pid) != fds); i++) {
+        run_words("exit 0");
+        wait_for_calm();
+    }
     assert_int_equal(process_count(), processes);
     assert_int_equal(lines(mounts), mounted);
     assert_int_equal(lines("/proc/self/mountinfo"), host_mounted);
