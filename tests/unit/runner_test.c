@@ -1057,8 +1057,10 @@ static void test_an_image_that_changed_is_looked_at_again(void **state)
     expect_verdict(h, submit(h, "sum", "c", C_SUM), "OK");
     assert_null(strstr(svc_log_text(h), "environment_changed"));
     atomic_store(&image_digest, 7);
+    pthread_mutex_lock(&keeper_lock);
     for (size_t i = atomic_load(&n_wardens); i > 0; i--)
         kill(warden[i - 1], SIGKILL);
+    pthread_mutex_unlock(&keeper_lock);
     struct svc_reply r = {.status = 0};
     for (int i = 0; i < 20 && strstr(svc_log_text(h), "environment_changed") == NULL; i++) {
         const char *id = submit(h, "sum", "c", C_SUM);
