@@ -14,7 +14,7 @@ SDK_SOURCES = \
 	plugins/sdk/arena.c plugins/sdk/blob.c plugins/sdk/boxclient.c plugins/sdk/boxkeeper_wire.c \
 	plugins/sdk/err.c plugins/sdk/events.c plugins/sdk/hosting.c plugins/sdk/http.c \
 	plugins/sdk/idempotency.c plugins/sdk/identity.c plugins/sdk/json_read.c plugins/sdk/json_write.c \
-	plugins/sdk/manifest.c plugins/sdk/password.c plugins/sdk/store.c plugins/sdk/store_migrate.c plugins/sdk/store_queue.c plugins/sdk/str.c plugins/sdk/value.c \
+	plugins/sdk/manifest.c plugins/sdk/password.c plugins/sdk/store.c plugins/sdk/store_migrate.c plugins/sdk/store_queue.c plugins/sdk/store_sql.c plugins/sdk/str.c plugins/sdk/value.c \
 	plugins/sdk/leaves.c plugins/sdk/leaves_local.h plugins/sdk/leaves_v1.c plugins/sdk/leaves_v2.c plugins/sdk/sandbox.c
 noinst_LTLIBRARIES += plugins/sdk/libassay_sdk.la
 plugins_sdk_libassay_sdk_la_SOURCES = $(SDK_SOURCES)

@@ -15,7 +15,6 @@
 
 #include <string.h>
 
-#define PRUNE_BITE 500
 
 const struct assay_stmt pg_st_head_move = {
     .name = "store.head_move",
@@ -52,25 +51,6 @@ static const struct assay_stmt st_head = {
     .params = "",
     .columns = "i",
 };
-static const struct assay_stmt st_pruned = {
-    .name = "store.events_pruned",
-    .sql = "SELECT number FROM assay_store WHERE name = 'pruned_to'",
-    .params = "",
-    .columns = "i",
-};
-static const struct assay_stmt st_cursor = {
-    .name = "store.cursor",
-    .sql = "SELECT seq FROM assay_cursors WHERE grp = $1",
-    .params = "t",
-    .columns = "i",
-};
-const struct assay_stmt pg_st_cursor_move = {
-    .name = "store.cursor_move",
-    .sql = "UPDATE assay_cursors SET seq = $3, moved_ms = $4 WHERE grp = $1 AND seq = $2",
-    .params = "tiii",
-    .columns = "",
-    .write = true,
-};
 const struct assay_stmt pg_st_cursor_new = {
     .name = "store.cursor_new",
     .sql = "INSERT INTO assay_cursors (grp, seq, moved_ms) VALUES ($1, $2, $3)"
@@ -84,34 +64,6 @@ const struct assay_stmt pg_st_park = {
     .sql = "INSERT INTO assay_dead_letters (seq, grp, event_id, topic, subject, owner, benchmark, payload, error, parked_ms)"
            " SELECT seq, $1, id, topic, subject, owner, benchmark, payload, $3, $4 FROM assay_events WHERE seq = $2",
     .params = "titi",
-    .columns = "",
-    .write = true,
-};
-static const struct assay_stmt st_slowest = {
-    .name = "store.cursor_slowest",
-    .sql = "SELECT MIN(seq) FROM assay_cursors",
-    .params = "",
-    .columns = "i",
-};
-static const struct assay_stmt st_last_old = {
-    .name = "store.events_last_old",
-    /* within one bite from the front: needs no index on at_ms */
-    .sql = "SELECT MAX(seq) FROM (SELECT seq, at_ms FROM assay_events WHERE seq > $1 ORDER BY seq LIMIT $2) AS front"
-           " WHERE at_ms < $3",
-    .params = "iii",
-    .columns = "i",
-};
-static const struct assay_stmt st_prune = {
-    .name = "store.events_prune",
-    .sql = "DELETE FROM assay_events WHERE seq <= $1",
-    .params = "i",
-    .columns = "",
-    .write = true,
-};
-static const struct assay_stmt st_pruned_set = {
-    .name = "store.events_pruned_set",
-    .sql = "UPDATE assay_store SET number = $1 WHERE name = 'pruned_to'",
-    .params = "i",
     .columns = "",
     .write = true,
 };
@@ -140,42 +92,29 @@ int pg_events_load(struct pg_store *s, struct assay_err *err)
 
 static int prune_bite(struct pg_store *s, bool *more, int64_t *touched, struct assay_err *err)
 {
-    int64_t mine = 0, from = 0, head = 0, to, slowest = 0;
+    int64_t mine = 0, from = 0, head = 0, old = 0, slowest = 0;
     int st = pg_int(s, &s->w, &st_only_one, &ASSAY_VI(PG_LOCK_PRUNE), 1, 0, &mine, err);
     if (st == 0 && mine != 1)
         return 0; /* another gateway is at it */
     if (st == 0)
-        st = pg_int(s, &s->w, &st_pruned, NULL, 0, 0, &from, err);
+        st = pg_int(s, &s->w, &assay_st_events_pruned, NULL, 0, 0, &from, err);
     if (st == 0)
         st = pg_int(s, &s->w, &st_head, NULL, 0, 0, &head, err);
-    to = from;
-    if (s->keep > 0 && head - s->keep > to)
-        to = head - s->keep;
     if (st == 0 && s->keep_age_ms > 0) {
-        int64_t old = 0;
-        struct assay_val args[] = {ASSAY_VI(from), ASSAY_VI(PRUNE_BITE + 1),
+        struct assay_val args[] = {ASSAY_VI(from), ASSAY_VI(ASSAY_PRUNE_BITE + 1),
                                    ASSAY_VI(s->host->now_ms(s->host->ctx) - s->keep_age_ms)};
-        st = pg_int(s, &s->w, &st_last_old, args, 3, from, &old, err);
-        if (st == 0 && old > to)
-            to = old;
+        st = pg_int(s, &s->w, &assay_st_events_last_old, args, 3, from, &old, err);
     }
     if (st == 0)
-        st = pg_int(s, &s->w, &st_slowest, NULL, 0, head, &slowest, err);
+        st = pg_int(s, &s->w, &assay_st_cursor_slowest, NULL, 0, head, &slowest, err);
     if (st != 0)
         return st;
-    if (to > slowest)
-        to = slowest;
-    if (to >= head)
-        to = head - 1;
+    int64_t to = assay_prune_to(from, head, s->keep, old, slowest, more);
     if (to <= from)
         return 0;
-    if (to > from + PRUNE_BITE) {
-        to = from + PRUNE_BITE;
-        *more = true;
-    }
-    st = PG_RUN(s, &s->w, &st_prune, touched, err, ASSAY_VI(to));
+    st = PG_RUN(s, &s->w, &assay_st_events_prune, touched, err, ASSAY_VI(to));
     if (st == 0)
-        st = PG_RUN(s, &s->w, &st_pruned_set, NULL, err, ASSAY_VI(to));
+        st = PG_RUN(s, &s->w, &assay_st_events_pruned_set, NULL, err, ASSAY_VI(to));
     return st;
 }
 
@@ -251,7 +190,7 @@ static int read_events(struct pg_store *s, struct pg_conn *c, void *arg, struct 
                                r->exact.p ? ASSAY_VT(r->like) : ASSAY_VNULL, ASSAY_VI(r->max)};
     int st = pg_run(s, c, &st_read, args, 4, r->arena, &r->rows, NULL, err);
     /* after the read: what was pruned since is refused, what is pruned later was seen */
-    return st == 0 ? pg_int(s, c, &st_pruned, NULL, 0, 0, &r->pruned, err) : st;
+    return st == 0 ? pg_int(s, c, &assay_st_events_pruned, NULL, 0, 0, &r->pruned, err) : st;
 }
 
 int pg_events_read(struct pg_store *s, int64_t after, const char *const *topics, size_t max, struct assay_arena *arena,
@@ -301,7 +240,7 @@ struct cursor {
 static int read_cursor(struct pg_store *s, struct pg_conn *c, void *arg, struct assay_err *err)
 {
     struct cursor *k = arg;
-    return pg_int(s, c, &st_cursor, &ASSAY_VT(k->group), 1, 0, &k->seq, err);
+    return pg_int(s, c, &assay_st_cursor, &ASSAY_VT(k->group), 1, 0, &k->seq, err);
 }
 
 int pg_cursor_get(struct pg_store *s, struct assay_str group, int64_t *seq, struct assay_err *err)

@@ -131,7 +131,7 @@ void pg_readers_close(struct pg_store *s);
 
 /* events.c: the outbox */
 int pg_events_load(struct pg_store *s, struct assay_err *err) ASSAY_MUST_CHECK;
-extern const struct assay_stmt pg_st_head_move, pg_st_append, pg_st_seq_of, pg_st_cursor_move, pg_st_cursor_new, pg_st_park;
+extern const struct assay_stmt pg_st_head_move, pg_st_append, pg_st_seq_of, pg_st_cursor_new, pg_st_park;
 int pg_events_prune(struct pg_store *s, bool *more, struct assay_err *err) ASSAY_MUST_CHECK;
 int pg_events_probe(struct pg_store *s, struct assay_err *err) ASSAY_MUST_CHECK;
 int pg_events_read(struct pg_store *s, int64_t after, const char *const *topics, size_t max, struct assay_arena *arena,

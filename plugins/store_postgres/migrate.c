@@ -8,19 +8,6 @@
 
 #include <string.h>
 
-static const struct assay_stmt st_applied = {
-    .name = "store.migrations",
-    .sql = "SELECT number, name, oldest_program FROM assay_migrations WHERE component = $1 ORDER BY number",
-    .params = "t",
-    .columns = "itt",
-};
-static const struct assay_stmt st_record = {
-    .name = "store.migration_record",
-    .sql = "INSERT INTO assay_migrations (component, number, name, oldest_program, applied_ms) VALUES ($1, $2, $3, $4, $5)",
-    .params = "titti",
-    .columns = "",
-    .write = true,
-};
 static const struct assay_stmt st_lock = {
     .name = "store.migrate_lock",
     .sql = "SELECT 1 FROM pg_advisory_lock($1)",
@@ -70,7 +57,7 @@ static int apply(struct pg_store *s, struct pg_conn *c, const char *component, c
     if (st == 0)
         st = pg_text(s, c, m->sql, m->name, err);
     if (st == 0)
-        st = PG_RUN(s, c, &st_record, NULL, err, ASSAY_VZ(component), ASSAY_VI(m->number), ASSAY_VZ(m->name),
+        st = PG_RUN(s, c, &assay_st_migration_record, NULL, err, ASSAY_VZ(component), ASSAY_VI(m->number), ASSAY_VZ(m->name),
                     ASSAY_VZ(m->oldest_program), ASSAY_VI(s->host->now_ms(s->host->ctx)));
     if (st == 0)
         st = pg_text(s, c, "COMMIT", "migration", err);
@@ -99,7 +86,7 @@ static int migrate_on(struct pg_store *s, struct pg_conn *c, const char *compone
                      " PRIMARY KEY (component, number))",
                      "making assay_migrations", err);
     if (st == 0)
-        st = pg_run(s, c, &st_applied, &ASSAY_VZ(component), 1, arena, &rows, NULL, err);
+        st = pg_run(s, c, &assay_st_migrations, &ASSAY_VZ(component), 1, arena, &rows, NULL, err);
     if (st == 0)
         st = assay_migrations_check(component, m, n, &rows, s->host->version, err);
     for (size_t i = rows.n; st == 0 && i < n; i++) {

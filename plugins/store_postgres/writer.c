@@ -84,7 +84,7 @@ static int each_statement(struct pg_store *s, const struct assay_tx *tx, each_fn
         st = fn(s, tx, &pg_st_cursor_new, v, 3, err);
     } else if (tx->cursor_to > 0) {
         struct assay_val v[] = {ASSAY_VT(tx->cursor_group), ASSAY_VI(tx->cursor_from), ASSAY_VI(tx->cursor_to), ASSAY_VI(now)};
-        st = fn(s, tx, &pg_st_cursor_move, v, 4, err);
+        st = fn(s, tx, &assay_st_cursor_move, v, 4, err);
     }
     if (st == 0 && tx->dead_letter.seq > 0) {
         const struct assay_dead_letter *d = &tx->dead_letter;
@@ -227,7 +227,7 @@ static int take_tx(struct pg_store *s, struct assay_tx *tx, int64_t *cursor, int
     struct assay_err err = {0};
     *cursor = *parked = 0;
     if (tx->cursor_to > 0)
-        first = take(s, new_cursor(tx) ? &pg_st_cursor_new : &pg_st_cursor_move, tx->arena, NULL, cursor, lost, &err);
+        first = take(s, new_cursor(tx) ? &pg_st_cursor_new : &assay_st_cursor_move, tx->arena, NULL, cursor, lost, &err);
     if (!*lost && tx->dead_letter.seq > 0) {
         st = take(s, &pg_st_park, tx->arena, NULL, parked, lost, first == 0 ? &err : NULL);
         first = first != 0 ? first : st;

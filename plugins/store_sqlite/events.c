@@ -13,7 +13,6 @@
 
 #include <string.h>
 
-#define PRUNE_BITE 500
 #define PROBE_BYTES 32768
 
 static const struct assay_stmt st_append = {
@@ -37,25 +36,6 @@ static const struct assay_stmt st_head = {
     .params = "",
     .columns = "i",
 };
-static const struct assay_stmt st_pruned = {
-    .name = "store.events_pruned",
-    .sql = "SELECT number FROM assay_store WHERE name = 'pruned_to'",
-    .params = "",
-    .columns = "i",
-};
-static const struct assay_stmt st_cursor = {
-    .name = "store.cursor",
-    .sql = "SELECT seq FROM assay_cursors WHERE grp = $1",
-    .params = "t",
-    .columns = "i",
-};
-static const struct assay_stmt st_cursor_move = {
-    .name = "store.cursor_move",
-    .sql = "UPDATE assay_cursors SET seq = $3, moved_ms = $4 WHERE grp = $1 AND seq = $2",
-    .params = "tiii",
-    .columns = "",
-    .write = true,
-};
 static const struct assay_stmt st_cursor_new = {
     .name = "store.cursor_new",
     .sql = "INSERT INTO assay_cursors (grp, seq, moved_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
@@ -73,34 +53,6 @@ static const struct assay_stmt st_park = {
     .columns = "",
     .write = true,
 };
-static const struct assay_stmt st_slowest = {
-    .name = "store.cursor_slowest",
-    .sql = "SELECT MIN(seq) FROM assay_cursors",
-    .params = "",
-    .columns = "i",
-};
-static const struct assay_stmt st_last_old = {
-    .name = "store.events_last_old",
-    /* within one bite from the front: needs no index on at_ms */
-    .sql = "SELECT MAX(seq) FROM (SELECT seq, at_ms FROM assay_events WHERE seq > $1 ORDER BY seq LIMIT $2) AS front"
-           " WHERE at_ms < $3",
-    .params = "iii",
-    .columns = "i",
-};
-static const struct assay_stmt st_prune = {
-    .name = "store.events_prune",
-    .sql = "DELETE FROM assay_events WHERE seq <= $1",
-    .params = "i",
-    .columns = "",
-    .write = true,
-};
-static const struct assay_stmt st_pruned_set = {
-    .name = "store.events_pruned_set",
-    .sql = "UPDATE assay_store SET number = $1 WHERE name = 'pruned_to'",
-    .params = "i",
-    .columns = "",
-    .write = true,
-};
 static const struct assay_stmt st_probe = {
     .name = "store.probe",
     /* random, since an unchanged page would not be written */
@@ -115,7 +67,7 @@ int sq_events_load(struct sq_store *s, struct assay_err *err)
     int64_t head = 0, pruned = 0;
     int st = sq_int(&s->w, &st_head, NULL, 0, 0, &head, err);
     if (st == 0)
-        st = sq_int(&s->w, &st_pruned, NULL, 0, 0, &pruned, err);
+        st = sq_int(&s->w, &assay_st_events_pruned, NULL, 0, 0, &pruned, err);
     if (st != 0)
         return st;
     atomic_store(&s->head, head);
@@ -149,7 +101,7 @@ int sq_cursor_move(struct sq_store *s, const struct assay_tx *tx, struct assay_e
         return assay_err_set(err, ASSAY_E_INTERNAL, "%s: a cursor needs a group and goes forward", tx->name);
     int64_t now = s->host->now_ms(s->host->ctx), touched = 0;
     struct assay_val group = ASSAY_VT(tx->cursor_group);
-    int st = SQ_RUN(&s->w, &st_cursor_move, &touched, err, group, ASSAY_VI(tx->cursor_from), ASSAY_VI(tx->cursor_to),
+    int st = SQ_RUN(&s->w, &assay_st_cursor_move, &touched, err, group, ASSAY_VI(tx->cursor_from), ASSAY_VI(tx->cursor_to),
                     ASSAY_VI(now));
     if (st == 0 && touched == 0 && tx->cursor_from == 0)
         st = SQ_RUN(&s->w, &st_cursor_new, &touched, err, group, ASSAY_VI(tx->cursor_to), ASSAY_VI(now));
@@ -176,39 +128,27 @@ int sq_dead_letter(struct sq_store *s, const struct assay_tx *tx, struct assay_e
 int sq_events_prune(struct sq_store *s, bool *more, struct assay_err *err)
 {
     *more = false;
-    int64_t from = atomic_load(&s->pruned_to), head = atomic_load(&s->head), to = from, slowest = 0;
-    if (s->keep > 0 && head - s->keep > to)
-        to = head - s->keep;
+    int64_t from = atomic_load(&s->pruned_to), head = atomic_load(&s->head), old = 0, slowest = 0;
     int st = 0;
     if (s->keep_age_ms > 0) {
-        int64_t old = 0;
-        struct assay_val args[] = {ASSAY_VI(from), ASSAY_VI(PRUNE_BITE + 1),
+        struct assay_val args[] = {ASSAY_VI(from), ASSAY_VI(ASSAY_PRUNE_BITE + 1),
                                    ASSAY_VI(s->host->now_ms(s->host->ctx) - s->keep_age_ms)};
-        st = sq_int(&s->w, &st_last_old, args, 3, from, &old, err);
-        if (st == 0 && old > to)
-            to = old;
+        st = sq_int(&s->w, &assay_st_events_last_old, args, 3, from, &old, err);
     }
     if (st == 0)
-        st = sq_int(&s->w, &st_slowest, NULL, 0, head, &slowest, err);
+        st = sq_int(&s->w, &assay_st_cursor_slowest, NULL, 0, head, &slowest, err);
     if (st != 0)
         return st;
-    if (to > slowest)
-        to = slowest;
-    if (to >= head)
-        to = head - 1;
+    int64_t to = assay_prune_to(from, head, s->keep, old, slowest, more);
     if (to <= from)
         return 0;
-    if (to > from + PRUNE_BITE) {
-        to = from + PRUNE_BITE;
-        *more = true;
-    }
     st = SQ_RUN0(&s->w, &sq_st_begin, err);
     if (st != 0)
         return st;
     int64_t touched = 0;
-    st = SQ_RUN(&s->w, &st_prune, &touched, err, ASSAY_VI(to));
+    st = SQ_RUN(&s->w, &assay_st_events_prune, &touched, err, ASSAY_VI(to));
     if (st == 0)
-        st = SQ_RUN(&s->w, &st_pruned_set, NULL, err, ASSAY_VI(to));
+        st = SQ_RUN(&s->w, &assay_st_events_pruned_set, NULL, err, ASSAY_VI(to));
     /* before the rows vanish for readers: one that asks in between is told GONE too early, never a gap */
     if (st == 0)
         atomic_store(&s->pruned_to, to);
@@ -322,7 +262,7 @@ int sq_cursor_get(struct sq_store *s, struct assay_str group, int64_t *seq, stru
     int st = sq_reader_get(s, &c, err);
     if (st != 0)
         return st;
-    st = sq_int(c, &st_cursor, &ASSAY_VT(group), 1, 0, seq, err);
+    st = sq_int(c, &assay_st_cursor, &ASSAY_VT(group), 1, 0, seq, err);
     sq_reader_put(s, c, st);
     return st;
 }

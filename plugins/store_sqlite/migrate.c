@@ -10,20 +10,6 @@
 
 #include <string.h>
 
-static const struct assay_stmt st_applied = {
-    .name = "store.migrations",
-    .sql = "SELECT number, name, oldest_program FROM assay_migrations WHERE component = $1 ORDER BY number",
-    .params = "t",
-    .columns = "itt",
-};
-static const struct assay_stmt st_record = {
-    .name = "store.migration_record",
-    .sql = "INSERT INTO assay_migrations (component, number, name, oldest_program, applied_ms)"
-           " VALUES ($1, $2, $3, $4, $5)",
-    .params = "titti",
-    .columns = "",
-    .write = true,
-};
 
 static const struct assay_migration own[] = {
     {1, "outbox",
@@ -78,7 +64,7 @@ static int apply(struct sq_store *s, const char *component, const struct assay_m
         (void)sqlite3_finalize(q);
     }
     if (st == 0)
-        st = SQ_RUN(&s->w, &st_record, NULL, err, ASSAY_VZ(component), ASSAY_VI(m->number), ASSAY_VZ(m->name),
+        st = SQ_RUN(&s->w, &assay_st_migration_record, NULL, err, ASSAY_VZ(component), ASSAY_VI(m->number), ASSAY_VZ(m->name),
                     ASSAY_VZ(m->oldest_program), ASSAY_VI(s->host->now_ms(s->host->ctx)));
     if (st == 0)
         st = SQ_RUN0(&s->w, &sq_st_commit, err);
@@ -97,7 +83,7 @@ int sq_migrate(struct sq_store *s, const char *component, const struct assay_mig
     if (!arena)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory for the migrations");
     struct assay_rows rows = {0};
-    int st = sq_run(&s->w, &st_applied, &ASSAY_VZ(component), 1, arena, &rows, NULL, err);
+    int st = sq_run(&s->w, &assay_st_migrations, &ASSAY_VZ(component), 1, arena, &rows, NULL, err);
     if (st == 0)
         st = assay_migrations_check(component, m, n, &rows, s->host->version, err);
     if (st != 0)

@@ -79,6 +79,21 @@ int assay_version_cmp(const char *a, const char *b);
 int assay_migrations_check(const char *component, const struct assay_migration *m, size_t n, const struct assay_rows *applied,
                            const char *program_version, struct assay_err *err) ASSAY_MUST_CHECK;
 
+/* ---- what the stores that speak SQL say and decide alike ---------------------------------------------- */
+
+extern const struct assay_stmt assay_st_cursor, assay_st_cursor_move, assay_st_cursor_slowest;
+extern const struct assay_stmt assay_st_events_last_old, assay_st_events_prune, assay_st_events_pruned, assay_st_events_pruned_set;
+extern const struct assay_stmt assay_st_migrations, assay_st_migration_record;
+
+#define ASSAY_PRUNE_BITE 500 /* events that one transaction of pruning takes at most */
+
+/*
+ * Up to which event one bite of pruning goes; from or less: nothing is to be pruned.  from: how far it went before.  head: the
+ * last event.  keep: how many of the newest stay, 0: this bounds nothing.  old: the last event that is too old, 0 when
+ * none is.  slowest: of the durable cursors.  more: another bite is wanted at once.
+ */
+int64_t assay_prune_to(int64_t from, int64_t head, int64_t keep, int64_t old, int64_t slowest, bool *more);
+
 #ifdef __cplusplus
 }
 #endif
