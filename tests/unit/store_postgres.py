@@ -19,6 +19,12 @@ SERVICES = ["sdk_request_test", "auth_http_test", "agents_http_test", "benchmark
             "traces_test", "leaderboard_test", "leaderboard_buckets_test", "runner_test"]
 BUILD = pathlib.Path(os.environ.get("abs_top_builddir", os.getcwd()))
 
+TRACER_DIED = "LeakSanitizer has encountered a fatal error"
+
+
+def run(program, env):
+    return subprocess.run([str(program)], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+
 
 def main():
     programs = [BUILD / "tests" / "unit" / name for name in STORE + SERVICES]
@@ -34,7 +40,12 @@ def main():
     with server as pg:
         env = {**os.environ, "CMOCKA_MESSAGE_OUTPUT": "TAP", "ASSAY_TEST_POSTGRES": pg.dsn, "ASSAY_TEST_POSTGRES_DIR": str(pg.dir)}
         for p in programs:
-            a = subprocess.run([str(p)], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+            a = run(p, env)
+            if a.returncode != 0 and TRACER_DIED in a.stderr:
+                # gcc 12's leak tracer crashes at the end of auth_http_test, with one thread left and every test passed;
+                # the same code has its leaks counted on SQLite.
+                print(f"# {p.name}: the leak sanitizer's own tracer crashed; run again without it")
+                a = run(p, {**env, "ASAN_OPTIONS": env.get("ASAN_OPTIONS", "") + ":detect_leaks=0"})
             sys.stderr.write(a.stderr)
             for line in a.stdout.splitlines():
                 if line.startswith("ok ") or line.startswith("not ok "):
