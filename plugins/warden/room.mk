@@ -57,7 +57,8 @@ box_tests = tests/unit/warden_test tests/unit/box_test tests/unit/box_noleaf_tes
 	tests/unit/box_common_reduced_test tests/unit/box_common_reduced_user_test tests/unit/box_reduced_test tests/unit/box_reduced_user_test
 check_PROGRAMS += $(box_tests)
 TESTS += $(box_tests)
-box_test_sources = tests/unit/box_test.c tests/unit/ordinary.h tests/unit/warden_fixture.c tests/unit/warden_fixture.h
+box_rig = tests/unit/box_rig.c tests/unit/box_rig.h tests/unit/warden_fixture.c tests/unit/warden_fixture.h
+box_test_sources = tests/unit/box_test.c tests/unit/box_artefacts.c tests/unit/box_artefacts.h tests/unit/ordinary.h $(box_rig)
 zygote_tests = tests/unit/zygote_test tests/unit/zygote_userns_test
 check_PROGRAMS += $(zygote_tests)
 TESTS += $(zygote_tests)
@@ -77,7 +78,7 @@ tests_unit_box_noleaf_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 tests_unit_box_userns_test_SOURCES = $(box_test_sources)
 tests_unit_box_userns_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_MODE='"userns"' -DBOX_LEAF=1 -DBOX_ORDINARY=true
 tests_unit_box_userns_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
-tests_unit_measure_test_SOURCES = tests/unit/measure_test.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h
+tests_unit_measure_test_SOURCES = tests/unit/measure_test.c $(box_rig)
 tests_unit_measure_test_CPPFLAGS = $(TEST_CPPFLAGS)
 tests_unit_measure_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 tests_unit_box_common_reduced_test_SOURCES = $(box_test_sources)
@@ -88,7 +89,7 @@ tests_unit_box_common_reduced_user_test_SOURCES = $(box_test_sources)
 tests_unit_box_common_reduced_user_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_REDUCED=1 -DBOX_MODE='"reduced"' -DBOX_LEAF=0 \
 	-DBOX_ORDINARY=true
 tests_unit_box_common_reduced_user_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
-box_reduced_test_sources = tests/unit/box_reduced_test.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h
+box_reduced_test_sources = tests/unit/box_reduced_test.c $(box_rig)
 tests_unit_box_reduced_test_SOURCES = $(box_reduced_test_sources)
 tests_unit_box_reduced_test_CPPFLAGS = $(TEST_CPPFLAGS)
 tests_unit_box_reduced_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "warden_fixture.h"
+#include "box_rig.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -29,51 +29,18 @@
 #ifndef BOX_ORDINARY
 #define BOX_ORDINARY false
 #endif
-#define MIB (INT64_C(1) << 20)
-
-static struct fixture fx;
-static struct assay_str program;
-static struct assay_buf out, errout;
-static struct assay_box_outcome oc;
 static char dir[64]; /* --mount-at: this group's own */
 
-static void spec_of(struct assay_box_spec *spec, struct assay_box_file *file, struct assay_str *argv, const char *words)
+/* A box of this mode shares the machine's user: time enough beside others, and few processes. */
+static void run_small(const char *words)
 {
-    size_t n = 0;
-    argv[n++] = ASSAY_STR("prog");
-    while (*words) {
-        size_t k = strcspn(words, " ");
-        argv[n++] = (struct assay_str){words, k};
-        words += k + (words[k] == ' ');
-    }
-    *file = (struct assay_box_file){.path = ASSAY_STR("prog"), .bytes = program, .mode = 0755};
-    *spec = (struct assay_box_spec){.argv = argv, .n_argv = n, .files = file, .n_files = 1,
-                                    .limits = {.cpu_ms = 5000, .wall_ms = 10000, .memory_bytes = 64 * MIB,
-                                               .stdout_bytes = MIB, .stderr_bytes = MIB, .processes = 16}};
-}
-
-static void run_spec(const struct assay_box_spec *spec)
-{
-    struct assay_err err;
-    assay_buf_reset(&out);
-    assay_buf_reset(&errout);
-    if (assay_box_client_run_sync(fx.client, spec, &out, &errout, &oc, &err) != 0)
-        fail_msg("%s", err.msg);
-    assay_buf_putc(&out, (char)0);
-}
-
-static void run_words(const char *words)
-{
-    struct assay_box_spec spec;
-    struct assay_box_file file;
-    struct assay_str argv[16];
-    spec_of(&spec, &file, argv, words);
-    run_spec(&spec);
-}
-
-static bool said(const char *text)
-{
-    return strstr(out.p, text) != NULL;
+    struct ask a;
+    ask_words(&a, words);
+    a.spec.limits.cpu_ms = 5000;
+    a.spec.limits.wall_ms = 10000;
+    a.spec.limits.stderr_bytes = MIB;
+    a.spec.limits.processes = 16;
+    run(&a);
 }
 
 /* No directory of a box holds anything. */
@@ -121,7 +88,7 @@ static void files_beyond_the_rules_are_shut(void **state)
     for (size_t i = 0; i < sizeof file / sizeof *file; i++) {
         char words[64];
         (void)snprintf(words, sizeof words, "cat %s", file[i]);
-        run_words(words);
+        run_small(words);
         assert_int_equal(oc.exit_code, 1);
         assert_string_equal(out.p, "");
     }
@@ -129,19 +96,19 @@ static void files_beyond_the_rules_are_shut(void **state)
     for (size_t i = 0; i < sizeof folder / sizeof *folder; i++) {
         char words[64];
         (void)snprintf(words, sizeof words, "list %s", folder[i]);
-        run_words(words);
+        run_small(words);
         if (strlen(out.p) > 0 && !said("denied"))
             fail_msg("%s: %s", words, out.p);
     }
-    run_words("look /usr/bin /etc/passwd /dev/null /proc/self/status");
+    run_small("look /usr/bin /etc/passwd /dev/null /proc/self/status");
     assert_false(said("denied"));
-    run_words("write /usr/bin/x y");
+    run_small("write /usr/bin/x y");
     assert_true(said("denied"));
-    run_words("write /var/tmp/x y");
+    run_small("write /var/tmp/x y");
     assert_true(said("denied"));
-    run_words("write /dev/shm/x y");
+    run_small("write /dev/shm/x y");
     assert_true(said("denied"));
-    run_words("write x y");
+    run_small("write x y");
     assert_true(said("done"));
 }
 
@@ -195,7 +162,7 @@ static void nothing_of_a_tree_is_too_deep_or_too_closed_to_remove(void **state)
     run_spec(&spec);
     assert_true(said("ok\n"));
     assert_true(scratch_empty());
-    run_words("echo next");
+    run_small("echo next");
     assert_string_equal(out.p, "next\n");
 }
 
@@ -210,7 +177,7 @@ static void no_network_at_all(void **state)
     assert_int_equal(getsockname(s, (struct sockaddr *)&a, &n), 0);
     char words[64];
     (void)snprintf(words, sizeof words, "network %d", ntohs(a.sin_port));
-    run_words(words);
+    run_small(words);
     assert_false(said("done"));
     assert_false(said("interface"));
     (void)close(s);
@@ -221,7 +188,7 @@ static void doors_are_shut(void **state)
     (void)state;
     static const char *const words[] = {"userns", "mount", "keyring", "ipc", "uring"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        run_words(words[i]);
+        run_small(words[i]);
         if (said("done"))
             fail_msg("%s: %s", words[i], out.p);
     }
@@ -248,8 +215,8 @@ static void signals_stop_at_the_box(void **state)
     run_spec(&spec);
     assert_true(said("tried"));
     assert_int_equal(kill(fx.pid, 0), 0);
-    run_words("killall");
-    run_words("echo still");
+    run_small("killall");
+    run_small("echo still");
     assert_string_equal(out.p, "still\n");
     (void)kill(victim, SIGKILL);
     (void)waitpid(victim, NULL, 0);
@@ -307,26 +274,16 @@ static int open_group(void **state)
     (void)state;
     char option[96];
     const char *const extra[] = {option, NULL};
-    assay_buf_init(&out, (size_t)4 << 20);
-    assay_buf_init(&errout, (size_t)4 << 20);
     (void)snprintf(dir, sizeof dir, "/tmp/assay-box-reduced-%d", (int)getpid());
     if (mkdir(dir, 0777) < 0 || chmod(dir, 0777) < 0)
         return -1;
     (void)snprintf(option, sizeof option, "--mount-at=%s", dir);
-    program = fixture_read(getenv("ASSAY_HOSTILE") ? getenv("ASSAY_HOSTILE") : "tests/boxes/hostile");
-    return program.p && fixture_start(&fx, "reduced", extra, false, BOX_ORDINARY) ? 0 : -1;
+    return rig_open("reduced", extra, getenv("ASSAY_HOSTILE") ? getenv("ASSAY_HOSTILE") : "tests/boxes/hostile", false, BOX_ORDINARY);
 }
-
 
 static int close_group(void **state)
 {
-    (void)state;
-    int status;
-    bool clean = fixture_stop(&fx, &status);
-    free((char *)(uintptr_t)program.p);
-    assay_buf_free(&out);
-    assay_buf_free(&errout);
-    return clean && status == 0 && rmdir(dir) == 0 ? 0 : -1;
+    return rig_close(state) == 0 && rmdir(dir) == 0 ? 0 : -1;
 }
 
 int main(void)

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "warden_fixture.h"
+#include "box_rig.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -19,53 +19,27 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MIB (INT64_C(1) << 20)
 #define BIG_FILE (160 * MIB)
 
-static struct fixture fx;
-static struct assay_str program;
-static struct assay_buf out, errout;
-static struct assay_box_outcome oc;
 static char big_path[64];
 
-struct ask {
-    struct assay_str argv[8], env[2];
-    struct assay_box_file file;
-    struct assay_box_spec spec;
-};
+static struct assay_str environment[] = {ASSAY_STR("PATH=/usr/bin:/bin"), ASSAY_STR("PYTHONHASHSEED=0")};
 
 static void ask(struct ask *a, const char *const *argv)
 {
     size_t n = 0;
-    memset(a, 0, sizeof *a);
-    while (argv[n] && n < 8) {
+    ask_words(a, "");
+    for (; argv[n] && n < 8; n++)
         a->argv[n] = assay_str(argv[n]);
-        n++;
-    }
-    a->env[0] = ASSAY_STR("PATH=/usr/bin:/bin");
-    a->env[1] = ASSAY_STR("PYTHONHASHSEED=0");
-    a->file = (struct assay_box_file){.path = ASSAY_STR("prog"), .bytes = program, .mode = 0755};
-    a->spec = (struct assay_box_spec){.argv = a->argv,
-                                      .n_argv = n,
-                                      .env = a->env,
-                                      .n_env = 2,
-                                      .files = &a->file,
-                                      .n_files = 1,
-                                      .limits = {.cpu_ms = 10000,
-                                                 .wall_ms = 60000,
-                                                 .memory_bytes = 1024 * MIB,
-                                                 .stdout_bytes = MIB,
-                                                 .stderr_bytes = 65536,
-                                                 .scratch_bytes = 256 * MIB}};
-}
-
-static void run(struct ask *a)
-{
-    struct assay_err err;
-    assay_buf_reset(&out);
-    assay_buf_reset(&errout);
-    if (assay_box_client_run_sync(fx.client, &a->spec, &out, &errout, &oc, &err) < 0)
-        fail_msg("run: %s", err.msg);
+    a->spec.n_argv = n;
+    a->spec.env = environment;
+    a->spec.n_env = 2;
+    a->spec.limits = (struct assay_box_limits){.cpu_ms = 10000,
+                                               .wall_ms = 60000,
+                                               .memory_bytes = 1024 * MIB,
+                                               .stdout_bytes = MIB,
+                                               .stderr_bytes = 65536,
+                                               .scratch_bytes = 256 * MIB};
 }
 
 #define ASK(a, ...) ask((a), (const char *const[]){__VA_ARGS__, NULL})
@@ -323,26 +297,18 @@ static int open_group(void **state)
 {
     (void)state;
     char bind[96];
-    assay_buf_init(&out, (size_t)4 << 20);
-    assay_buf_init(&errout, (size_t)4 << 20);
-    program = fixture_read(getenv("ASSAY_MEASURED") ? getenv("ASSAY_MEASURED") : "tests/boxes/measured");
-    if (!program.p || !big_file_make())
+    if (!big_file_make())
         return -1;
     (void)snprintf(bind, sizeof bind, "--bind=%s:/big", big_path);
     const char *const extra[] = {bind, NULL};
-    return fixture_start(&fx, "native", extra, true, false) ? 0 : -1;
+    return rig_open("native", extra, getenv("ASSAY_MEASURED") ? getenv("ASSAY_MEASURED") : "tests/boxes/measured", true, false);
 }
 
 static int close_group(void **state)
 {
-    (void)state;
-    int status;
-    bool clean = fixture_stop(&fx, &status);
+    int rc = rig_close(state);
     (void)unlink(big_path);
-    free((char *)(uintptr_t)program.p);
-    assay_buf_free(&out);
-    assay_buf_free(&errout);
-    return clean && status == 0 ? 0 : -1;
+    return rc;
 }
 
 int main(void)
