@@ -127,15 +127,6 @@ def metric(port, name):
     return sum(float(v) for v in re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.M))
 
 
-def all_of(api, path):
-    items, cursor = [], ""
-    while cursor is not None:
-        page = api.get(f"{path}&limit=100&cursor={cursor}").json
-        items += page["items"]
-        cursor = page.get("next_cursor")
-    return items
-
-
 def ready(server):
     """The admin, when every language is offered and what is made ahead for it is there."""
     admin = server.login()
@@ -246,7 +237,7 @@ def mixed(driver):
         before = residue.left()
         assert not before, before
         pids = {server.process.pid, *server.children().values()}
-        earlier = {s["id"] for s in all_of(admin, "/submissions?benchmark_id=forked")}
+        earlier = {s["id"] for s in admin.all("/submissions?benchmark_id=forked")}
 
         ledger, started = Ledger(deal(COUNT, SEED)), time.monotonic()
         threads = [threading.Thread(target=ledger.client, args=(server.port, admin.token), daemon=True) for _ in range(CLIENTS)]
@@ -267,7 +258,7 @@ def mixed(driver):
               f"{dict(sorted(verdicts.items()))}; {cached} from the build cache; Python: {forked} forked of "
               f"{sum(s.ending == 'py' and s.verdict != 'BF' for s in accepted.values())}", flush=True)
         assert not wrong, f"{len(wrong)} of {COUNT} (seed {SEED}):\n" + "\n".join(wrong[:5])
-        seen = [s["id"] for b in BENCHMARKS for s in all_of(admin, f"/submissions?benchmark_id={b}")]
+        seen = [s["id"] for b in BENCHMARKS for s in admin.all(f"/submissions?benchmark_id={b}")]
         assert sorted(seen) == sorted({*accepted, *earlier}), "another set of submissions than was sent"
         # the mixture was one
         assert cached and cached < COUNT, f"{cached} of {COUNT} builds came from the cache"
@@ -289,7 +280,7 @@ def mixed(driver):
 
 
 def scored(admin):
-    return sum(len(all_of(admin, f"/scores?benchmark_id={b}")) for b in BENCHMARKS)
+    return sum(len(admin.all(f"/scores?benchmark_id={b}")) for b in BENCHMARKS)
 
 
 def test_mixed_submissions_in_native_boxes():

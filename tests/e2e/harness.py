@@ -104,6 +104,15 @@ class Api:
     def delete(self, path, expect=(200, 204), **kw):
         return self.call("DELETE", path, expect=expect, **kw)
 
+    def all(self, path):
+        """Every item of a list, page by page; the path has a query already."""
+        items, cursor = [], ""
+        while cursor is not None:
+            page = self.get(f"{path}&limit=100&cursor={cursor}").json
+            items += page["items"]
+            cursor = page.get("next_cursor")
+        return items
+
 
 class Server:
     """assayd from the staged install, on a data directory of its own."""
