@@ -2,7 +2,7 @@
 #include <assay/manifest.h>
 
 const char *const assay_judge_mode_names[] = {"program", "harness", "answer", NULL};
-const char *const assay_compare_names[] = {"exact", "tokens", "float", NULL};
+const char *const assay_compare_names[] = {"exact", "tokens", "float", "nocase", "lines", "unordered_lines", "unordered_tokens", NULL};
 
 #define ROW(type_, struct_, member, ...)                                                                               \
     {.name = #member, .type = (type_), .offset = offsetof(struct struct_, member), .has_offset = -1, __VA_ARGS__}

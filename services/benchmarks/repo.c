@@ -123,7 +123,7 @@ static int read_problem(const struct assay_val *c, struct problem *p, struct ass
                           .test_count = c[18].i, .sample_count = c[19].i, .version = c[20].i, .created_ms = c[21].i,
                           .updated_ms = c[22].i};
     int rc = enum_of(c[5].i, ASSAY_JUDGE_ANSWER + 1, &p->mode, err);
-    return rc < 0 ? rc : enum_of(c[6].i, ASSAY_COMPARE_FLOAT + 1, &p->compare, err);
+    return rc < 0 ? rc : enum_of(c[6].i, ASSAY_COMPARE_MODES, &p->compare, err);
 }
 
 int benchmarks_by_id(const struct assay_store *st, struct assay_str id, struct assay_str caller, struct assay_arena *a,

@@ -32,18 +32,20 @@
 
 struct runner;
 
+/* ---- compare.c: outputs; no I/O -------------------------------------------------------------------- */
+
+struct comparison {
+    int how; /* enum assay_compare: what each means is said in manifest.h */
+    double abs, rel;
+};
+bool output_matches(const struct comparison *c, struct assay_str expected, struct assay_str got);
+/* Of an output that does not match in a way that looks at white space: what is wrong when only that is, or NULL. */
+const char *presentation_fault(const struct comparison *c, struct assay_str expected, struct assay_str got);
+
 /* ---- domain.c: verdicts; no I/O ------------------------------------------------------------------ */
 
 enum verdict { VERDICT_NONE, VERDICT_OK, VERDICT_WA, VERDICT_TL, VERDICT_ML, VERDICT_OL, VERDICT_RE, VERDICT_BF, VERDICT_IE };
 const char *verdict_name(enum verdict v); /* "-" for VERDICT_NONE */
-
-struct comparison {
-    int how; /* enum assay_compare */
-    double abs, rel;
-};
-/* exact: the same bytes, a final newline included. tokens: the same words between ASCII white space.
- * float: as tokens, but two words that are both decimal numbers may differ by abs or by rel of the expected. */
-bool output_matches(const struct comparison *c, struct assay_str expected, struct assay_str got);
 
 /* What a language's definition says about its own ways of dying. */
 struct signatures {

@@ -2,7 +2,7 @@
 # libseccomp is included by seccomp.c only
 plugins_LTLIBRARIES += services/runner/assay_runner.la
 services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runner/cache.c services/runner/calibrate.c \
-	services/runner/codec.c services/runner/domain.c services/runner/environment.c services/runner/finish.c services/runner/http.c \
+	services/runner/codec.c services/runner/compare.c services/runner/domain.c services/runner/environment.c services/runner/finish.c services/runner/http.c \
 	services/runner/judge.c services/runner/languages.c services/runner/lease.c services/runner/local.h \
 	services/runner/loop.c services/runner/loop.h services/runner/machine.c services/runner/place.c services/runner/plugin.c \
 	services/runner/prefork.c \
@@ -20,6 +20,11 @@ TESTS += tests/unit/runner_test
 tests_unit_runner_test_SOURCES = tests/unit/runner_test.c services/runner/domain.c services/runner/machine.c
 tests_unit_runner_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/runner
 tests_unit_runner_test_LDADD = $(SVC_TEST_LIBS) -lm
+check_PROGRAMS += tests/unit/compare_test
+TESTS += tests/unit/compare_test
+tests_unit_compare_test_SOURCES = tests/unit/compare_test.c services/runner/compare.c
+tests_unit_compare_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/runner
+tests_unit_compare_test_LDADD = $(SVC_TEST_LIBS) -lm
 check_PROGRAMS += tests/unit/seccomp_test
 TESTS += tests/unit/seccomp_test
 tests_unit_seccomp_test_SOURCES = tests/unit/seccomp_test.c services/runner/seccomp.c

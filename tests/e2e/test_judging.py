@@ -76,6 +76,17 @@ def test_floats_may_differ_by_the_tolerance(server):
     compared(admin, "float", [("0.0000001", "OK"), ("0.1", "WA"), ("-0", "OK")], "0", float_abs=0.000001)
 
 
+def test_lines_case_and_order_may_not_count(server):
+    admin = start(server)
+    compared(admin, "nocase", [("YES 1\n", "OK"), ("yes 1", "OK"), ("yes", "WA"), ("1 yes", "WA")], "Yes 1\n")
+    compared(admin, "lines", [("a b \n c", "OK"), ("a b\n c\n\n", "OK"), ("a  b\n c\n", "WA"), ("a b\nc\n", "WA"), ("a b c", "WA")], "a b\n c\n")
+    compared(admin, "unordered_lines", [("3\n1  2\n", "OK"), ("1 2\n3\n", "OK"), ("2 1\n3\n", "WA"), ("1 2\n", "WA"), ("3\n3\n1 2\n", "WA")], "1 2\n3\n")
+    compared(admin, "unordered_tokens", [("3 2 1", "OK"), ("1 2", "WA"), ("1 2 3 3", "WA")], "1 2\n3\n")
+    b = publish(admin, [("", "a b\n")], compare="exact")
+    test = result(admin, judge(admin, b, prints("a b")))["tests"][0]
+    assert test["verdict"] == "WA" and "white space" in test["message"], test
+
+
 # ---- which tests are run -------------------------------------------------------------------------------------
 
 FOUR = [("1\n", "1\n"), ("2\n", "no\n"), ("3\n", "3\n"), ("4\n", "no\n")]

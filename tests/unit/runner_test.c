@@ -24,35 +24,6 @@
 
 /* ---- domain ------------------------------------------------------------------------------------- */
 
-static bool same(int how, double abs, double rel, const char *expected, const char *got)
-{
-    struct comparison c = {how, abs, rel};
-    return output_matches(&c, assay_str(expected), assay_str(got));
-}
-
-static void test_comparisons(void **state)
-{
-    (void)state;
-    assert_true(same(ASSAY_COMPARE_EXACT, 0, 0, "6\n", "6\n"));
-    assert_false(same(ASSAY_COMPARE_EXACT, 0, 0, "6\n", "6"));
-    assert_false(same(ASSAY_COMPARE_EXACT, 0, 0, "6\n", "6 \n"));
-    assert_true(same(ASSAY_COMPARE_EXACT, 0, 0, "", ""));
-    assert_true(same(ASSAY_COMPARE_TOKENS, 0, 0, "1 2\n3\n", " 1\t2 3"));
-    assert_false(same(ASSAY_COMPARE_TOKENS, 0, 0, "1 2 3", "1 2"));
-    assert_false(same(ASSAY_COMPARE_TOKENS, 0, 0, "1 2", "1 2 3"));
-    assert_false(same(ASSAY_COMPARE_TOKENS, 0, 0, "1 2", "12"));
-    assert_true(same(ASSAY_COMPARE_TOKENS, 0, 0, "", " \n"));
-    assert_true(same(ASSAY_COMPARE_FLOAT, 1e-6, 0, "3.14159", "3.1415905"));
-    assert_false(same(ASSAY_COMPARE_FLOAT, 1e-6, 0, "3.14159", "3.1416"));
-    assert_true(same(ASSAY_COMPARE_FLOAT, 0, 1e-6, "1e9", "1000000900"));
-    assert_false(same(ASSAY_COMPARE_FLOAT, 0, 1e-6, "1e9", "1000001100"));
-    assert_true(same(ASSAY_COMPARE_FLOAT, 0, 0, "1.0 yes", "1 yes"));
-    assert_false(same(ASSAY_COMPARE_FLOAT, 9, 9, "1", "nan"));
-    assert_false(same(ASSAY_COMPARE_FLOAT, 9, 9, "1", "inf"));
-    assert_false(same(ASSAY_COMPARE_FLOAT, 9, 9, "1", "0x1"));
-    assert_false(same(ASSAY_COMPARE_FLOAT, 9, 9, "yes", "no"));
-}
-
 static void test_a_run_becomes_a_verdict(void **state)
 {
     (void)state;
@@ -1174,7 +1145,6 @@ static bool warden_works(void)
 int main(void)
 {
     const struct CMUnitTest pure[] = {
-        cmocka_unit_test(test_comparisons),
         cmocka_unit_test(test_a_run_becomes_a_verdict),
         cmocka_unit_test(test_a_run_is_tried_again_only_when_it_was_near_and_disturbed),
         cmocka_unit_test(test_lanes_have_processors_of_their_own),
@@ -1183,7 +1153,6 @@ int main(void)
         cmocka_unit_test(test_hidden_tests_stay_hidden),
     };
     const struct CMUnitTest whole[] = {
-        cmocka_unit_test(test_comparisons),
         cmocka_unit_test(test_a_run_becomes_a_verdict),
         cmocka_unit_test(test_a_run_is_tried_again_only_when_it_was_near_and_disturbed),
         cmocka_unit_test(test_lanes_have_processors_of_their_own),

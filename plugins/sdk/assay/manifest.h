@@ -23,7 +23,17 @@ enum assay_judge_mode {
     ASSAY_JUDGE_HARNESS, /* the payload goes to the harness's stdin; the harness is the program */
     ASSAY_JUDGE_ANSWER,  /* the payload is compared with the expected output of each test */
 };
-enum assay_compare { ASSAY_COMPARE_EXACT, ASSAY_COMPARE_TOKENS, ASSAY_COMPARE_FLOAT };
+/* White space is ASCII's. The numbers are kept in databases: new ones go to the end. */
+enum assay_compare {
+    ASSAY_COMPARE_EXACT,            /* the same bytes, a final newline included */
+    ASSAY_COMPARE_TOKENS,           /* the same words */
+    ASSAY_COMPARE_FLOAT,            /* as tokens, but two decimal numbers may differ by float_abs, or by float_rel of the expected */
+    ASSAY_COMPARE_NOCASE,           /* as tokens, A to Z the same as a to z */
+    ASSAY_COMPARE_LINES,            /* the same lines, but for white space at the ends of lines and empty lines at the end */
+    ASSAY_COMPARE_UNORDERED_LINES,  /* the same lines (compared as words; empty ones do not count), each as often, in any order */
+    ASSAY_COMPARE_UNORDERED_TOKENS, /* the same words, each as often, in any order */
+};
+#define ASSAY_COMPARE_MODES (ASSAY_COMPARE_UNORDERED_TOKENS + 1)
 
 struct assay_manifest_test {
     int64_t number; /* 1.. */
@@ -54,7 +64,7 @@ struct assay_manifest {
 int64_t assay_hard_time_limit(int64_t time_limit_ms);
 
 extern const char *const assay_judge_mode_names[]; /* "program", "harness", "answer", NULL */
-extern const char *const assay_compare_names[];    /* "exact", "tokens", "float", NULL */
+extern const char *const assay_compare_names[];    /* "exact", "tokens", "float", "nocase", "lines", "unordered_lines", "unordered_tokens", NULL */
 
 int assay_manifest_decode(struct assay_str json, struct assay_arena *arena, struct assay_manifest *out,
                           struct assay_err *err) ASSAY_MUST_CHECK;
