@@ -8,7 +8,9 @@ one "submission.done" event, and the machine is as it was before (residue.py).
 
     ASSAY_MIXED=3000 ASSAY_SEED=7 python3 tests/chaos/test_mixed.py test_mixed_submissions_in_native_boxes
 
-A seed deals the same submissions again, numbered as before; which of them meet in time is the machine's.
+A seed deals the same submissions again, numbered as before; which of them meet in time is the machine's.  ASSAY_MIXED_FRESH=0.1
+makes a tenth as many sources new, for a long run that is to be about judging and not about compilers; ASSAY_MIXED_SECONDS
+ends the dealing after that time, and the run is then about those that were sent, whose number it says.
 """
 
 import collections
@@ -31,6 +33,8 @@ from harness import Api, Skip, program, wait_for  # noqa: E402
 NIGHT = os.environ.get("ASSAY_NIGHT") == "1"
 COUNT = max(100, int(os.environ.get("ASSAY_MIXED", "30000" if NIGHT else "300")))  # fewer are no mixture
 SEED = int(os.environ.get("ASSAY_SEED", str(random.SystemRandom().randrange(1 << 30))))
+FRESH = float(os.environ.get("ASSAY_MIXED_FRESH", "1"))
+SECONDS = float(os.environ.get("ASSAY_MIXED_SECONDS", "inf"))
 SLOTS = os.cpu_count() or 1
 CLIENTS = 4 * SLOTS  # each waits for its verdict: a slot that becomes free finds work
 PATIENCE = 600       # seconds until a submission that was accepted must have ended, behind CLIENTS others
@@ -69,7 +73,7 @@ def deal(count, seed):
     for number, (name, ending) in enumerate(dealt):
         chosen = rng.choice(["forked", "executed"])
         benchmark = "asleep" if name == "sleeping" else "managed" if ending in ("java", "go") else chosen
-        sent.append(Sent(number, name, ending, benchmark, PROGRAMS[name][0], rng.random() < LANGUAGES[ending][3]))
+        sent.append(Sent(number, name, ending, benchmark, PROGRAMS[name][0], rng.random() < FRESH * LANGUAGES[ending][3]))
     return sent
 
 
@@ -77,6 +81,7 @@ class Ledger:
     def __init__(self, sent):
         self.lock = threading.Lock()
         self.todo = collections.deque(sent)
+        self.sent, self.until = 0, time.monotonic() + SECONDS
         self.accepted = {}  # submission id -> Sent
         self.refused = 0
         self.broken = []
@@ -87,9 +92,10 @@ class Ledger:
         try:
             while True:
                 with self.lock:
-                    if not self.todo or self.broken:
+                    if not self.todo or self.broken or time.monotonic() > self.until:
                         return
                     sent = self.todo.popleft()
+                    self.sent += 1
                 self.submit(api, sent)
         except BaseException as e:  # noqa: B902 - a thread's end must be seen by the test
             with self.lock:
@@ -117,7 +123,7 @@ class Ledger:
         while any(t.is_alive() for t in threads):
             busy = metric(port, "assay_runner_slots_busy")
             with self.lock:
-                if self.todo:
+                if self.todo and time.monotonic() < self.until:
                     self.busy.append(busy / SLOTS)
             time.sleep(0.5)
 
@@ -247,21 +253,23 @@ def mixed(driver):
         seconds = time.monotonic() - started
         assert not ledger.broken, ledger.broken
         accepted = ledger.accepted
-        assert len(accepted) == COUNT, f"{len(accepted)} of {COUNT} were accepted"
+        count = ledger.sent
+        assert len(accepted) == count, f"{len(accepted)} of {count} were accepted"
+        assert count == COUNT or seconds >= SECONDS, f"{count} of {COUNT} were sent"
         busy = sum(ledger.busy) / max(1, len(ledger.busy))
 
         admin = server.login()
-        wait_for("scores of all", lambda: scored(admin) >= COUNT + len(earlier), 120, 0.5)
+        wait_for("scores of all", lambda: scored(admin) >= count + len(earlier), 120, 0.5)
         wrong, forked, cached = wrong_answers(admin, accepted)
         verdicts = collections.Counter(s.verdict for s in accepted.values())
-        print(f"# {COUNT} in {seconds:.1f} s, {COUNT / seconds:.1f} a second, {ledger.refused} asked to wait; slots busy {busy:.0%}; "
+        print(f"# {count} in {seconds:.1f} s, {count / seconds:.1f} a second, {ledger.refused} asked to wait; slots busy {busy:.0%}; "
               f"{dict(sorted(verdicts.items()))}; {cached} from the build cache; Python: {forked} forked of "
               f"{sum(s.ending == 'py' and s.verdict != 'BF' for s in accepted.values())}", flush=True)
-        assert not wrong, f"{len(wrong)} of {COUNT} (seed {SEED}):\n" + "\n".join(wrong[:5])
+        assert not wrong, f"{len(wrong)} of {count} (seed {SEED}):\n" + "\n".join(wrong[:5])
         seen = [s["id"] for b in BENCHMARKS for s in admin.all(f"/submissions?benchmark_id={b}")]
         assert sorted(seen) == sorted({*accepted, *earlier}), "another set of submissions than was sent"
         # the mixture was one
-        assert cached and cached < COUNT, f"{cached} of {COUNT} builds came from the cache"
+        assert cached and cached < count, f"{cached} of {count} builds came from the cache"
         assert busy > 0.8, f"the slots were busy for {busy:.0%} of the time: that is no full load"
         left = residue.left()
         assert not left, left
