@@ -25,6 +25,19 @@ bool verdict_known(struct assay_str verdict)
     return false;
 }
 
+int draft_submitter(struct draft *d, struct assay_arena *arena, struct assay_err *err)
+{
+    d->submitter = d->owner_id;
+    if (d->staff && d->agent_id.n != 0)
+        d->submitter = assay_arena_fmt(arena, "%.*s/%.*s", ASSAY_FMT(d->owner_id), ASSAY_FMT(d->agent_id));
+    return d->submitter.p == NULL ? assay_err_set(err, ASSAY_E_NOMEM, "no memory") : ASSAY_OK;
+}
+
+size_t draft_bytes(const struct draft *d)
+{
+    return d->source.n + d->payload.n;
+}
+
 /* A path goes into a box's working directory and into compilers' command lines: plain parts only, and
  * nothing that a tool could take for an option. */
 const char *draft_path_fault(struct assay_str path)

@@ -143,7 +143,9 @@ static int draft_of_task(struct pending *p, struct assay_err *err)
 /* The answer and the idempotency key; after it the draft is ready to be written. */
 static int draft_done(struct pending *p, struct assay_str scope, struct assay_err *err)
 {
-    int rc = accepted_encode(&p->draft, &p->rs, err);
+    int rc = draft_submitter(&p->draft, p->arena, err);
+    if (rc >= 0)
+        rc = accepted_encode(&p->draft, &p->rs, err);
     if (rc < 0)
         return rc;
     struct assay_str location =

@@ -42,6 +42,7 @@ struct draft {
     char id[ASSAY_ID_SIZE];
     int kind; /* enum assay_job_kind */
     struct assay_str benchmark_id, problem_id, agent_id, owner_id;
+    struct assay_str submitter; /* whose turn it takes: see draft_submitter */
     struct assay_str language;
     int source_kind;
     struct assay_str source, payload; /* bytes */
@@ -70,6 +71,11 @@ struct task_body {
 /* Adds a fault for each rule of the request alone that is broken. prefix: "" or "/items/3". */
 void draft_check(const struct submit_body *b, const struct assay_principal *who, const char *prefix,
                  struct assay_json_faults *faults, struct assay_arena *arena);
+/* Sets whose turn it takes. Members of staff may submit for many agents, each of which has its own turns; anybody else
+ * has one, however many agents he makes. ASSAY_E_NOMEM alone can fail. */
+int draft_submitter(struct draft *d, struct assay_arena *arena, struct assay_err *err);
+/* What is kept of it while it waits. */
+size_t draft_bytes(const struct draft *d);
 /* Why path may not name a file of a submission, or NULL when it may. */
 const char *draft_path_fault(struct assay_str path);
 
@@ -173,7 +179,7 @@ int languages_resolve(struct submissions *s, struct assay_str name, struct assay
 /* ---- repo.c: SQL -------------------------------------------------------------------------------- */
 
 /* the sizes stand here because the plugin's descriptor is a constant */
-#define SUBMISSIONS_MIGRATIONS 1
+#define SUBMISSIONS_MIGRATIONS 2
 #define SUBMISSIONS_STATEMENTS 30
 extern const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS];
 extern const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS];

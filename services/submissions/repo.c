@@ -12,6 +12,9 @@ const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS] = {
     {1, "submissions",
 #include "schema/001_submissions.h"
      , "0.1.0"},
+    {2, "turns",
+#include "schema/002_turns.h"
+     , "0.1.0"},
 };
 
 ASSAY_IDEM_DEFINE(submissions_idem, "submissions");
@@ -20,7 +23,17 @@ ASSAY_IDEM_DEFINE(submissions_idem, "submissions");
 
 #define INSERT_COLUMNS                                                                                                 \
     "INSERT INTO submissions (id, kind, benchmark_id, problem_id, agent_id, owner_id, language, source_kind,"          \
-    " source_ref, payload_ref, state, request_id, traceparent, created_ms, updated_ms) "
+    " source_ref, payload_ref, state, request_id, traceparent, created_ms, updated_ms, submitter, bytes, priority, turn) "
+
+/* The round in which what a submitter queues now is due: the one after its last that still waits, or else the one
+ * that is being served.  So whoever has much in the queue and whoever comes with one thing take turns, and nobody's
+ * turn has to be computed when work is leased.  A row that came back from a runner (turn 0, see requeue_stmt) says
+ * nothing about the round. */
+#define DUE(submitter, priority)                                                                                       \
+    "COALESCE((SELECT w.turn + 1 FROM submissions w WHERE w.state = 'queued' AND w.submitter = " submitter             \
+    " AND w.priority = " priority " AND w.turn > 0 ORDER BY w.turn DESC LIMIT 1),"                                    \
+    " (SELECT r.turn FROM submissions r WHERE r.state = 'queued' AND r.priority = " priority " AND r.turn > 0"         \
+    " ORDER BY r.turn LIMIT 1), 1)"
 
 /* One statement decides whether a submission may be and makes it: benchmark seen by the caller and
  * open, problem the named or the only one, agent the caller's, an entrant where entrants are listed,
@@ -30,7 +43,7 @@ static const struct assay_stmt insert_stmt = {
     .sql = INSERT_COLUMNS
     "SELECT CAST($1 AS TEXT), 0, b.id, p.id, a.id, CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS BIGINT),"
     " CAST($8 AS TEXT), CAST($9 AS TEXT), 'queued', CAST($10 AS TEXT), CAST($11 AS TEXT), CAST($12 AS BIGINT),"
-    " CAST($12 AS BIGINT)"
+    " CAST($12 AS BIGINT), CAST($17 AS TEXT), CAST($18 AS BIGINT), 0, " DUE("CAST($17 AS TEXT)", "0")
     " FROM submissions_benchmarks b JOIN submissions_problems p ON p.benchmark_id = b.id"
     " JOIN submissions_agents a ON a.id = $4"
     " WHERE b.id = $2 AND b.deleted = 0 AND p.deleted = 0 AND a.deleted = 0"
@@ -44,14 +57,14 @@ static const struct assay_stmt insert_stmt = {
     " AND ((p.mode = 0 AND CAST($7 AS BIGINT) <> 0"
     " AND (b.languages = '' OR REPLACE(b.languages, CAST($14 AS TEXT), '') <> b.languages))"
     " OR (p.mode <> 0 AND CAST($16 AS BIGINT) = 1))",
-    .params = "tttttti" "ttttii" "tti",
+    .params = "tttttti" "ttttii" "ttiti",
     .columns = "",
     .write = true};
 
 static const struct assay_stmt insert_task = {
     .name = "submissions.insert_task",
-    .sql = INSERT_COLUMNS "VALUES ($1, 1, '', '', $10, $2, $3, $4, $5, $6, 'queued', $7, $8, $9, $9)",
-    .params = "ttti" "tttti" "t",
+    .sql = INSERT_COLUMNS "VALUES ($1, 1, '', '', $10, $2, $3, $4, $5, $6, 'queued', $7, $8, $9, $9, $11, $12, 0, " DUE("$11", "0") ")",
+    .params = "ttti" "tttti" "tti",
     .columns = "",
     .write = true};
 
@@ -162,7 +175,9 @@ static const struct assay_stmt delete_ended = {
     .write = true};
 static const struct assay_stmt rejudge_stmt = {
     .name = "submissions.rejudge",
-    .sql = "UPDATE submissions SET state = 'queued', priority = 1, verdict = NULL, score = NULL, summary = NULL,"
+    .sql = "UPDATE submissions SET state = 'queued', priority = 1,"
+           " submitter = CASE WHEN submitter = '' THEN owner_id ELSE submitter END,"
+           " turn = " DUE("submissions.submitter", "1") ", verdict = NULL, score = NULL, summary = NULL,"
            " attempts = 0, interruptions = 0, reason = NULL, cancel_requested = 0, updated_ms = $2, finished_ms = NULL"
            " WHERE id = $1 AND deleted_ms IS NULL AND state IN ('done', 'error', 'cancelled')",
     .params = "ti",
@@ -175,13 +190,13 @@ static const struct assay_stmt lease_stmt = {
            " updated_ms = $4, manifest_ref = COALESCE((SELECT p.manifest_ref FROM submissions_problems p"
            " WHERE p.id = submissions.problem_id), '')"
            " WHERE state = 'queued' AND id IN (SELECT q.id FROM submissions q WHERE q.state = 'queued'"
-           " ORDER BY q.priority, q.created_ms, q.id LIMIT $5 /*+skip_locked*/)"
+           " ORDER BY q.priority, q.turn, q.created_ms, q.id LIMIT $5 /*+skip_locked*/)"
            " RETURNING id, kind, benchmark_id, problem_id, agent_id, owner_id, language, source_kind, source_ref,"
            " payload_ref, manifest_ref, traceparent, request_id, fence, attempts, created_ms, interruptions,"
            " (SELECT x.source FROM submissions_sources x WHERE x.submission_id = submissions.id),"
-           " (SELECT y.payload FROM submissions_sources y WHERE y.submission_id = submissions.id)",
+           " (SELECT y.payload FROM submissions_sources y WHERE y.submission_id = submissions.id), submitter, bytes, priority, turn",
     .params = "ttiii",
-    .columns = "tittttti" "tttttiiiibb",
+    .columns = "tittttti" "tttttiiiibb" "tiii",
     .write = true};
 
 #define HELD_COLUMNS                                                                                                   \
@@ -206,10 +221,11 @@ static const struct assay_stmt end_stmt = {
     .params = "tittrttiit",
     .columns = "",
     .write = true};
-/* A cancel that came in between wins: what was cancelled is never queued again. */
+/* A cancel that came in between wins: what was cancelled is never queued again. What comes back is next: it has had its
+ * turn before, and the verdict is late already. */
 static const struct assay_stmt requeue_stmt = {
     .name = "submissions.requeue",
-    .sql = "UPDATE submissions SET state = 'queued', reason = $3, attempts = attempts + $4,"
+    .sql = "UPDATE submissions SET state = 'queued', turn = 0, reason = $3, attempts = attempts + $4,"
            " interruptions = interruptions + $5, updated_ms = $6, lease_worker = NULL, lease_boot = NULL, lease_ms = NULL"
            " WHERE id = $1 AND fence = $2 AND state = 'running' AND cancel_requested = 0",
     .params = "titiii",
@@ -277,7 +293,8 @@ int repo_insert(struct assay_tx *tx, const struct draft *d, struct assay_err *er
     if (d->kind == ASSAY_JOB_TASK) {
         ASSAY_TX(tx, &insert_task, ASSAY_EXPECT_ONE, ASSAY_VZ(d->id), ASSAY_VT(d->owner_id), ASSAY_VT(d->language),
                  ASSAY_VI(d->source_kind), ASSAY_VT(source_ref), ASSAY_VT(payload_ref), ASSAY_VT(request_id),
-                 ASSAY_VT(traceparent), ASSAY_VI(d->now_ms), ASSAY_VT(or_empty(d->agent_id)));
+                 ASSAY_VT(traceparent), ASSAY_VI(d->now_ms), ASSAY_VT(or_empty(d->agent_id)),
+                 ASSAY_VT(d->submitter), ASSAY_VI((int64_t)draft_bytes(d)));
     } else {
         struct assay_str language = assay_arena_fmt(tx->arena, " %.*s ", ASSAY_FMT(d->language));
         struct assay_str agent = assay_arena_fmt(tx->arena, " %.*s ", ASSAY_FMT(d->agent_id));
@@ -287,7 +304,8 @@ int repo_insert(struct assay_tx *tx, const struct draft *d, struct assay_err *er
                  ASSAY_VT(or_empty(d->problem_id)), ASSAY_VT(d->agent_id), ASSAY_VT(d->owner_id),
                  ASSAY_VT(or_empty(d->language)), ASSAY_VI(d->source_kind), ASSAY_VT(source_ref), ASSAY_VT(payload_ref),
                  ASSAY_VT(request_id), ASSAY_VT(traceparent), ASSAY_VI(d->now_ms), ASSAY_VI(d->staff ? 1 : 0),
-                 ASSAY_VT(language), ASSAY_VT(agent), ASSAY_VI(d->has_payload ? 1 : 0));
+                 ASSAY_VT(language), ASSAY_VT(agent), ASSAY_VI(d->has_payload ? 1 : 0), ASSAY_VT(d->submitter),
+                 ASSAY_VI((int64_t)draft_bytes(d)));
     }
     bool source = d->source_kind != SOURCE_NONE && source_ref.n == 0;
     bool payload = d->has_payload && payload_ref.n == 0;
@@ -561,12 +579,17 @@ int repo_orphans(struct submissions *s, struct assay_str boot, size_t max, struc
 
 /* ---- leased work ---------------------------------------------------------------------------------- */
 
-static int job_by_age(const void *a, const void *b)
+enum { LEASED_CREATED = 15, LEASED_SUBMITTER = 19, LEASED_BYTES, LEASED_PRIORITY, LEASED_TURN }; /* columns of lease_stmt */
+
+static int row_by_turn(const void *a, const void *b)
 {
-    const struct assay_job *x = a, *y = b;
-    if (x->created_ms != y->created_ms)
-        return x->created_ms < y->created_ms ? -1 : 1;
-    return assay_str_cmp(x->submission_id, y->submission_id);
+    static const int by[] = {LEASED_PRIORITY, LEASED_TURN, LEASED_CREATED};
+    const struct assay_val *x = ((const struct assay_row *)a)->col, *y = ((const struct assay_row *)b)->col;
+    for (size_t i = 0; i < sizeof by / sizeof by[0]; i++) {
+        if (x[by[i]].i != y[by[i]].i)
+            return x[by[i]].i < y[by[i]].i ? -1 : 1;
+    }
+    return assay_str_cmp(x[0].s, y[0].s);
 }
 
 int repo_lease(struct submissions *s, struct assay_str worker, size_t max, int64_t lease_ms, struct assay_arena *arena,
@@ -586,6 +609,7 @@ int repo_lease(struct submissions *s, struct assay_str worker, size_t max, int64
     struct assay_job *job = assay_arena_array(arena, rows->n != 0 ? rows->n : 1, sizeof *job);
     if (job == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    qsort(rows->row, rows->n, sizeof *rows->row, row_by_turn); /* RETURNING has no order of its own */
     for (size_t i = 0; i < rows->n; i++) {
         const struct assay_val *c = rows->row[i].col;
         job[i] = (struct assay_job){.submission_id = c[0].s,
@@ -608,7 +632,6 @@ int repo_lease(struct submissions *s, struct assay_str worker, size_t max, int64
                                     .source = c[17].s,
                                     .payload = c[18].s};
     }
-    qsort(job, rows->n, sizeof *job, job_by_age); /* RETURNING has no order of its own */
     *out = job;
     *n = rows->n;
     return ASSAY_OK;
