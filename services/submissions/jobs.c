@@ -58,7 +58,8 @@ static int lease(void *self, struct assay_str worker, size_t max, int64_t lease_
                  struct assay_job **out, size_t *n, struct assay_err *err)
 {
     struct submissions *s = self;
-    int rc = repo_lease(s, worker, max, lease_ms, arena, out, n, err);
+    struct assay_lease_ask ask = {.holder = worker, .kinds = assay_str(s->local_kinds), .max = max, .lease_ms = lease_ms};
+    int rc = repo_lease(s, &ask, assay_str(s->host->instance_id), arena, out, n, err);
     if (rc < 0)
         return rc;
     int64_t deadline = mono_ms(s) + lease_ms;
@@ -102,7 +103,7 @@ static int give_back(void *self, const struct assay_job *job, bool charge, struc
 {
     struct submissions *s = self;
     struct held h = held_of(job);
-    h.cancel_requested = live_cancelled(s->live, job->submission_id);
+    h.cancel_requested = job->cancel_requested || live_cancelled(s->live, job->submission_id);
     live_ending(s->live, job->submission_id, job->fence);
     return take_back(s, tx, &h, charge, !charge, reason, err);
 }
@@ -130,6 +131,34 @@ static void set_languages(void *self, const struct assay_languages_ops *ops, voi
     pthread_mutex_unlock(&s->lock);
 }
 
+/* ---- held outside of this process ----------------------------------------------------------------- */
+
+static int lease_away(void *self, const struct assay_lease_ask *ask, struct assay_arena *arena, struct assay_job **out, size_t *n,
+                      struct assay_err *err)
+{
+    return repo_lease(self, ask, ASSAY_STR(LEASE_AWAY), arena, out, n, err);
+}
+
+static int renew_away(void *self, struct assay_str holder, struct assay_lease *list, size_t n, struct assay_err *err)
+{
+    return repo_away_renew(self, holder, list, n, err);
+}
+
+static int held_away(void *self, struct assay_str holder, struct assay_str submission_id, int64_t fence,
+                     struct assay_arena *arena, struct assay_job *out, struct assay_err *err)
+{
+    return repo_away_held(self, holder, submission_id, fence, arena, out, err);
+}
+
+static int keep_local(void *self, const char *kinds, struct assay_err *err)
+{
+    struct submissions *s = self;
+    if (strlen(kinds) >= sizeof s->local_kinds)
+        return assay_err_set(err, ASSAY_E_INVALID, "too many kinds of jobs");
+    memcpy(s->local_kinds, kinds, strlen(kinds) + 1);
+    return ASSAY_OK;
+}
+
 const struct assay_jobs_ops submissions_jobs = {.size = sizeof(struct assay_jobs_ops),
                                                 .lease = lease,
                                                 .renew = renew,
@@ -137,7 +166,11 @@ const struct assay_jobs_ops submissions_jobs = {.size = sizeof(struct assay_jobs
                                                 .give_back = give_back,
                                                 .progress = progress,
                                                 .cancelled = cancelled,
-                                                .set_languages = set_languages};
+                                                .set_languages = set_languages,
+                                                .lease_away = lease_away,
+                                                .renew_away = renew_away,
+                                                .held_away = held_away,
+                                                .keep_local = keep_local};
 
 int languages_resolve(struct submissions *s, struct assay_str name, struct assay_str *canonical, struct assay_err *err)
 {
@@ -173,12 +206,35 @@ int jobs_void_orphans(struct submissions *s, struct assay_err *err)
             return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
         struct held *list;
         size_t n;
-        int rc = repo_orphans(s, assay_str(s->host->instance_id), 100, arena, &list, &n, err);
+        int rc = repo_orphans(s, 100, arena, &list, &n, err);
         for (size_t i = 0; rc >= 0 && i < n; i++)
             rc = take_back_now(s, &list[i], false, true, "the server was restarted", err);
         if (rc < 0 || n == 0)
             return rc;
     }
+}
+
+int jobs_away_over(struct submissions *s, const struct watched *w, struct assay_err *err)
+{
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+    struct assay_tx *tx = arena != NULL ? assay_tx_new(arena, "submission.lease_over") : NULL;
+    struct held h;
+    if (tx == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    int rc = repo_held(s, assay_str(w->id), arena, &h, err);
+    if (rc < 0)
+        return rc == ASSAY_E_NOT_FOUND ? ASSAY_OK : rc;
+    if (h.fence != w->fence || !assay_str_is(h.state, "running"))
+        return ASSAY_OK;
+    rc = repo_away_over(tx, w, err);
+    if (rc >= 0)
+        rc = take_back(s, tx, &h, true, false, ASSAY_STR("the lease expired"), err);
+    if (rc >= 0)
+        rc = assay_store_exec(s->host->store, tx, err);
+    if (rc >= 0)
+        assay_log(s->host, ASSAY_LOG_WARN, "submission_taken_back", ASSAY_KZ("submission_id", w->id),
+                  ASSAY_KZ("reason", "the lease expired"), ASSAY_KI("fence", w->fence));
+    return rc == ASSAY_E_GUARD ? ASSAY_OK : rc; /* renewed, ended, or another gateway was first */
 }
 
 static void sweep(void *arg)
@@ -202,6 +258,7 @@ static void sweep(void *arg)
             assay_log(s->host, ASSAY_LOG_ERROR, "sweep_failed", ASSAY_KZ("submission_id", gone[i].id),
                       ASSAY_KZ("error", err.msg));
     }
+    leases_look(s);
     struct assay_err err;
     if (jobs_sweep_start(s, &err) < 0)
         assay_log(s->host, ASSAY_LOG_ERROR, "sweep_stopped", ASSAY_KZ("error", err.msg));

@@ -161,17 +161,45 @@ void live_wait_over(struct live *l, uint64_t serial);
 void live_wake(struct live *l, struct assay_str id);
 void live_wake_all(struct live *l);
 
+/* ---- leases.c: whose holder is gone --------------------------------------------------------------- */
+
+/* Something whose beat shows that it lives: a gateway, or a lease that is held outside. */
+struct watched {
+    char id[ASSAY_ID_SIZE];
+    int64_t fence; /* 0 for a gateway */
+    int64_t beat, lease_ms;
+    int64_t since_ms; /* our monotonic clock when this beat was seen first */
+};
+/* The thread of the sweep only, once the service has started. */
+struct leases {
+    char home[ASSAY_ID_SIZE]; /* our data directory's name */
+    int64_t silence_ms;
+    int64_t looked_ms, beaten_ms;
+    bool in, missed, unvoided; /* among the instances; the last look failed; orphans may be left */
+    struct watched *instance, *away;
+    size_t n_instances, n_away;
+};
+struct submissions;
+int leases_new(struct submissions *s, struct assay_err *err);
+void leases_free(struct submissions *s);
+/* Enters this life among the instances, and voids what those of our directory left. */
+int leases_start(struct submissions *s, struct assay_err *err);
+void leases_look(struct submissions *s); /* once a second; blocks */
+void leases_leave(struct submissions *s);
+
 /* ---- the service ----------------------------------------------------------------------------- */
 
 struct submissions {
     const struct assay_host *host;
     struct live *live;
+    struct leases *leases;
     int64_t max_attempts, max_interruptions;
     pthread_mutex_t lock; /* guards languages, languages_self, timers */
     struct wait_timer *timers;
     const struct assay_languages_ops *languages;
     void *languages_self;
     atomic_bool draining;
+    char local_kinds[32]; /* " 0 1 ": what the runner of this process leases, "" all; set before it starts */
 };
 
 int languages_resolve(struct submissions *s, struct assay_str name, struct assay_str *canonical, struct assay_err *err);
@@ -179,8 +207,8 @@ int languages_resolve(struct submissions *s, struct assay_str name, struct assay
 /* ---- repo.c: SQL -------------------------------------------------------------------------------- */
 
 /* the sizes stand here because the plugin's descriptor is a constant */
-#define SUBMISSIONS_MIGRATIONS 2
-#define SUBMISSIONS_STATEMENTS 30
+#define SUBMISSIONS_MIGRATIONS 3
+#define SUBMISSIONS_STATEMENTS 40
 extern const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS];
 extern const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS];
 ASSAY_IDEM_DECLARE(submissions_idem);
@@ -225,12 +253,14 @@ struct held {
     bool cancel_requested;
 };
 int repo_held(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct held *out, struct assay_err *err);
-/* Rows still running for another life than boot. */
-int repo_orphans(struct submissions *s, struct assay_str boot, size_t max, struct assay_arena *arena, struct held **out,
-                 size_t *n, struct assay_err *err);
+/* Rows still running for a life that is not among the instances. */
+int repo_orphans(struct submissions *s, size_t max, struct assay_arena *arena, struct held **out, size_t *n,
+                 struct assay_err *err);
 
-int repo_lease(struct submissions *s, struct assay_str worker, size_t max, int64_t lease_ms, struct assay_arena *arena,
+/* boot: the life that holds the leases, or LEASE_AWAY. */
+int repo_lease(struct submissions *s, const struct assay_lease_ask *ask, struct assay_str boot, struct assay_arena *arena,
                struct assay_job **out, size_t *n, struct assay_err *err);
+struct assay_job repo_job(const struct assay_val *c); /* of the first 17 columns of a lease */
 /* Adds a job's end, return or progress to tx, guarded by its fence. */
 struct ending {
     struct assay_str state; /* "done", "error", "cancelled" */
@@ -247,11 +277,30 @@ int repo_progress(struct submissions *s, struct assay_tx *tx, const struct held 
 
 int repo_project(struct submissions *s, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err);
 
+/* ---- repo_leases.c: SQL of who holds leases ----------------------------------------------------- */
+
+#define LEASE_AWAY "remote" /* the lease_boot of what is held outside of any gateway */
+extern const struct assay_stmt instance_beat_stmt, instance_home_stmt, instance_gone_stmt, instance_leave_stmt, instances_stmt,
+    away_stmt, cancels_stmt, away_renew_stmt, away_over_stmt, away_held_stmt;
+int repo_instance_beat(struct submissions *s, bool first, struct assay_err *err); /* first: ends the lives of our directory */
+int repo_instance_gone(struct submissions *s, const struct watched *w, struct assay_err *err);
+int repo_instance_leave(struct submissions *s, struct assay_err *err);
+/* The gateways, or the leases held outside; *out is the caller's to free. */
+int repo_watch(struct submissions *s, bool instances, struct watched **out, size_t *n, struct assay_err *err);
+int repo_cancels(struct submissions *s, struct assay_arena *arena, struct assay_str **out, size_t *n, struct assay_err *err);
+/* Adds to tx that the lease is over, if it was not renewed since it was seen. */
+int repo_away_over(struct assay_tx *tx, const struct watched *w, struct assay_err *err);
+int repo_away_renew(struct submissions *s, struct assay_str holder, struct assay_lease *list, size_t n, struct assay_err *err);
+int repo_away_held(struct submissions *s, struct assay_str holder, struct assay_str id, int64_t fence,
+                   struct assay_arena *arena, struct assay_job *out, struct assay_err *err);
+
 /* ---- jobs.c: assay.jobs, and what happens to leases without a holder ---------------------------- */
 
 extern const struct assay_jobs_ops submissions_jobs;
-/* At start: no lease of an earlier life is worth anything. */
+/* Takes back what is leased by lives that are over. */
 int jobs_void_orphans(struct submissions *s, struct assay_err *err);
+/* Takes back what somebody outside has held for too long without a word. */
+int jobs_away_over(struct submissions *s, const struct watched *w, struct assay_err *err);
 /* Looks after expired leases once a second, through host->after. */
 int jobs_sweep_start(struct submissions *s, struct assay_err *err);
 

@@ -6,6 +6,8 @@ static const struct assay_option options[] = {
      "how often a submission is tried before an infrastructure fault ends it as IE", 0, 0},
     {"max_interruptions", NULL, ASSAY_OPT_INT, "50", 1, 1000000, NULL,
      "how often a submission may be interrupted by a restart of the server before it ends as IE", 0, 0},
+    {"instance_silence", NULL, ASSAY_OPT_DURATION, "15s", 2000, 3600000, NULL,
+     "how long a gateway may give no sign of life before the others on its database take over what its runner had", 0, 1000},
 };
 
 #define WRITERS (ASSAY_ROLES_STAFF | ASSAY_ROLE_USER | ASSAY_ROLE_AGENT)
@@ -63,13 +65,13 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     s->max_attempts = host->option_int(host->ctx, "max_attempts");
     s->max_interruptions = host->option_int(host->ctx, "max_interruptions");
     s->live = live_new();
-    return s->live == NULL ? assay_err_set(err, ASSAY_E_NOMEM, "no memory") : ASSAY_OK;
+    return s->live == NULL ? assay_err_set(err, ASSAY_E_NOMEM, "no memory") : leases_new(s, err);
 }
 
 static int start(void *self, struct assay_err *err)
 {
     struct submissions *s = self;
-    int rc = jobs_void_orphans(s, err);
+    int rc = leases_start(s, err);
     return rc < 0 ? rc : jobs_sweep_start(s, err);
 }
 
@@ -78,6 +80,7 @@ static void drain(void *self)
     struct submissions *s = self;
     atomic_store(&s->draining, true);
     live_wake_all(s->live);
+    leases_leave(s); /* what our runner could not hand back is free at once */
 }
 
 static void fini(void *self)
@@ -87,6 +90,7 @@ static void fini(void *self)
         return;
     http_free_timers(s);
     live_free(s->live);
+    leases_free(s);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }

@@ -15,6 +15,9 @@ const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS] = {
     {2, "turns",
 #include "schema/002_turns.h"
      , "0.1.0"},
+    {3, "leases",
+#include "schema/003_leases.h"
+     , "0.1.0"},
 };
 
 ASSAY_IDEM_DEFINE(submissions_idem, "submissions");
@@ -190,12 +193,16 @@ static const struct assay_stmt lease_stmt = {
            " updated_ms = $4, manifest_ref = COALESCE((SELECT p.manifest_ref FROM submissions_problems p"
            " WHERE p.id = submissions.problem_id), '')"
            " WHERE state = 'queued' AND id IN (SELECT q.id FROM submissions q WHERE q.state = 'queued'"
+           " AND (CAST($6 AS TEXT) = '' OR q.language = ''"
+           " OR REPLACE(CAST($6 AS TEXT), ' ' || q.language || ' ', '') <> CAST($6 AS TEXT))"
+           " AND (CAST($7 AS TEXT) = ''"
+           " OR REPLACE(CAST($7 AS TEXT), ' ' || CAST(q.kind AS TEXT) || ' ', '') <> CAST($7 AS TEXT))"
            " ORDER BY q.priority, q.turn, q.created_ms, q.id LIMIT $5 /*+skip_locked*/)"
            " RETURNING id, kind, benchmark_id, problem_id, agent_id, owner_id, language, source_kind, source_ref,"
            " payload_ref, manifest_ref, traceparent, request_id, fence, attempts, created_ms, interruptions,"
            " (SELECT x.source FROM submissions_sources x WHERE x.submission_id = submissions.id),"
            " (SELECT y.payload FROM submissions_sources y WHERE y.submission_id = submissions.id), submitter, bytes, priority, turn",
-    .params = "ttiii",
+    .params = "ttiiitt",
     .columns = "tittttti" "tttttiiiibb" "tiii",
     .write = true};
 
@@ -208,9 +215,9 @@ static const struct assay_stmt held_stmt = {.name = "submissions.held",
                                             .columns = HELD_LETTERS};
 static const struct assay_stmt orphans_stmt = {
     .name = "submissions.orphans",
-    .sql = "SELECT " HELD_COLUMNS " FROM submissions WHERE state = 'running' AND lease_boot <> $1"
-           " ORDER BY id LIMIT $2",
-    .params = "ti",
+    .sql = "SELECT " HELD_COLUMNS " FROM submissions WHERE state = 'running' AND lease_boot <> 'remote'"
+           " AND lease_boot NOT IN (SELECT i.id FROM submissions_instances i) ORDER BY id LIMIT $1",
+    .params = "i",
     .columns = HELD_LETTERS};
 
 static const struct assay_stmt end_stmt = {
@@ -269,7 +276,9 @@ const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS] = 
     &get_stmt,       &list_owner,    &list_agent,      &list_benchmark,    &list_all,        &bytes_stmt,
     &output_stmt,    &output_set,    &cancel_queued, &cancel_running,  &delete_ended,      &rejudge_stmt,    &lease_stmt,
     &held_stmt,      &orphans_stmt,  &end_stmt,        &requeue_stmt,      &progress_stmt,   &project_benchmark,
-    &project_problem, &project_agent, ASSAY_IDEM_STMTS(submissions_idem),
+    &project_problem, &project_agent, &instance_beat_stmt, &instance_home_stmt, &instance_gone_stmt, &instance_leave_stmt,
+    &instances_stmt,  &away_stmt,     &cancels_stmt,   &away_renew_stmt,   &away_over_stmt,  &away_held_stmt,
+    ASSAY_IDEM_STMTS(submissions_idem),
 };
 
 /* ---- writing ------------------------------------------------------------------------------------- */
@@ -560,11 +569,11 @@ int repo_held(struct submissions *s, struct assay_str id, struct assay_arena *ar
     return ASSAY_OK;
 }
 
-int repo_orphans(struct submissions *s, struct assay_str boot, size_t max, struct assay_arena *arena, struct held **out,
-                 size_t *n, struct assay_err *err)
+int repo_orphans(struct submissions *s, size_t max, struct assay_arena *arena, struct held **out, size_t *n,
+                 struct assay_err *err)
 {
     struct assay_rows rows;
-    int rc = ASSAY_QUERY(s->host->store, &orphans_stmt, arena, &rows, err, ASSAY_VT(boot), ASSAY_VI((int64_t)max));
+    int rc = ASSAY_QUERY(s->host->store, &orphans_stmt, arena, &rows, err, ASSAY_VI((int64_t)max));
     if (rc < 0)
         return rc;
     struct held *list = assay_arena_array(arena, rows.n != 0 ? rows.n : 1, sizeof *list);
@@ -592,14 +601,36 @@ static int row_by_turn(const void *a, const void *b)
     return assay_str_cmp(x[0].s, y[0].s);
 }
 
-int repo_lease(struct submissions *s, struct assay_str worker, size_t max, int64_t lease_ms, struct assay_arena *arena,
+struct assay_job repo_job(const struct assay_val *c)
+{
+    return (struct assay_job){.submission_id = c[0].s,
+                              .kind = (int)c[1].i,
+                              .benchmark_id = c[2].s,
+                              .problem_id = c[3].s,
+                              .agent_id = c[4].s,
+                              .owner_id = c[5].s,
+                              .language = c[6].s,
+                              .files = c[7].i == SOURCE_FILES,
+                              .source_ref = c[8].s,
+                              .payload_ref = c[9].s,
+                              .manifest_ref = c[10].s,
+                              .traceparent = c[11].s,
+                              .request_id = c[12].s,
+                              .fence = c[13].i,
+                              .attempt = c[14].i + 1,
+                              .created_ms = c[15].i,
+                              .interruptions = c[16].i};
+}
+
+int repo_lease(struct submissions *s, const struct assay_lease_ask *ask, struct assay_str boot, struct assay_arena *arena,
                struct assay_job **out, size_t *n, struct assay_err *err)
 {
     struct assay_tx *tx = assay_tx_new(arena, "submission.lease");
     if (tx == NULL)
         return tx_check(tx, err);
-    ASSAY_TX(tx, &lease_stmt, ASSAY_EXPECT_ANY, ASSAY_VT(worker), ASSAY_VZ(s->host->instance_id), ASSAY_VI(lease_ms),
-             ASSAY_VI(s->host->now_ms(s->host->ctx)), ASSAY_VI((int64_t)max));
+    ASSAY_TX(tx, &lease_stmt, ASSAY_EXPECT_ANY, ASSAY_VT(ask->holder), ASSAY_VT(boot), ASSAY_VI(ask->lease_ms),
+             ASSAY_VI(s->host->now_ms(s->host->ctx)), ASSAY_VI((int64_t)ask->max), ASSAY_VT(or_empty(ask->languages)),
+             ASSAY_VT(or_empty(ask->kinds)));
     int rc = tx_check(tx, err);
     if (rc >= 0)
         rc = assay_store_exec(s->host->store, tx, err);
@@ -612,25 +643,9 @@ int repo_lease(struct submissions *s, struct assay_str worker, size_t max, int64
     qsort(rows->row, rows->n, sizeof *rows->row, row_by_turn); /* RETURNING has no order of its own */
     for (size_t i = 0; i < rows->n; i++) {
         const struct assay_val *c = rows->row[i].col;
-        job[i] = (struct assay_job){.submission_id = c[0].s,
-                                    .kind = (int)c[1].i,
-                                    .benchmark_id = c[2].s,
-                                    .problem_id = c[3].s,
-                                    .agent_id = c[4].s,
-                                    .owner_id = c[5].s,
-                                    .language = c[6].s,
-                                    .files = c[7].i == SOURCE_FILES,
-                                    .source_ref = c[8].s,
-                                    .payload_ref = c[9].s,
-                                    .manifest_ref = c[10].s,
-                                    .traceparent = c[11].s,
-                                    .request_id = c[12].s,
-                                    .fence = c[13].i,
-                                    .attempt = c[14].i + 1,
-                                    .created_ms = c[15].i,
-                                    .interruptions = c[16].i,
-                                    .source = c[17].s,
-                                    .payload = c[18].s};
+        job[i] = repo_job(c);
+        job[i].source = c[17].s;
+        job[i].payload = c[18].s;
     }
     *out = job;
     *n = rows->n;

@@ -4,9 +4,13 @@
  * Provided by the submissions service, which owns the job: state, lease, fencing token, attempts,
  * terminal verdict.  A lease names a fence that rises with each lease of the submission; finish and
  * renew with an old fence answer ASSAY_E_GUARD and change nothing.  Lease expiry is held by the
- * provider's monotonic clock; the leases of local runners are void when the provider starts.
+ * provider's monotonic clock; the leases of a local runner are void when its process has ended.
  *
- * Thread-safe. lease blocks (worker threads only); the others are asynchronous.
+ * Work may also be leased to a holder outside of any gateway ("away"): a worker over HTTP, a broker.  Such a lease
+ * outlives the gateway that gave it and may be renewed and ended through any other one on the same store; a gateway that
+ * has just started gives it a full period.
+ *
+ * Thread-safe. lease and the functions about what is away block (worker threads only); the others are asynchronous.
  */
 #ifndef ASSAY_JOBS_H
 #define ASSAY_JOBS_H
@@ -44,6 +48,22 @@ struct assay_job {
     int64_t attempt; /* 1 for the first */
     int64_t interruptions; /* leases that ended for no fault of the job's, so far */
     int64_t created_ms;
+    bool cancel_requested; /* told by held_away; others ask cancelled() */
+};
+
+/* Who wants work, and which. */
+struct assay_lease_ask {
+    struct assay_str holder;    /* "agent:<id>", "broker:kafka" */
+    struct assay_str languages; /* " c python ": only jobs in one of these, or that name none; "" for any */
+    struct assay_str kinds;     /* " 0 1 ": numbers of enum assay_job_kind; "" for any */
+    size_t max;
+    int64_t lease_ms;
+};
+enum assay_lease_state { ASSAY_LEASE_HELD, ASSAY_LEASE_CANCELLED, ASSAY_LEASE_LOST };
+struct assay_lease {
+    struct assay_str submission_id;
+    int64_t fence;
+    int state; /* out: enum assay_lease_state; cancelled: still held, and nobody wants its result any more */
 };
 
 struct assay_job_end {
@@ -86,6 +106,21 @@ struct assay_jobs_ops {
     /* The runner of this process says who knows the languages; ops NULL takes it back. Until then a
      * submission's language is taken as it is written. */
     void (*set_languages)(void *self, const struct assay_languages_ops *ops, void *ops_self);
+
+    /* Read only if size covers them. */
+
+    /* As lease, for a holder outside. */
+    int (*lease_away)(void *self, const struct assay_lease_ask *ask, struct assay_arena *arena, struct assay_job **out, size_t *n,
+                      struct assay_err *err);
+    /* Renews those of the n leases that are the holder's, for the time that they were given for, and says of each
+     * what it is. A failure is the store's, and says nothing about any of them. */
+    int (*renew_away)(void *self, struct assay_str holder, struct assay_lease *list, size_t n, struct assay_err *err);
+    /* The job of a lease that the holder has, without source and payload. ASSAY_E_GUARD: it has no such lease. The job
+     * may then be given to finish, give_back and progress, whose guard is the same. */
+    int (*held_away)(void *self, struct assay_str holder, struct assay_str submission_id, int64_t fence,
+                     struct assay_arena *arena, struct assay_job *out, struct assay_err *err);
+    /* Before the runner of this process leases anything: only these kinds, in lease_ask's form; "" for all. */
+    int (*keep_local)(void *self, const char *kinds, struct assay_err *err);
 };
 
 #ifdef __cplusplus
