@@ -68,19 +68,27 @@ int assay_plugins_add(struct assay_plugins *ps, const struct assay_plugin *p, co
     return 0;
 }
 
-/* Whether a server on this store has a use for the file. What cannot be told is loaded, and says what is wrong. */
-static bool is_of_use(const char *path, const char *store)
+/* Whether a server with these drivers has a use for the file. What cannot be told is loaded, and says what is wrong. */
+static bool is_of_use(const char *path, const char *const *drivers)
 {
     struct assay_plugin_peeked seen;
-    char file[120];
     const char *slash = strrchr(path, '/');
     if (assay_plugin_peek(path, &seen, NULL) != 0)
         return true;
-    (void)snprintf(file, sizeof file, "assay_%.100s.so", store);
-    return seen.kind != ASSAY_PLUGIN_SANDBOX && (seen.kind != ASSAY_PLUGIN_STORE || strcmp(slash != NULL ? slash + 1 : path, file) == 0);
+    if (seen.kind == ASSAY_PLUGIN_SANDBOX)
+        return false;
+    if (seen.kind != ASSAY_PLUGIN_STORE && seen.kind != ASSAY_PLUGIN_BLOB && seen.kind != ASSAY_PLUGIN_BROKER)
+        return true;
+    for (; *drivers != NULL; drivers++) {
+        char file[120];
+        (void)snprintf(file, sizeof file, "assay_%.100s.so", *drivers);
+        if (strcmp(slash != NULL ? slash + 1 : path, file) == 0)
+            return true;
+    }
+    return false;
 }
 
-int assay_plugins_load(struct assay_plugins *ps, const char *folders, const char *store, struct assay_err *err)
+int assay_plugins_load(struct assay_plugins *ps, const char *folders, const char *const *drivers, struct assay_err *err)
 {
     struct assay_plugin_paths paths;
     int rc = assay_plugin_scan(folders, &paths, err);
@@ -88,7 +96,7 @@ int assay_plugins_load(struct assay_plugins *ps, const char *folders, const char
         return rc;
     for (size_t i = 0; rc == 0 && i < paths.n; i++) {
         const struct assay_plugin *p = NULL;
-        if (store != NULL && !is_of_use(paths.path[i], store))
+        if (drivers != NULL && !is_of_use(paths.path[i], drivers))
             continue;
         rc = assay_plugin_load(paths.path[i], &p, err);
         if (rc == 0)
@@ -444,12 +452,12 @@ int assay_plugins_select(struct assay_plugins *ps, const char *services, const c
     return 0;
 }
 
-struct assay_plugin_entry *assay_plugins_provider(const struct assay_plugins *ps, const char *name,
-                                                  const struct assay_interface **row)
+static struct assay_plugin_entry *provider(const struct assay_plugins *ps, const char *name, const struct assay_interface **row,
+                                           bool selected)
 {
     for (size_t i = 0; i < ps->n; i++) {
         struct assay_plugin_entry *e = ps->entry[i];
-        for (uint32_t k = 0; e->selected && k < e->p->provides.count; k++) {
+        for (uint32_t k = 0; (e->selected || !selected) && k < e->p->provides.count; k++) {
             const struct assay_interface *f = assay_table_row(&e->p->provides, k);
             if (strcmp(f->name, name) == 0) {
                 if (row != NULL)
@@ -459,6 +467,31 @@ struct assay_plugin_entry *assay_plugins_provider(const struct assay_plugins *ps
         }
     }
     return NULL;
+}
+
+struct assay_plugin_entry *assay_plugins_provider(const struct assay_plugins *ps, const char *name,
+                                                  const struct assay_interface **row)
+{
+    return provider(ps, name, row, true);
+}
+
+void assay_plugins_complete(struct assay_plugins *ps)
+{
+    bool more = true;
+    while (more) {
+        more = false;
+        for (size_t i = 0; i < ps->n; i++) {
+            const struct assay_plugin_entry *e = ps->entry[i];
+            for (uint32_t k = 0; e->selected && k < e->p->needs.count; k++) {
+                const struct assay_need *need = assay_table_row(&e->p->needs, k);
+                if (need->optional || assay_plugins_provider(ps, need->name, NULL) != NULL)
+                    continue;
+                struct assay_plugin_entry *from = provider(ps, need->name, NULL, false);
+                if (from != NULL && from->p->kind == ASSAY_PLUGIN_SERVICE)
+                    more = from->selected = true;
+            }
+        }
+    }
 }
 
 enum { WHITE, GREY, BLACK };

@@ -43,9 +43,9 @@ void assay_plugins_free(struct assay_plugins *ps); /* calls nothing of a plugin 
 
 int assay_plugins_add(struct assay_plugins *ps, const struct assay_plugin *p, const char *path, struct assay_err *err)
     ASSAY_MUST_CHECK;
-/* Every *.so in the folders; with the name of a store, without the other stores and the sandbox drivers, whose libraries would
- * only take memory. The first that cannot be loaded stops it; the message names the file. */
-int assay_plugins_load(struct assay_plugins *ps, const char *folders, const char *store, struct assay_err *err) ASSAY_MUST_CHECK;
+/* Every *.so in the folders; with a list of drivers (NULL-terminated), without other stores, blob and broker drivers and the
+ * sandbox drivers, whose libraries would only take memory. The first that cannot be loaded stops it; the message names the file. */
+int assay_plugins_load(struct assay_plugins *ps, const char *folders, const char *const *drivers, struct assay_err *err) ASSAY_MUST_CHECK;
 int assay_plugins_config(const struct assay_plugins *ps, struct assay_config *c, struct assay_err *err) ASSAY_MUST_CHECK;
 
 /* Rows that are malformed, and clashes between plugins: names of plugins, routes (method and pattern,
@@ -61,6 +61,8 @@ int assay_plugins_select(struct assay_plugins *ps, const char *services, const c
  * need that no selected plugin provides, another version of it, or a cycle (named in full). */
 int assay_plugins_order(struct assay_plugins *ps, struct assay_err *err) ASSAY_MUST_CHECK;
 
+/* Adds to the selected services what they cannot be without: a provider of each interface that they need. */
+void assay_plugins_complete(struct assay_plugins *ps);
 /* Who provides an interface among the selected, or NULL. */
 struct assay_plugin_entry *assay_plugins_provider(const struct assay_plugins *ps, const char *name,
                                                   const struct assay_interface **row);

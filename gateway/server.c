@@ -1,13 +1,13 @@
 /*
  * Theory of operation.
  *
- * Start: options and plugins → privileges given up → log, metrics, pool, topics → boxes → store and
- * blob drivers → migrations and statements of every service → init in the order of needs → gate →
+ * Start: options and plugins → privileges given up → log, metrics, pool, topics → boxes → store, blob
+ * and broker drivers → migrations and statements of every service → init in the order of needs → gate →
  * subscriptions → the store's writer → start of every service → deliveries → HTTP.  A step that fails
  * unwinds what was done, and the process exits with EX_CONFIG, because the same start would fail again.
  *
  * Stop, once and in this order: no new connections, requests under way end → services drain (leases go
- * back) → deliveries end → workers end → the writer flushes → fini in reverse.  Each step has a bound;
+ * back) → brokers drain → deliveries end → workers end → the writer flushes → fini in reverse.  Each step has a bound;
  * together they have drain_timeout, and the supervisor kills what exceeds it.
  *
  * The main thread does all of this and in between only waits for a signal or the supervisor's end.
@@ -143,6 +143,35 @@ static int lent_sandbox_info(void *ctx, struct assay_buf *out, struct assay_err 
     return assay_boxes_ask(((struct lent *)ctx)->server->boxes, ASSAY_BK_INFO, 10000, out, err);
 }
 
+/* Every operation of the first broker.h; a driver that has less was built for nothing that we know. */
+static int broker_ops_whole(const struct assay_plugin_entry *e, struct assay_err *err)
+{
+    const struct assay_broker_ops *ops = e->p->driver;
+    const size_t least = offsetof(struct assay_broker_ops, health) + sizeof ops->health;
+    return ops->size >= least ? 0 : assay_err_set(err, ASSAY_E_CONFIG, "broker driver %s has %u bytes of operations and needs %zu",
+                                                  e->p->name, ops->size, least);
+}
+static int lent_broker(void *ctx, struct assay_str name, struct assay_broker *out, struct assay_err *err)
+{
+    const struct lent *l = ctx;
+    char plugin[80];
+    (void)snprintf(plugin, sizeof plugin, "broker_%.*s", (int)(name.n > 70 ? 70 : name.n), name.p != NULL ? name.p : "");
+    const struct assay_plugin_entry *e = assay_plugins_find(&l->server->setup.plugins, plugin);
+    if (e == NULL || !e->ready || e->p->kind != ASSAY_PLUGIN_BROKER)
+        return assay_err_set(err, ASSAY_E_NOT_FOUND, "the broker %.*s is not configured", ASSAY_FMT(name));
+    *out = (struct assay_broker){e->p->driver, e->self};
+    return 0;
+}
+static void lent_quit(void *ctx, const char *why)
+{
+    const struct lent *l = ctx;
+    if (!atomic_exchange(&l->server->quitting, true)) {
+        struct assay_bk_packet done = {.type = ASSAY_BK_DONE};
+        ASSAY_LOG(l->server->log, ASSAY_LOG_INFO, l->entry->p->name, "quit", ASSAY_KZ("reason", why));
+        (void)!assay_bk_send(ASSAY_SERVER_CONTROL_FD, &done, -1, NULL);
+    }
+}
+
 static int lend(struct assay_server *s, struct assay_plugin_entry *e, struct assay_err *err)
 {
     struct lent *l = calloc(1, sizeof *l);
@@ -181,6 +210,8 @@ static int lend(struct assay_server *s, struct assay_plugin_entry *e, struct ass
         .stream_begin = lent_stream_begin,
         .stream_write = lent_stream_write,
         .stream_end = lent_stream_end,
+        .broker = lent_broker,
+        .quit = lent_quit,
     };
     return 0;
 }
@@ -292,6 +323,18 @@ int assay_server_drivers(struct assay_server *s, struct assay_err *err)
         return assay_err_set(err, ASSAY_E_CONFIG, "blob driver %s has %u bytes of operations and needs %zu", blobs->p->name,
                              s->blobs.ops->size, sizeof(struct assay_blob_ops));
     return 0;
+}
+
+int assay_server_brokers(struct assay_server *s, struct assay_err *err)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < s->setup.n_brokers; i++) {
+        struct assay_plugin_entry *e = assay_plugins_find(&s->setup.plugins, s->setup.broker[i]);
+        rc = broker_ops_whole(e, err);
+        if (rc == 0)
+            rc = init_plugin(s, e, err);
+    }
+    return rc;
 }
 
 static bool is_service(const struct assay_plugin_entry *e)
@@ -579,6 +622,8 @@ static int start(struct assay_server *s, struct assay_err *err)
     if (rc == 0)
         rc = assay_server_drivers(s, err);
     if (rc == 0)
+        rc = assay_server_brokers(s, err);
+    if (rc == 0)
         rc = prepare_services(s, err);
     for (size_t i = 0; rc == 0 && i < ps->n_order; i++)
         if (is_service(ps->entry[ps->order[i]]))
@@ -594,8 +639,11 @@ static int start(struct assay_server *s, struct assay_err *err)
     if (rc != 0)
         return rc;
     s->store_started = true;
-    for (size_t i = 0; i < ps->n_order; i++) {
-        struct assay_plugin_entry *e = ps->entry[ps->order[i]];
+    /* drivers first: a service begins to receive in its start */
+    for (size_t i = 0; i < 2 * ps->n_order; i++) {
+        struct assay_plugin_entry *e = ps->entry[ps->order[i % ps->n_order]];
+        if (is_service(e) != (i >= ps->n_order))
+            continue;
         rc = e->p->start != NULL ? e->p->start(e->self, err) : 0;
         if (rc != 0)
             return assay_err_prefix(err, "plugin %s (%s) did not start", e->p->name, e->path);
@@ -632,6 +680,12 @@ static void stop(struct assay_server *s, bool was_up)
     for (size_t i = ps->n_order; i-- > 0;) {
         struct assay_plugin_entry *e = ps->entry[ps->order[i]];
         if (e->started && is_service(e) && e->p->drain != NULL)
+            e->p->drain(e->self);
+    }
+    /* their threads call into services, which are still whole */
+    for (size_t i = ps->n_order; i-- > 0;) {
+        struct assay_plugin_entry *e = ps->entry[ps->order[i]];
+        if (e->ready && e->p->kind == ASSAY_PLUGIN_BROKER && e->p->drain != NULL)
             e->p->drain(e->self);
     }
     assay_boxes_stop(s->boxes); /* a worker may wait for a warden */

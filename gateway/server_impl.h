@@ -52,7 +52,7 @@ struct assay_server {
     int wake; /* eventfd: the supervisor has gone */
     uid_t uid;
     gid_t gid;
-    _Atomic bool up, stopping;
+    _Atomic bool up, stopping, quitting;
 };
 
 /* ---- server.c ---- */
@@ -61,6 +61,9 @@ struct assay_server {
 int assay_server_base(struct assay_server *s, struct assay_err *err) ASSAY_MUST_CHECK;
 /* The store and the blobs, not yet started. */
 int assay_server_drivers(struct assay_server *s, struct assay_err *err) ASSAY_MUST_CHECK;
+
+/* The brokers that the options name, not yet started. */
+int assay_server_brokers(struct assay_server *s, struct assay_err *err) ASSAY_MUST_CHECK;
 
 /* ---- server_report.c ---- */
 

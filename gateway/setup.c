@@ -123,6 +123,21 @@ static const struct assay_option core_rows[] = {
     {.name = "events_keep_age", .type = ASSAY_OPT_DURATION, .default_text = "720h", .min = 0, .max = (int64_t)1 << 50,
      .help = "How long events are kept; 0 for no bound. What a durable subscription has not seen is always kept."},
     {.name = "blob_driver", .type = ASSAY_OPT_STRING, .default_text = "fs", .help = "Driver that keeps blobs: fs."},
+    {.name = "intake", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Brokers that this process takes work from and answers to, separated by commas: kafka, amqp, sqs, http. Empty: none."},
+    {.name = "dispatch", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Broker that submissions to benchmarks go out through, to be judged by other processes. Empty: by this one's runner and "
+             "by remote runners over HTTP."},
+    {.name = "dispatch_tasks", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Broker that POST /task goes out through. Empty: as submissions to benchmarks do."},
+    {.name = "broker_strict", .type = ASSAY_OPT_BOOL, .default_text = "false",
+     .help = "Say in results through brokers only what consumers of the older worker know: RE becomes WA, or OK where the output "
+             "matches or there are no tests; OL becomes WA; IE an error without status."},
+    {.name = "script_expected", .env = "SCRIPT_EXPECTED", .type = ASSAY_OPT_INT, .default_text = "0", .min = 0, .max = (int64_t)1 << 50,
+     .help = "Stop with exit status 0 after so many results have been published; 0 never."},
+    {.name = "script_done", .type = ASSAY_OPT_CHOICE, .default_text = "auto", .choices = "auto|exit|ignore",
+     .help = "What a message {\"type\":\"done\"} does: exit answers what is held and stops with exit status 0; auto does so where this "
+             "process is only a worker (only is set)."},
     {.name = "sandbox", .type = ASSAY_OPT_STRING, .default_text = "auto", .help = "Sandbox driver: auto, native or docker; reduced: boxes without namespaces, where nothing better is to be had."},
 };
 #define N_CORE (sizeof core_rows / sizeof core_rows[0])
@@ -201,6 +216,42 @@ int assay_setup_core(struct assay_setup *s, struct assay_err *err)
     return assay_config_add(s->config, "core", &table, err);
 }
 
+/* The names in an option that says which brokers, each once, as plugins are called. */
+static int brokers_of(struct assay_setup *s, const char *option, bool many, struct assay_err *err)
+{
+    const char *p = assay_config_str(s->config, option);
+    for (size_t named = 0; *p != '\0'; named++) {
+        size_t n = strcspn(p += strspn(p, ", "), ", ");
+        if (n == 0)
+            break;
+        if (named > 0 && !many)
+            return assay_err_set(err, ASSAY_E_CONFIG, "%s (%s) names one broker, not several", option, assay_config_origin(s->config, option));
+        char name[72];
+        size_t i = 0;
+        if (n > 50 || strspn(p, "abcdefghijklmnopqrstuvwxyz0123456789_") < n)
+            return assay_err_set(err, ASSAY_E_CONFIG, "%s (%s): \"%.*s\" is no name of a broker", option,
+                                 assay_config_origin(s->config, option), (int)(n > 60 ? 60 : n), p);
+        (void)snprintf(name, sizeof name, "broker_%.*s", (int)n, p);
+        while (i < s->n_brokers && strcmp(s->broker[i], name) != 0)
+            i++;
+        if (i == ASSAY_SETUP_BROKERS)
+            return assay_err_set(err, ASSAY_E_CONFIG, "at most %d brokers can be used", ASSAY_SETUP_BROKERS);
+        if (i == s->n_brokers)
+            memcpy(s->broker[s->n_brokers++], name, sizeof name);
+        p += n;
+    }
+    return 0;
+}
+
+static int brokers(struct assay_setup *s, struct assay_err *err)
+{
+    s->n_brokers = 0;
+    int rc = brokers_of(s, "intake", true, err);
+    if (rc == 0)
+        rc = brokers_of(s, "dispatch", false, err);
+    return rc != 0 ? rc : brokers_of(s, "dispatch_tasks", false, err);
+}
+
 /* Rules that concern more than one option. */
 static int cross_check(struct assay_setup *s, struct assay_err *err)
 {
@@ -220,12 +271,20 @@ static int cross_check(struct assay_setup *s, struct assay_err *err)
                              assay_config_origin(s->config, "storage_dsn"));
     else
         s->store = "store_sqlite";
+    if (brokers(s, err) != 0)
+        return ASSAY_E_CONFIG;
     if (strcmp(blobs, "fs") == 0)
         s->blobs = "blob_fs";
     else if (strcmp(blobs, "s3") == 0)
         s->blobs = "blob_s3";
     else
         return assay_err_set(err, ASSAY_E_CONFIG, "blob_driver must be fs, not \"%.64s\"", blobs);
+    size_t n = 0;
+    s->driver[n++] = s->store;
+    s->driver[n++] = s->blobs;
+    for (size_t i = 0; i < s->n_brokers; i++)
+        s->driver[n++] = s->broker[i];
+    s->driver[n] = NULL;
     if (!development && secret[0] != '\0' && strcmp(secret, "dev-secret") == 0)
         return assay_err_set(err, ASSAY_E_CONFIG,
                              "jwt_signing_secret (%s) is dev-secret, which anyone knows: set one of 32 bytes or more, or "
@@ -246,12 +305,12 @@ static int cross_check(struct assay_setup *s, struct assay_err *err)
     return 0;
 }
 
-/* store: of the server that will run, which has no use for other stores' libraries nor the boxkeeper's; NULL: all, for their options. */
-static int load(struct assay_setup *s, const char *store, struct assay_err *err)
+/* needed: only what the server that will run has a use for; otherwise all, for their options. */
+static int load(struct assay_setup *s, bool needed, struct assay_err *err)
 {
     int rc = assay_plugins_add(&s->plugins, &assay_core_plugin, "built in", err);
     if (rc == 0)
-        rc = assay_plugins_load(&s->plugins, assay_config_str(s->config, "plugin_path"), store, err);
+        rc = assay_plugins_load(&s->plugins, assay_config_str(s->config, "plugin_path"), needed ? s->driver : NULL, err);
     if (rc == 0)
         rc = assay_plugins_config(&s->plugins, s->config, err);
     return rc;
@@ -278,7 +337,7 @@ int assay_setup_resolve(struct assay_setup *s, char *const *flags, char *const *
     /* A fault found here is found again below, together with those of the plugins' options. */
     int rc = assay_config_resolve(s->config, &in, err);
     if (rc == 0 || rc == ASSAY_E_CONFIG)
-        rc = load(s, NULL, err);
+        rc = load(s, false, err);
     if (rc != 0)
         return rc;
     in.lenient = false;
@@ -305,18 +364,55 @@ int assay_setup_adopt(struct assay_setup *s, const struct assay_options *o, stru
     if (rc == 0)
         rc = cross_check(s, err);
     if (rc == 0)
-        rc = load(s, s->store, err);
+        rc = load(s, true, err);
     if (rc == 0)
         rc = assay_config_take(s->config, o, err);
     return rc;
 }
 
+/* In the process that has loaded them all, the message can name those that there are. */
+static int brokers_known(struct assay_setup *s, struct assay_err *err)
+{
+    for (size_t i = 0; i < s->n_brokers; i++) {
+        const struct assay_plugin_entry *e = assay_plugins_find(&s->plugins, s->broker[i]);
+        if (e != NULL && e->p->kind == ASSAY_PLUGIN_BROKER)
+            continue;
+        char there[200] = "";
+        size_t n = 0;
+        for (size_t k = 0; k < s->plugins.n && n < sizeof there; k++) {
+            const struct assay_plugin *p = s->plugins.entry[k]->p;
+            if (p->kind == ASSAY_PLUGIN_BROKER && strncmp(p->name, "broker_", 7) == 0) {
+                int w = snprintf(there + n, sizeof there - n, "%s%s", n != 0 ? ", " : "", p->name + 7);
+                n += w > 0 ? (size_t)w : 0;
+            }
+        }
+        return assay_err_set(err, ASSAY_E_CONFIG, "there is no broker driver %s, which intake, dispatch or dispatch_tasks names; there %s: %s",
+                             s->broker[i] + 7, n != 0 ? "are" : "is", n != 0 ? there : "none");
+    }
+    return 0;
+}
+
+/* Messages that are taken and never judged would only be kept from those who can. */
+static int intake_judged(struct assay_setup *s, struct assay_err *err)
+{
+    const struct assay_plugin_entry *r = assay_plugins_find(&s->plugins, "runner");
+    if (assay_config_str(s->config, "intake")[0] == '\0' || (r != NULL && r->selected))
+        return 0;
+    return assay_err_set(err, ASSAY_E_CONFIG, "intake (%s) brings work, and this process has no runner to judge it: add runner to only, or leave intake empty",
+                         assay_config_origin(s->config, "intake"));
+}
+
 int assay_setup_plugins(struct assay_setup *s, struct assay_err *err)
 {
-    const char *drivers[] = {s->store, s->blobs, NULL};
     int rc = assay_plugins_validate(&s->plugins, err);
     if (rc == 0)
-        rc = assay_plugins_select(&s->plugins, assay_config_str(s->config, "only"), drivers, err);
+        rc = brokers_known(s, err);
+    if (rc == 0)
+        rc = assay_plugins_select(&s->plugins, assay_config_str(s->config, "only"), s->driver, err);
+    if (rc != 0)
+        return rc;
+    assay_plugins_complete(&s->plugins);
+    rc = intake_judged(s, err);
     if (rc != 0)
         return rc;
     const struct assay_plugin_entry *store = assay_plugins_find(&s->plugins, s->store);

@@ -18,12 +18,18 @@
 /* Exit status when starting again cannot help: EX_CONFIG of sysexits.h. */
 #define ASSAY_EXIT_CONFIG 78
 
+#define ASSAY_SETUP_BROKERS 8
+#define ASSAY_SETUP_DRIVERS (2 + ASSAY_SETUP_BROKERS)
+
 struct assay_setup {
     struct assay_config *config;
     struct assay_plugins plugins;
     struct assay_option *core; /* the core's rows, with the defaults of this machine */
     char *text[8];             /* those defaults */
     const char *store, *blobs; /* names of the driver plugins that the configuration asks for */
+    const char *driver[ASSAY_SETUP_DRIVERS + 1]; /* the two and those of the brokers, NULL-terminated */
+    char broker[ASSAY_SETUP_BROKERS][72];
+    size_t n_brokers;
 };
 
 /* The core's table alone: enough for --help and to find the plugins. */

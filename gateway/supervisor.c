@@ -662,6 +662,10 @@ static void on_control(struct supervisor *s, int which)
         (void)shutdown(c->control, SHUT_RDWR);
         return;
     }
+    if (rc == 0 && p.type == ASSAY_BK_DONE && which == SERVER && !s->stopping) {
+        SAY(s, ASSAY_LOG_INFO, "stopping", ASSAY_KZ("reason", "the server has done all that it was to do"));
+        begin_stop(s, 0);
+    }
     if (rc != 0 || p.type != ASSAY_BK_READY || c->ready)
         return;
     c->ready = c->ever_ready = true;

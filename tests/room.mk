@@ -3,7 +3,7 @@
 # runs service plugins against a fake host over the real store driver; unit tests of services link it
 if HAVE_CMOCKA
 check_LTLIBRARIES += tests/unit/libsvc_harness.la
-tests_unit_libsvc_harness_la_SOURCES = tests/unit/svc_harness.c tests/unit/svc_harness.h
+tests_unit_libsvc_harness_la_SOURCES = tests/unit/fake_broker.c tests/unit/fake_broker.h tests/unit/svc_harness.c tests/unit/svc_harness.h
 tests_unit_libsvc_harness_la_CPPFLAGS = $(SDK_CPPFLAGS) $(JANSSON_CFLAGS)
 tests_unit_libsvc_harness_la_LIBADD = $(SDK_LIBS) $(JANSSON_LIBS) -ldl -lpthread
 SVC_TEST_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)/tests/unit
@@ -22,7 +22,7 @@ EXTRA_DIST += tests/lint/deps.py
 
 # ---- fuzz targets of the codecs that have none in their own rooms, and the long form -----------------------
 CODEC_FUZZ = tests/fuzz/submissions_codec_fuzz tests/fuzz/runner_codec_fuzz tests/fuzz/traces_codec_fuzz \
-	tests/fuzz/boards_codec_fuzz tests/fuzz/proxies_fuzz
+	tests/fuzz/boards_codec_fuzz tests/fuzz/proxies_fuzz tests/fuzz/script_codec_fuzz
 check_PROGRAMS += $(CODEC_FUZZ)
 if !FUZZ
 TESTS += $(CODEC_FUZZ)
@@ -44,6 +44,10 @@ tests_fuzz_boards_codec_fuzz_SOURCES = tests/fuzz/boards_codec_fuzz.c services/l
 tests_fuzz_boards_codec_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_boards_codec_fuzz_LDFLAGS = $(FUZZ_LINK)
 tests_fuzz_boards_codec_fuzz_LDADD = $(SDK_LIBS)
+tests_fuzz_script_codec_fuzz_SOURCES = tests/fuzz/script_codec_fuzz.c $(FUZZ_DRIVER)
+tests_fuzz_script_codec_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_script_codec_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_script_codec_fuzz_LDADD = $(SDK_LIBS)
 tests_fuzz_proxies_fuzz_SOURCES = tests/fuzz/proxies_fuzz.c $(FUZZ_DRIVER)
 tests_fuzz_proxies_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_proxies_fuzz_LDFLAGS = $(FUZZ_LINK)

@@ -1,5 +1,7 @@
 #include "svc_harness.h"
 
+#include "fake_broker.h"
+
 #include <assert.h>
 #include <dirent.h>
 #include <dlfcn.h>
@@ -20,6 +22,8 @@
 #define MAX_PLUGINS 12
 #define MAX_OPTIONS 64
 #define MAX_REPLIES 65536
+#define MAX_BROKERS 4
+#define MAX_METRICS 200
 
 struct option {
     char *name, *value;
@@ -40,6 +44,15 @@ struct blob {
     char *name;
     char *bytes;
     size_t n;
+};
+struct lent_broker {
+    const char *name;
+    struct fake_broker *broker;
+};
+struct metric {
+    const struct assay_metric *row;
+    char labels[160];
+    double value;
 };
 /* A request that is being handled. */
 struct call {
@@ -76,6 +89,8 @@ struct svc {
     size_t n_plugins;
     struct iface given[MAX_PLUGINS];
     size_t n_given;
+    struct lent_broker broker[MAX_BROKERS];
+    size_t n_brokers;
     bool started;
     int64_t ahead_ms;
     int64_t local_seen; /* events up to here went to LOCAL subscriptions */
@@ -90,6 +105,9 @@ struct svc {
     bool stopping;
     struct blob *blob;
     struct assay_buf log;
+    struct metric metric[MAX_METRICS];
+    size_t n_metrics;
+    char quit[200];
 };
 
 static _Noreturn void die(const char *fmt, ...) ASSAY_PRINTF(1, 2);
@@ -211,12 +229,60 @@ static int64_t host_option_int(void *ctx, const char *name)
     return v;
 }
 
+static void metric(struct svc *h, const struct assay_metric *m, const char *const *labels, double v, bool set)
+{
+    char text[160] = "";
+    size_t n = 0, i = 0;
+    assert(m != NULL && m->name != NULL);
+    for (const char *p = m->labels; labels != NULL && p != NULL && *p != '\0' && n < sizeof text; i++) {
+        int w = snprintf(text + n, sizeof text - n, "%s,", labels[i]);
+        n += w > 0 ? (size_t)w : 0;
+        p += strcspn(p, ",");
+        p += *p == ',';
+    }
+    pthread_mutex_lock(&h->lock);
+    i = 0;
+    while (i < h->n_metrics && (h->metric[i].row != m || strcmp(h->metric[i].labels, text) != 0))
+        i++;
+    if (i == MAX_METRICS)
+        die("too many series of metrics");
+    if (i == h->n_metrics) {
+        h->metric[h->n_metrics++].row = m;
+        snprintf(h->metric[i].labels, sizeof h->metric[i].labels, "%s", text);
+    }
+    h->metric[i].value = set ? v : h->metric[i].value + v;
+    pthread_mutex_unlock(&h->lock);
+}
+
 static void host_metric(void *ctx, const struct assay_metric *m, const char *const *labels, double v)
 {
-    (void)ctx;
-    (void)labels;
-    (void)v;
-    assert(m != NULL && m->name != NULL);
+    metric(ctx, m, labels, v, false);
+}
+
+static void host_metric_set(void *ctx, const struct assay_metric *m, const char *const *labels, double v)
+{
+    metric(ctx, m, labels, v, true);
+}
+
+static int host_broker(void *ctx, struct assay_str name, struct assay_broker *out, struct assay_err *err)
+{
+    struct svc *h = ctx;
+    for (size_t i = 0; i < h->n_brokers; i++) {
+        if (assay_str_is(name, h->broker[i].name)) {
+            *out = fake_broker_lend(h->broker[i].broker);
+            return ASSAY_OK;
+        }
+    }
+    return assay_err_set(err, ASSAY_E_NOT_FOUND, "the broker %.*s is not configured", ASSAY_FMT(name));
+}
+
+static void host_quit(void *ctx, const char *why)
+{
+    struct svc *h = ctx;
+    pthread_mutex_lock(&h->lock);
+    if (h->quit[0] == '\0')
+        snprintf(h->quit, sizeof h->quit, "%s", why);
+    pthread_mutex_unlock(&h->lock);
 }
 
 static void *job_main(void *arg)
@@ -498,11 +564,11 @@ static struct svc *new_on(const char *dir)
     h->host = (struct assay_host){
         .size = sizeof h->host, .abi_major = ASSAY_ABI_MAJOR, .abi_minor = ASSAY_ABI_MINOR, .ctx = h,
         .log = host_log, .now_ms = host_now_ms, .mono_ns = host_mono_ns, .option_str = host_option_str,
-        .option_int = host_option_int, .metric_add = host_metric, .metric_set = host_metric,
+        .option_int = host_option_int, .metric_add = host_metric, .metric_set = host_metric_set,
         .metric_observe = host_metric, .store = &h->store, .blobs = &h->blobs, .offload = host_offload,
         .after = host_after, .defer = host_defer, .resume = host_resume, .need = host_need,
         .sign_token = host_sign_token, .warden_open = host_warden_open, .warden_fate = host_warden_fate, .sandbox_info = host_sandbox_info,
-        .version = "0.1.0", .instance_id = h->instance};
+        .version = "0.1.0", .instance_id = h->instance, .broker = host_broker, .quit = host_quit};
     assay_id_new(h->instance); /* each start is another life */
     svc_option(h, "data_dir", h->dir);
     svc_option(h, "app_env", "development");
@@ -536,6 +602,13 @@ void svc_provide(struct svc *h, const char *interface, const void *ops, void *se
     if (h->n_given == MAX_PLUGINS)
         die("too many interfaces");
     h->given[h->n_given++] = (struct iface){interface, ops, self};
+}
+
+void svc_broker(struct svc *h, const char *name, struct fake_broker *b)
+{
+    if (h->n_brokers == MAX_BROKERS)
+        die("too many brokers");
+    h->broker[h->n_brokers++] = (struct lent_broker){name, b};
 }
 
 static void on_committed(void *arg, int64_t last_seq, const struct assay_event *ev, size_t n)
@@ -584,6 +657,8 @@ void svc_start(struct svc *h)
         if (l->pl->init(&h->host, &l->self, &err) < 0)
             die("%s: init: %s", l->name, err.msg);
     }
+    for (size_t i = 0; i < h->n_brokers; i++)
+        fake_broker_connect(h->broker[i].broker);
     for (size_t i = 1; i < h->n_plugins; i++) {
         if (h->plugin[i].pl->start != NULL && h->plugin[i].pl->start(h->plugin[i].self, &err) < 0)
             die("%s: start: %s", h->plugin[i].name, err.msg);
@@ -597,6 +672,8 @@ static void stop(struct svc *h)
         if (h->started && h->plugin[i].pl->drain != NULL)
             h->plugin[i].pl->drain(h->plugin[i].self);
     }
+    for (size_t i = 0; i < h->n_brokers; i++)
+        fake_broker_disconnect(h->broker[i].broker);
     pthread_mutex_lock(&h->lock);
     h->stopping = true;
     pthread_cond_broadcast(&h->woken);
@@ -686,6 +763,8 @@ struct svc *svc_restart(struct svc *h)
         svc_plugin(n, h->plugin[i].name);
     for (size_t i = 0; i < h->n_given; i++)
         n->given[n->n_given++] = h->given[i];
+    for (size_t i = 0; i < h->n_brokers; i++)
+        svc_broker(n, h->broker[i].name, h->broker[i].broker);
     n->blob = h->blob;
     h->blob = NULL;
     n->ahead_ms = h->ahead_ms;
@@ -1095,6 +1174,26 @@ const void *svc_interface(struct svc *h, const char *name, void **self)
         }
     }
     return NULL;
+}
+
+const char *svc_quit(struct svc *h)
+{
+    pthread_mutex_lock(&h->lock);
+    bool asked = h->quit[0] != '\0';
+    pthread_mutex_unlock(&h->lock);
+    return asked ? h->quit : NULL; /* written once */
+}
+
+double svc_metric(struct svc *h, const char *name)
+{
+    double sum = -1;
+    pthread_mutex_lock(&h->lock);
+    for (size_t i = 0; i < h->n_metrics; i++) {
+        if (strcmp(h->metric[i].row->name, name) == 0)
+            sum = (sum < 0 ? 0 : sum) + h->metric[i].value;
+    }
+    pthread_mutex_unlock(&h->lock);
+    return sum;
 }
 
 const struct assay_host *svc_host(struct svc *h)

@@ -47,6 +47,9 @@ struct svc *svc_new(void);
 void svc_option(struct svc *h, const char *name, const char *value);
 void svc_plugin(struct svc *h, const char *service); /* in the order of needs */
 void svc_provide(struct svc *h, const char *interface, const void *ops, void *self);
+/* Before svc_start: what host->broker lends under that name. The caller's; it outlives restarts. */
+struct fake_broker;
+void svc_broker(struct svc *h, const char *name, struct fake_broker *b);
 void svc_start(struct svc *h);
 void svc_free(struct svc *h); /* drains, stops, removes the data directory; replies die with it */
 /* Stops everything and starts it again on the same data. */
@@ -86,6 +89,10 @@ struct assay_arena *svc_arena(struct svc *h);
 const char *svc_log_text(struct svc *h);
 /* True when the bytes stand in any file of the data directory (database, journal). */
 bool svc_on_disk(struct svc *h, const char *text);
+/* What a service gave as its reason to host->quit, or NULL. */
+const char *svc_quit(struct svc *h);
+/* The sum that a counter or gauge stands at, over all labels; -1 when it was never touched. */
+double svc_metric(struct svc *h, const char *name);
 /* Moves the host's clocks (now_ms and mono_ns) forward. */
 void svc_advance_ms(struct svc *h, int64_t ms);
 

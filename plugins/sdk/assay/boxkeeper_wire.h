@@ -68,7 +68,8 @@ enum assay_bk_type {
     ASSAY_BK_METRICS = 4,
     ASSAY_BK_FATE = 5,
     ASSAY_BK_PEER = 0x41,  /* supervisor → boxkeeper */
-    ASSAY_BK_READY = 0x42, /* boxkeeper → supervisor */
+    ASSAY_BK_READY = 0x42, /* boxkeeper → supervisor, server → supervisor */
+    ASSAY_BK_DONE = 0x43,  /* server → supervisor: there is nothing more to do, stop everything */
     ASSAY_BK_REPLY = 0x8000,
 };
 

@@ -13,6 +13,10 @@
  * Threads: a driver has threads of its own and calls the sink on one of them, one call at a time per
  * consumer.  All operations may be called from any thread; none blocks on the network but stop.
  *
+ * A driver's life: init (before the services' init; opens nothing that blocks) → start (before the services' start, in
+ * which they call consume) → the plugin's drain, after the services': ends its threads, bounded; publications that are
+ * still open are told ASSAY_E_TIMEOUT; when it returns no sink and no `done` is called any more → fini.
+ *
  * Ownership: views in a message live for the call of `deliver`; views in a publication for the call of `publish`.
  */
 #ifndef ASSAY_BROKER_H

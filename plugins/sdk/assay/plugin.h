@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include <assay/blob.h>
+#include <assay/broker.h>
 #include <assay/err.h>
 #include <assay/http.h>
 #include <assay/store.h>
@@ -31,7 +32,7 @@ extern "C" {
 
 #define ASSAY_PLUGIN_MAGIC 0x41535359u /* "ASSY" */
 #define ASSAY_ABI_MAJOR 1              /* a break */
-#define ASSAY_ABI_MINOR 1              /* members appended */
+#define ASSAY_ABI_MINOR 2              /* members appended */
 #define ASSAY_PLUGIN_SYMBOL "assay_plugin"
 
 enum assay_plugin_kind {
@@ -247,6 +248,14 @@ struct assay_host {
     int (*stream_write)(void *ctx, assay_ticket t, const void *p, size_t n, int64_t wait_ms);
     /* status ASSAY_OK: the answer is whole; negative: it is cut off, so that the client cannot take it for whole. */
     void (*stream_end)(void *ctx, assay_ticket t, int status);
+
+    /* ---- since ABI 1.2: brokers, and an end of one's own --------------------------------------------------
+     * The driver broker_<name>, for services only; it is there from before their init until after their fini, and is
+     * started before them.  ASSAY_E_NOT_FOUND when none of the options intake, dispatch and dispatch_tasks names it. */
+    int (*broker)(void *ctx, struct assay_str name, struct assay_broker *out, struct assay_err *err);
+    /* Stops the whole program as SIGTERM would, with exit status 0: it has done all that it was to do.  Returns at once;
+     * why is a line for the log.  Any thread; the first call counts. */
+    void (*quit)(void *ctx, const char *why);
 };
 #define ASSAY_STREAM_WRITE_MAX ((size_t)64 << 10)
 
