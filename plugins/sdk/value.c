@@ -351,6 +351,17 @@ void assay_sha256_end(struct assay_sha256 *h, char out[ASSAY_SHA256_HEX])
     free(h);
 }
 
+void assay_hmac_sha256(struct assay_str key, struct assay_str text, unsigned char out[ASSAY_HMAC_SHA256])
+{
+    static const unsigned char none;
+    crypto_auth_hmacsha256_state state;
+    (void)crypto_auth_hmacsha256_init(&state, key.n ? (const unsigned char *)key.p : &none, key.n);
+    if (text.n != 0)
+        (void)crypto_auth_hmacsha256_update(&state, (const unsigned char *)text.p, text.n);
+    (void)crypto_auth_hmacsha256_final(&state, out);
+    sodium_memzero(&state, sizeof state);
+}
+
 void assay_random_hex(char *out, size_t n)
 {
     static const char hex[] = "0123456789abcdef";

@@ -57,9 +57,13 @@ LINKER_FREE = {"-lpthread", "-pthread", "-lm", "-ldl", "-lrt"}  # parts of the C
 
 DRIVER_LIBRARY = {  # plugins/<kind>_<impl>: the one library it wraps
     "store_sqlite": {"sqlite"}, "store_postgres": {"libpq"}, "broker_kafka": {"librdkafka"}, "broker_amqp": {"rabbitmq-c"},
-    "broker_sqs": {"curl"}, "blob_s3": {"curl"}, "blob_fs": set(), "sandbox_native": set(), "sandbox_docker": {"curl"},
+    "broker_sqs": set(), "blob_s3": {"xml"}, "blob_fs": set(), "sandbox_native": set(), "sandbox_docker": {"curl"},
     "session_redis": {"hiredis"},
 }
+
+# Rooms that several drivers are built on -> the library each wraps; and the drivers that may include from which.
+SHARED_LIBRARY = {"aws": {"curl"}}
+DRIVER_SHARES = {"broker_sqs": {"plugins/aws"}, "blob_s3": {"plugins/aws"}}
 
 # Within the gateway, which files may include which library.
 GATEWAY_LIBRARY = {
@@ -99,8 +103,11 @@ def room_of(path):
             return Room("sdk", (), {"jansson", "sodium", "seccomp"})
         if parts[1] == "warden":
             return Room("warden", {"sdk"}, assay_headers={"assay/warden_wire.h"})
+        if parts[1] in SHARED_LIBRARY:
+            return Room(f"plugins/{parts[1]}", {"sdk"}, SHARED_LIBRARY[parts[1]])
         if parts[1] in DRIVER_LIBRARY:
-            return Room(f"plugins/{parts[1]}", {"sdk"}, DRIVER_LIBRARY[parts[1]])
+            shares = DRIVER_SHARES.get(parts[1], set())
+            return Room(f"plugins/{parts[1]}", {"sdk"} | shares, DRIVER_LIBRARY[parts[1]], top_include=bool(shares))
         return Room(f"plugins/{parts[1]}", {"sdk"})
     if top in ("tests", "bench"):
         return Room(top)
@@ -373,6 +380,9 @@ PLANTS = [
     ("services/runner/planted.c", '#include <seccomp.h>\n', "services/runner may include seccomp in seccomp.c only"),
     ("services/auth/planted.c", '#include <seccomp.h>\n', "services/auth may not include seccomp"),
     ("plugins/blob_fs/planted.c", '#include <sqlite3.h>\n', "plugins/blob_fs may not include sqlite"),
+    ("plugins/blob_s3/planted.c", '#include <curl/curl.h>\n', "plugins/blob_s3 may not include curl"),
+    ("plugins/blob_fs/planted.c", '#include "plugins/aws/aws.h"\n', "plugins/blob_fs may not include plugins/aws"),
+    ("plugins/aws/planted.c", '#include <expat.h>\n', "plugins/aws may not include xml"),
     ("plugins/store_sqlite/planted.c", '#include <jwt.h>\n', "plugins/store_sqlite may not include libjwt"),
     ("plugins/warden/planted.c", '#include <assay/str.h>\n', "may include only assay/warden_wire.h"),
     ("boxkeeper/planted.c", '#include <llhttp.h>\n', "boxkeeper may not include llhttp"),

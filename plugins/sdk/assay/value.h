@@ -46,6 +46,9 @@ struct assay_sha256;
 struct assay_sha256 *assay_sha256_new(void);
 void assay_sha256_add(struct assay_sha256 *h, struct assay_str s);
 void assay_sha256_end(struct assay_sha256 *h, char out[ASSAY_SHA256_HEX]);
+#define ASSAY_HMAC_SHA256 32
+/* RFC 2104 over SHA-256. key may be of any length; out may be where key lies. */
+void assay_hmac_sha256(struct assay_str key, struct assay_str text, unsigned char out[ASSAY_HMAC_SHA256]);
 /* n random bytes as 2n lower-case hex digits and NUL (out holds 2n + 1). */
 void assay_random_hex(char *out, size_t n);
 bool assay_equal_ct(struct assay_str a, struct assay_str b); /* constant time for equal lengths */
