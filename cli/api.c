@@ -207,7 +207,7 @@ static CURLcode attempt(struct cli *c, const struct api_call *call, const char *
 
 static bool worth_another(const struct api_call *call, CURLcode rc, const struct api_answer *a)
 {
-    bool repeatable = strcmp(call->method, "POST") != 0 || call->create;
+    bool repeatable = strcmp(call->method, "POST") != 0 || call->create || call->key != NULL;
 
     if (call->once)
         return false;
@@ -234,6 +234,10 @@ static bool refresh(struct cli *c)
         return false;
     free(c->token);
     c->token = cli_strdup(js_str(a.json, "token"));
+    if (c->unsaved) {
+        c->refresh = cli_strdup(js_str(a.json, "refresh_token")[0] != '\0' ? js_str(a.json, "refresh_token") : old);
+        return true;
+    }
     config_set(c, "token", c->token);
     config_set(c, "refresh_token", js_str(a.json, "refresh_token")[0] != '\0' ? js_str(a.json, "refresh_token") : old);
     if (config_save(c) != CLI_OK)
@@ -251,7 +255,8 @@ static int unreachable(const struct cli *c, const char *reason)
 int api_do(struct cli *c, const struct api_call *call, struct api_answer *out)
 {
     CLI_CLEANUP_STR char *body = NULL;
-    char reason[CURL_ERROR_SIZE], key[33] = "";
+    char reason[CURL_ERROR_SIZE], made[33] = "";
+    const char *key = call->key != NULL ? call->key : made;
     CURLcode rc = CURLE_OK;
     long wait_ms = 100;
 
@@ -259,8 +264,8 @@ int api_do(struct cli *c, const struct api_call *call, struct api_answer *out)
         term_error("the request could not be written as JSON");
         return CLI_LOCAL;
     }
-    if (call->create)
-        key_make(key);
+    if (call->create && call->key == NULL)
+        key_make(made);
     for (int i = 0; i < TRIES; i++) {
         api_answer_free(out);
         rc = attempt(c, call, body, key, out, reason);

@@ -43,6 +43,7 @@ struct cli {
     char *token; /* NULL: none */
     char *refresh;
     bool token_kept; /* the token is the configuration's, so a fresh one is written there */
+    bool unsaved;    /* but not this one: it is for this process only */
     char *config_path;
     json_t *config; /* an object */
     void *curl;     /* api.c's */
@@ -104,6 +105,7 @@ struct api_call {
     const char *path;
     json_t *body;    /* borrowed; NULL: none */
     bool create;     /* a POST that makes something: carries an Idempotency-Key, and so may be retried */
+    const char *key; /* the Idempotency-Key, when it is the caller's own; NULL: a new one for each call */
     bool once;       /* no retries */
     bool quiet;      /* an answer of 4xx or 5xx is the caller's to explain */
     bool anonymous;  /* sends no token */
@@ -175,6 +177,10 @@ int cmd_watch(struct cli *c, int argc, char **argv);
 int cmd_results(struct cli *c, int argc, char **argv);
 int cmd_status(struct cli *c, int argc, char **argv);
 
+int cmd_simulate(struct cli *c, int argc, char **argv);
+
+/* cmd_auth.c: signs in for this process alone; the password as login takes it. */
+int cli_sign_in(struct cli *c, const char *login) CLI_MUST_CHECK;
 /* watch.c: until all are done, or timeout_s (0: never) has passed. *final: array of submissions. */
 int watch_until_done(struct cli *c, size_t n, const char *const *ids, double timeout_s, bool show, json_t **final)
     CLI_MUST_CHECK;

@@ -34,6 +34,51 @@ static char *password_get(bool from_stdin, bool twice)
     return first;
 }
 
+/* Asks the server; the answer holds the tokens. */
+static int sign_in(struct cli *c, const char *login, const char *password, struct api_answer *a)
+{
+    CLI_CLEANUP_JSON json_t *body = json_pack("{s:s, s:s}", "login", login, "password", password);
+    struct api_call call = {.method = "POST", .path = "/login", .anonymous = true, .quiet = true, .body = body};
+    int rc;
+
+    if (body == NULL) {
+        term_error("login and password must be UTF-8");
+        return CLI_LOCAL;
+    }
+    rc = api_do(c, &call, a);
+    if (rc != CLI_OK)
+        return rc;
+    if (a->status == 401) {
+        term_error("%s", js_str(a->json, "detail")[0] != '\0' ? js_str(a->json, "detail") : "login and password do not fit");
+        term_note("No account yet? assay register %s", login);
+        return CLI_SIGN_IN;
+    }
+    if (a->status < 200 || a->status > 299)
+        return api_refused(c, a);
+    if (js_str(a->json, "token")[0] == '\0') {
+        term_error("%s answered without a token: is it an Assay server?", c->url);
+        return CLI_SERVER;
+    }
+    return CLI_OK;
+}
+
+int cli_sign_in(struct cli *c, const char *login)
+{
+    CLI_CLEANUP_STR char *password = password_get(false, false);
+    API_CLEANUP struct api_answer a = {.status = 0};
+    int rc = password != NULL ? sign_in(c, login, password, &a) : CLI_LOCAL;
+
+    if (rc != CLI_OK)
+        return rc;
+    free(c->token);
+    free(c->refresh);
+    c->token = cli_strdup(js_str(a.json, "token"));
+    c->refresh = cli_strdup(js_str(a.json, "refresh_token"));
+    c->token_kept = true;
+    c->unsaved = true;
+    return CLI_OK;
+}
+
 int cmd_login(struct cli *c, int argc, char **argv)
 {
     bool from_stdin = false;
@@ -41,9 +86,7 @@ int cmd_login(struct cli *c, int argc, char **argv)
     const struct cli_command *cmd = cli_command_find("login");
     CLI_CLEANUP_STR char *login = NULL;
     CLI_CLEANUP_STR char *password = NULL;
-    CLI_CLEANUP_JSON json_t *body = NULL;
     API_CLEANUP struct api_answer a = {.status = 0};
-    struct api_call call = {.method = "POST", .path = "/login", .anonymous = true, .quiet = true};
     int rc = cli_options(c, cmd, &argc, argv, o);
 
     if (rc != CLI_OK)
@@ -65,26 +108,9 @@ int cmd_login(struct cli *c, int argc, char **argv)
     password = password_get(from_stdin, false);
     if (password == NULL)
         return CLI_LOCAL;
-    body = json_pack("{s:s, s:s}", "login", login, "password", password);
-    if (body == NULL) {
-        term_error("login and password must be UTF-8");
-        return CLI_LOCAL;
-    }
-    call.body = body;
-    rc = api_do(c, &call, &a);
+    rc = sign_in(c, login, password, &a);
     if (rc != CLI_OK)
         return rc;
-    if (a.status == 401) {
-        term_error("%s", js_str(a.json, "detail")[0] != '\0' ? js_str(a.json, "detail") : "login and password do not fit");
-        term_note("No account yet? assay register %s", login);
-        return CLI_SIGN_IN;
-    }
-    if (a.status < 200 || a.status > 299)
-        return api_refused(c, &a);
-    if (js_str(a.json, "token")[0] == '\0') {
-        term_error("%s answered without a token: is it an Assay server?", c->url);
-        return CLI_SERVER;
-    }
     config_set(c, "token", js_str(a.json, "token"));
     config_set(c, "refresh_token", js_str(a.json, "refresh_token")[0] != '\0' ? js_str(a.json, "refresh_token") : NULL);
     config_set(c, "login", login);

@@ -74,6 +74,9 @@ GATEWAY_LIBRARY = {
 # A service sees the SDK and nothing else. The runner compiles the boxes' system call filter, in one file.
 SERVICE_LIBRARY = {"runner": {"seccomp": r"seccomp\.c"}}
 
+# The client speaks the HTTP API and sees nothing of ours, but for the file that loads the brokers' drivers.
+CLI_SDK = ("cli/simulate/broker.c",)
+
 
 class Room:
     def __init__(self, name, rooms=(), libraries=(), top_include=False, assay_headers=None):
@@ -97,7 +100,7 @@ def room_of(path):
     if top == "boxkeeper":
         return Room("boxkeeper", {"sdk"})
     if top == "cli":  # speaks the HTTP API, with a JSON reader of its own
-        return Room("cli", {"sdk"}, {"curl", "jansson"})
+        return Room("cli", {"sdk"}, {"curl", "jansson"}, top_include=True)
     if top == "plugins" and len(parts) > 2:
         if parts[1] == "sdk":
             return Room("sdk", (), {"jansson", "sodium", "seccomp"})
@@ -169,6 +172,8 @@ def check_includes(root, found, edges):
             if name.startswith("assay/"):
                 if room.name != "sdk":
                     edges.setdefault(room.name, set()).add("sdk")
+                if room.name == "cli" and str(path) not in CLI_SDK:
+                    found.append((room.name, f"{where}: cli speaks the HTTP API; only {', '.join(CLI_SDK)} may include the SDK"))
                 if not (root / "plugins/sdk" / name).exists():
                     found.append((room.name, f"{where}: no such header of the SDK"))
                 elif room.assay_headers is not None and name not in room.assay_headers:
@@ -390,6 +395,9 @@ PLANTS = [
     ("gateway/planted.c", '#include <event2/bufferevent.h>\n', "may include bufferevent"),
     ("gateway/planted.c", '#include <llhttp.h>\n', "may include llhttp"),
     ("gateway/planted.c", '#include <sqlite3.h>\n', "gateway may not include sqlite"),
+    ("cli/planted.c", '#include <assay/broker.h>\n', "only cli/simulate/broker.c may include the SDK"),
+    ("cli/simulate/planted.c", '#include <assay/str.h>\n', "only cli/simulate/broker.c may include the SDK"),
+    ("cli/simulate/broker.c", '#include "gateway/log.h"\n', "cli may not include gateway"),
     ("elsewhere/planted.c", '#include <stdio.h>\n', "outside every room"),
     ("services/auth/room.mk", 'plugins_LTLIBRARIES += services/auth/p.la\nservices_auth_p_la_SOURCES = services/auth/http.c\n'
      'services_auth_p_la_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir)\n', "sees the SDK's include path and nothing else"),
