@@ -28,7 +28,7 @@ if !FUZZ
 TESTS += $(CODEC_FUZZ)
 endif
 EXTRA_DIST += tests/fuzz/run.sh tests/mutation/run.py tests/mutation/table.py
-tests_fuzz_submissions_codec_fuzz_SOURCES = tests/fuzz/submissions_codec_fuzz.c services/submissions/codec.c services/submissions/domain.c $(FUZZ_DRIVER)
+tests_fuzz_submissions_codec_fuzz_SOURCES = tests/fuzz/submissions_codec_fuzz.c services/submissions/admission.c services/submissions/codec.c services/submissions/domain.c $(FUZZ_DRIVER)
 tests_fuzz_submissions_codec_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_submissions_codec_fuzz_LDFLAGS = $(FUZZ_LINK)
 tests_fuzz_submissions_codec_fuzz_LDADD = $(SDK_LIBS)

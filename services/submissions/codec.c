@@ -1,6 +1,8 @@
 /* JSON of submissions: tables for what comes in, writers for what goes out. */
 #include "local.h"
 
+#include <stdio.h>
+
 #define F(name_, alias_, type_, flags_, st, member, lo, hi)                                                            \
     {                                                                                                                  \
         .name = (name_), .alias = (alias_), .type = (type_), .flags = (flags_), .offset = offsetof(struct st, member), \
@@ -184,4 +186,35 @@ int accepted_encode(const struct draft *d, struct assay_response *rs, struct ass
     assay_jw_ktime(w, "created_at", d->now_ms);
     assay_jw_end(w);
     return assay_reply_json(rs, 202, w, err);
+}
+
+void refusal_write(struct assay_jw *w, const struct admission_refusal *why)
+{
+    assay_jw_kz(w, "bound", admission_bound_names[why->bound]);
+    assay_jw_kint(w, "limit", why->limit);
+    assay_jw_kint(w, "retry_after_s", why->retry_after_s);
+}
+
+int refusal_encode(const struct admission_refusal *why, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    int code = admission_refusal_code(why);
+    char type[64], text[ADMISSION_TEXT];
+    snprintf(type, sizeof type, "urn:assay:problem:%s", assay_err_word(code));
+    admission_refusal_text(why, text, sizeof text);
+    struct assay_str after = assay_arena_fmt(rq->arena, "%lld", (long long)why->retry_after_s);
+    if (after.p == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    assay_jw_object(w);
+    assay_jw_kz(w, "type", type);
+    assay_jw_kz(w, "title", code == ASSAY_E_RATE ? "Too Many Requests" : "Service Unavailable");
+    assay_jw_kint(w, "status", assay_err_http(code));
+    assay_jw_kz(w, "detail", text);
+    assay_jw_kstr(w, "instance", rq->path);
+    assay_jw_kstr(w, "request_id", rq->request_id);
+    refusal_write(w, why);
+    assay_jw_end(w);
+    assay_reply_header(rs, ASSAY_STR("Retry-After"), after);
+    rs->content_type = "application/problem+json";
+    return assay_reply_json(rs, assay_err_http(code), w, err);
 }

@@ -28,10 +28,11 @@ struct pending {
     struct assay_idem idem;
     struct assay_tx *tx;
     struct latch *latch; /* batch: who waits for the first try */
+    struct admission_refusal refusal;
     int64_t wait_ms;
     uint64_t waiter;
     atomic_int refs;
-    bool task, waiting, replayed;
+    bool task, waiting, replayed, placed, refused;
     atomic_bool woken;
     int status;
     struct assay_err err;
@@ -181,6 +182,54 @@ static int put_blobs(struct pending *p, struct assay_err *err)
     return ASSAY_OK;
 }
 
+/* ---- a place in the queue ------------------------------------------------------------------------- */
+
+static struct place place_of(const struct draft *d)
+{
+    return (struct place){.submitter = d->submitter, .benchmark_id = d->benchmark_id, .bytes = (int64_t)draft_bytes(d)};
+}
+
+/* Before anything of the draft is written. False: a bound is reached, which p->refusal names. */
+static bool place_take(struct pending *p)
+{
+    const struct assay_host *host = p->s->host;
+    struct place place = place_of(&p->draft);
+    p->placed = admission_enter(p->s->admission, &place, host->mono_ns(host->ctx) / 1000000, &p->refusal);
+    return p->placed;
+}
+
+/* At the end of the draft's way, however it ended. */
+static void place_settle(struct pending *p)
+{
+    struct place place = place_of(&p->draft);
+    if (p->placed)
+        admission_written(p->s->admission, &place, p->status >= 0 && !p->replayed);
+    p->placed = false;
+}
+
+/* A request that is sent again under its key: p->replayed with the first answer when it was accepted then. Blocks. */
+static int look_back(struct pending *p, struct assay_err *err)
+{
+    int rc = p->idem.active ? assay_idem_lookup(&p->idem, p->s->host->store, p->rq, &p->rs, err) : ASSAY_OK;
+    p->replayed = rc == ASSAY_IDEM_ANSWERED;
+    return rc < 0 ? rc : ASSAY_OK;
+}
+
+static int no_place(struct pending *p, struct assay_err *err)
+{
+    char text[ADMISSION_TEXT];
+    admission_refusal_text(&p->refusal, text, sizeof text);
+    p->refused = true;
+    return assay_err_set(err, admission_refusal_code(&p->refusal), "%s", text);
+}
+
+/* What found no place was perhaps accepted when it was sent before, and then it is never refused. Blocks. */
+static int accepted_before(struct pending *p, struct assay_err *err)
+{
+    int rc = look_back(p, err);
+    return rc < 0 || p->replayed ? rc : no_place(p, err);
+}
+
 /* ---- from a draft to a row ------------------------------------------------------------------------- */
 
 static int build(struct pending *p, struct assay_err *err)
@@ -277,6 +326,16 @@ static void answer_ended(void *arg)
     resume(p);
 }
 
+int refusal_reply(struct submissions *s, const struct admission_refusal *why, struct assay_request *rq,
+                         struct assay_response *rs, struct assay_err *err)
+{
+    const char *labels[] = {admission_bound_names[why->bound]};
+    s->host->metric_add(s->host->ctx, &submissions_metrics[METRIC_REFUSED], labels, 1);
+    assay_buf_free(&rs->body);
+    rs->n_headers = 0;
+    return refusal_encode(why, rq, rs, err);
+}
+
 static void release(struct pending *p, bool may_block)
 {
     if (atomic_fetch_sub(&p->refs, 1) != 1)
@@ -349,11 +408,14 @@ static void on_wait_timer(void *arg)
 static void conclude(struct pending *p, int status, bool may_block)
 {
     p->status = status;
+    place_settle(p);
+    if (p->refused)
+        p->status = refusal_reply(p->s, &p->refusal, p->rq, &p->rs, &p->err);
     if (p->waiting) {
         struct submissions *s = p->s;
         uint64_t waiter = p->waiter;
         struct wait_timer *t = NULL;
-        if (status >= 0 && !p->replayed)
+        if (status >= 0 && !p->replayed && !p->refused)
             t = timer_new(s, waiter);
         if (t != NULL && s->host->after(s->host->ctx, p->wait_ms, on_wait_timer, t) < 0) {
             timer_free(t);
@@ -408,11 +470,19 @@ static void write_work(void *arg)
 {
     struct pending *p = arg;
     int rc = p->draft.id[0] == '\0' ? draft_all(p, &p->err) : ASSAY_OK;
-    if (rc >= 0) {
+    if (rc >= 0 && !p->placed && !place_take(p)) {
+        rc = accepted_before(p, &p->err);
+    } else if (rc >= 0) {
         start_waiting(p);
         rc = write_now(p, &p->err);
     }
     conclude(p, rc, true);
+}
+
+static void refused_work(void *arg)
+{
+    struct pending *p = arg;
+    conclude(p, accepted_before(p, &p->err), true);
 }
 
 static int create(void *self, struct assay_request *rq, struct assay_response *rs, bool task, int64_t wait_ms,
@@ -438,6 +508,16 @@ static int create(void *self, struct assay_request *rq, struct assay_response *r
             rs->status = p->rs.status;
             assay_buf_free(&p->rs.body);
             return rc;
+        }
+        if (!place_take(p)) {
+            if (!p->idem.active) {
+                *rs = p->rs;
+                return refusal_reply(s, &p->refusal, rq, rs, err);
+            }
+            p->ticket = host->defer(host->ctx, rq);
+            if (host->offload(host->ctx, refused_work, p) < 0)
+                conclude(p, assay_err_set(&p->err, ASSAY_E_BUSY, "the server is busy; send it again"), false);
+            return ASSAY_DEFERRED;
         }
     }
     p->ticket = host->defer(host->ctx, rq);
@@ -509,6 +589,8 @@ static void write_item(struct assay_jw *w, struct pending *p)
         assay_jw_kz(w, "title", assay_err_word(p->status));
         /* what is ours is in the log, not in an answer */
         assay_jw_kz(w, "detail", p->status > ASSAY_E_NOMEM ? p->err.msg : "the server could not take it");
+        if (p->refused)
+            refusal_write(w, &p->refusal);
         assay_jw_key(w, "errors");
         assay_jw_array(w);
         for (size_t i = 0; p->rs.faults != NULL && i < p->rs.faults->n; i++) {
@@ -524,7 +606,8 @@ static void write_item(struct assay_jw *w, struct pending *p)
 }
 
 /* Each item is a transaction of its own, all of them handed to the writer at once, so that they share
- * its commits.  Syntax is judged for the whole body (400), everything else for each item. */
+ * its commits.  Syntax is judged for the whole body (400), everything else for each item; so is whether there is
+ * a place in the queue, but when no item finds one the whole is refused as one submission would be. */
 int http_submissions_batch(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     struct submissions *s = self;
@@ -558,14 +641,18 @@ int http_submissions_batch(void *self, struct assay_request *rq, struct assay_re
         rc = p->arena != NULL ? draft_from(p, &item[i], "", &p->err) : assay_err_set(&p->err, ASSAY_E_NOMEM, "no memory");
         if (rc >= 0)
             rc = draft_done(p, assay_str(scope), &p->err);
-        if (rc >= 0)
+        if (rc >= 0) /* what was taken before must not hold the place of what was not */
+            rc = look_back(p, &p->err);
+        if (rc >= 0 && !p->replayed && !place_take(p))
+            rc = no_place(p, &p->err);
+        if (rc >= 0 && p->placed)
             rc = put_blobs(p, &p->err);
-        if (rc >= 0)
+        if (rc >= 0 && p->placed)
             rc = build(p, &p->err);
         p->status = rc;
     }
     for (size_t i = 0; i < n; i++) {
-        if (list[i].status < 0)
+        if (list[i].status < 0 || !list[i].placed)
             continue;
         pthread_mutex_lock(&latch.lock);
         latch.left++;
@@ -586,11 +673,19 @@ int http_submissions_batch(void *self, struct assay_request *rq, struct assay_re
     assay_jw_object(w);
     assay_jw_key(w, "items");
     assay_jw_array(w);
+    size_t refused = 0;
+    struct admission_refusal last = {.retry_after_s = 0}; /* the one that lasts longest */
     int other_body = ASSAY_OK; /* the same key with another body: the whole request is wrong */
     for (size_t i = 0; i < n; i++) {
         struct pending *p = &list[i];
         if (p->status == ASSAY_E_GUARD)
             p->status = settle(p, p->status, &p->err);
+        place_settle(p);
+        if (p->refused) {
+            refused++;
+            if (p->refusal.retry_after_s > last.retry_after_s)
+                last = p->refusal;
+        }
         if (p->status == ASSAY_E_UNPROCESSABLE && other_body == ASSAY_OK) {
             other_body = p->status;
             if (err != NULL)
@@ -602,242 +697,29 @@ int http_submissions_batch(void *self, struct assay_request *rq, struct assay_re
     }
     assay_jw_end(w);
     assay_jw_end(w);
-    return other_body < 0 ? other_body : assay_reply_json(rs, 200, w, err);
-}
-
-/* ---- reading ------------------------------------------------------------------------------------------ */
-
-int http_submissions_list(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
-{
-    struct submissions *s = self;
-    static const char *const known[] = {"benchmark_id", "problem_id", "agent_id", "status", "verdict",
-                                        "since",        "limit",      "cursor",   NULL};
-    struct list_filter f = {.limit = 0};
-    struct assay_str cursor, since;
-    int rc = assay_query_only(rq, rs, known, err);
-    if (rc >= 0)
-        rc = assay_query_page(rq, rs, 50, 500, &f.limit, &cursor, err);
-    if (rc >= 0)
-        rc = assay_cursor_decode(rq, rs, cursor, &f.before, err);
-    const struct {
-        const char *name;
-        struct assay_str *to;
-    } text[] = {{"benchmark_id", &f.benchmark_id}, {"problem_id", &f.problem_id}, {"agent_id", &f.agent_id},
-                {"status", &f.status},             {"verdict", &f.verdict},       {"since", &since}};
-    for (size_t i = 0; rc >= 0 && i < sizeof text / sizeof text[0]; i++)
-        rc = assay_query(rq, text[i].name, text[i].to, err);
-    if (rc < 0)
-        return rc;
-    static const char *const states[] = {"queued", "running", "done", "error", "cancelled"};
-    bool state_known = f.status.n == 0;
-    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
-        state_known = state_known || assay_str_is(f.status, states[i]);
-    if (!state_known)
-        return assay_fault(rq, rs, err, "", "the query parameter \"status\" is one of queued, running, done, error, cancelled");
-    if (f.verdict.n != 0 && !verdict_known(f.verdict))
-        return assay_fault(rq, rs, err, "", "the query parameter \"verdict\" is one of OK, WA, TL, ML, OL, RE, BF, IE");
-    struct assay_err why;
-    if (since.p != NULL && assay_time_parse(since, &f.since_ms, &why) < 0)
-        return assay_fault(rq, rs, err, "", "the query parameter \"since\": %s", why.msg);
-
-    struct viewer v = viewer_of(rq->who);
-    struct view *list;
-    size_t n;
-    int64_t limit = f.limit++; /* one more tells whether there is a next page */
-    rc = repo_list(s, &v, &f, rq->arena, &list, &n, err);
-    if (rc < 0)
-        return rc;
-    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
-    assay_list_begin(w);
-    size_t shown = n > (size_t)limit ? (size_t)limit : n;
-    for (size_t i = 0; i < shown; i++)
-        view_write(w, &list[i], false);
-    return assay_list_end(rq, rs, w, n > shown ? list[shown - 1].id : ASSAY_STR_NULL, err);
-}
-
-static int find(struct submissions *s, struct assay_request *rq, struct assay_str id, struct view *out,
-                struct assay_err *err)
-{
-    struct viewer v = viewer_of(rq->who);
-    return repo_get(s, &v, id, rq->arena, out, err);
-}
-
-static int reply_view(struct submissions *s, struct assay_request *rq, struct assay_response *rs, struct assay_str id,
-                      int status, struct assay_err *err)
-{
-    struct view view;
-    int rc = find(s, rq, id, &view, err);
-    if (rc < 0)
-        return rc;
-    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
-    view_write(w, &view, true);
-    return assay_reply_json(rs, status, w, err);
-}
-
-int http_submissions_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
-{
-    return reply_view(self, rq, rs, rq->param[0], 200, err);
-}
-
-int http_submissions_source(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
-{
-    struct submissions *s = self;
-    struct view view;
-    struct sent sent;
-    int rc = find(s, rq, rq->param[0], &view, err);
-    if (rc >= 0)
-        rc = repo_sent(s, view.id, rq->arena, &sent, err);
-    if (rc < 0)
-        return rc;
-    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
-    sent_write(w, &view, &sent);
+    if (other_body < 0)
+        return other_body;
+    if (refused == n)
+        return refusal_reply(s, &last, rq, rs, err);
+    if (refused != 0)
+        assay_reply_header(rs, ASSAY_STR("Retry-After"), assay_arena_fmt(rq->arena, "%lld", (long long)last.retry_after_s));
     return assay_reply_json(rs, 200, w, err);
 }
 
-/* ---- changing ------------------------------------------------------------------------------------------ */
-
-/* Queued: over at once. Running: asked for, and the runner ends it. *ended says which. */
-static int cancel(struct submissions *s, const struct view *v, bool and_delete, bool *ended, struct assay_err *err)
-{
-    /* it may be leased, or come back, between two of these statements */
-    for (int i = 0; i < 4; i++) {
-        int rc = repo_cancel_queued(s, v, err);
-        *ended = rc >= 0;
-        if (rc != ASSAY_E_GUARD)
-            return rc;
-        rc = repo_cancel_running(s, v, and_delete, err);
-        if (rc >= 0)
-            live_cancel(s->live, v->id);
-        if (rc != ASSAY_E_GUARD)
-            return rc;
-        ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
-        struct held h;
-        rc = arena != NULL ? repo_held(s, v->id, arena, &h, err) : assay_err_set(err, ASSAY_E_NOMEM, "no memory");
-        if (rc < 0)
-            return rc;
-        if (state_ended(h.state))
-            return assay_err_set(err, ASSAY_E_CONFLICT, "the submission has ended: it is %.*s", ASSAY_FMT(h.state));
-    }
-    return assay_err_set(err, ASSAY_E_BUSY, "the submission is changing; send it again");
-}
-
-int http_submissions_cancel(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
-{
-    struct submissions *s = self;
-    struct view view;
-    bool ended = false;
-    int rc = find(s, rq, rq->param[0], &view, err);
-    if (rc >= 0)
-        rc = cancel(s, &view, false, &ended, err);
-    return rc < 0 ? rc : reply_view(s, rq, rs, rq->param[0], ended ? 200 : 202, err);
-}
-
-int http_submissions_rejudge(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
-{
-    struct submissions *s = self;
-    struct view view;
-    int rc = find(s, rq, rq->param[0], &view, err);
-    if (rc >= 0)
-        rc = repo_rejudge(s, &view, err);
-    if (rc == ASSAY_E_GUARD)
-        return assay_err_set(err, ASSAY_E_CONFLICT, "only what has ended is judged again; the submission is %.*s",
-                             ASSAY_FMT(view.state));
-    return rc < 0 ? rc : reply_view(s, rq, rs, rq->param[0], 202, err);
-}
-
-int http_submissions_delete(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
-{
-    struct submissions *s = self;
-    struct view view;
-    int rc = find(s, rq, rq->param[0], &view, err);
-    if (rc >= 0)
-        rc = repo_delete_ended(s, &view, err);
-    if (rc == ASSAY_E_GUARD)
-        return assay_err_set(err, ASSAY_E_CONFLICT, "the submission has not ended; cancel it first");
-    if (rc >= 0)
-        rs->status = 204;
-    return rc;
-}
-
-/* ---- the short form -------------------------------------------------------------------------------------- */
-
-static int find_task(struct submissions *s, struct assay_request *rq, struct assay_str id, struct view *out,
-                     struct assay_err *err)
-{
-    if (!assay_id_valid(id))
-        return assay_err_set(err, ASSAY_E_INVALID, "a task's id is a UUID");
-    int rc = find(s, rq, id, out, err);
-    if (rc == ASSAY_E_NOT_FOUND || (rc >= 0 && out->kind != ASSAY_JOB_TASK))
-        return assay_err_set(err, ASSAY_E_NOT_FOUND, "there is no such task of yours");
-    return rc;
-}
-
-int http_task_status(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
-{
-    struct view view;
-    int rc = find_task(self, rq, rq->param[0], &view, err);
-    if (rc < 0)
-        return rc;
-    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
-    assay_jw_object(w);
-    assay_jw_kz(w, "status", state_ended(view.state) ? "ready" : "in_progress");
-    assay_jw_end(w);
-    return assay_reply_json(rs, 200, w, err);
-}
-
-int http_task_result(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
-{
-    struct submissions *s = self;
-    struct view view;
-    struct assay_str output = ASSAY_STR("");
-    int rc = find_task(s, rq, rq->param[0], &view, err);
-    if (rc >= 0 && state_ended(view.state))
-        rc = repo_output(s, view.id, rq->arena, &output, err);
-    if (rc < 0)
-        return rc;
-    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
-    assay_jw_object(w);
-    assay_jw_kstr(w, "result", output);
-    assay_jw_end(w);
-    return assay_reply_json(rs, 200, w, err);
-}
-
-int http_task_delete(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
-{
-    struct submissions *s = self;
-    static const char *const known[] = {"id", NULL};
-    struct assay_str id;
-    struct view view;
-    bool ended = false;
-    int rc = assay_query_only(rq, rs, known, err);
-    if (rc >= 0)
-        rc = assay_query(rq, "id", &id, err);
-    if (rc >= 0 && id.p == NULL)
-        return assay_fault(rq, rs, err, "", "the query parameter \"id\" is required");
-    if (rc >= 0)
-        rc = find_task(s, rq, id, &view, err);
-    if (rc < 0)
-        return rc;
-    rc = cancel(s, &view, true, &ended, err);
-    if (rc == ASSAY_E_CONFLICT || (rc >= 0 && ended)) { /* ended, before or now */
-        rc = repo_delete_ended(s, &view, err);
-        if (rc == ASSAY_E_GUARD) /* somebody else deleted it */
-            rc = ASSAY_OK;
-    }
-    if (rc >= 0)
-        rs->status = 204;
-    return rc;
-}
-
-/* ---- events ------------------------------------------------------------------------------------------------ */
+/* ---- events ------------------------------------------------------------------------------------------ */
 
 int http_on_event(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err)
 {
     struct submissions *s = self;
     (void)tx;
-    (void)err;
+    if (assay_str_is(ev->ev.topic, "submission.created")) {
+        admission_seen(s->admission);
+        return ASSAY_OK;
+    }
     live_ended(s->live, ev->ev.subject);
-    if (!assay_str_is(ev->ev.topic, "submission.queued"))
-        live_wake(s->live, ev->ev.subject);
+    if (assay_str_is(ev->ev.topic, "submission.queued"))
+        return jobs_queued_again(s, ev, err);
+    admission_ended(s->admission, s->host->mono_ns(s->host->ctx) / 1000000);
+    live_wake(s->live, ev->ev.subject);
     return ASSAY_OK;
 }

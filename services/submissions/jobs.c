@@ -10,6 +10,8 @@
 
 #define SWEEP_MS 1000
 #define SWEEP_MAX 64
+#define COUNT_MS 2000
+#define COUNT_SHARE 50 /* a count may take this part of the time */
 
 static int64_t mono_ms(struct submissions *s)
 {
@@ -237,6 +239,61 @@ int jobs_away_over(struct submissions *s, const struct watched *w, struct assay_
     return rc == ASSAY_E_GUARD ? ASSAY_OK : rc; /* renewed, ended, or another gateway was first */
 }
 
+/* ---- how much waits -------------------------------------------------------------------------------- */
+
+int jobs_queued_again(struct submissions *s, const struct assay_event_row *ev, struct assay_err *err)
+{
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+    struct place place;
+    if (arena == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    if (ev->seq <= atomic_load(&s->counted_head))
+        return ASSAY_OK;
+    int rc = repo_place(s, ev->ev.subject, arena, &place, err);
+    if (rc >= 0)
+        admission_back(s->admission, &place);
+    return rc == ASSAY_E_NOT_FOUND ? ASSAY_OK : rc;
+}
+
+int jobs_count(struct submissions *s, bool at_start, struct assay_err *err)
+{
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+    const struct assay_store *store = s->host->store;
+    struct admission_row *row = NULL;
+    size_t n = 0;
+    int64_t head = 0, off_by = 0, begun_ms = mono_ms(s);
+    uint64_t begun = admission_count_begin(s->admission);
+    int rc = arena != NULL ? store->ops->events_head(store->self, &head, err)
+                           : assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    if (rc >= 0)
+        rc = repo_count_queued(s, arena, &row, &n, err);
+    if (rc >= 0 && admission_count_end(s->admission, begun, row, n, &off_by)) {
+        atomic_store(&s->counted_head, head);
+        if (off_by != 0 && !at_start)
+            assay_log(s->host, ASSAY_LOG_WARN, "queue_count_mended", ASSAY_KI("off_by", off_by));
+    }
+    int64_t now = mono_ms(s), pause = COUNT_SHARE * (now - begun_ms);
+    s->next_count_ms = now + (pause > COUNT_MS ? pause : COUNT_MS);
+    return rc;
+}
+
+static void report(struct submissions *s)
+{
+    const struct assay_host *host = s->host;
+    const char *const queued[] = {"queued"}, *const running[] = {"running"};
+    struct assay_err err;
+    if (mono_ms(s) >= s->next_count_ms && jobs_count(s, false, &err) < 0)
+        assay_log(host, ASSAY_LOG_WARN, "queue_not_counted", ASSAY_KZ("error", err.msg));
+    struct admission_state st = admission_state(s->admission, mono_ms(s));
+    host->metric_set(host->ctx, &submissions_metrics[METRIC_OPEN], queued, (double)st.queued);
+    host->metric_set(host->ctx, &submissions_metrics[METRIC_OPEN], running, (double)live_leases(s->live));
+    host->metric_set(host->ctx, &submissions_metrics[METRIC_BYTES], NULL, (double)st.bytes);
+    host->metric_set(host->ctx, &submissions_metrics[METRIC_SUBMITTERS], NULL, (double)st.submitters);
+    host->metric_set(host->ctx, &submissions_metrics[METRIC_OLDEST], NULL,
+                     st.oldest_ms != 0 ? (double)(host->now_ms(host->ctx) - st.oldest_ms) / 1e3 : 0);
+    host->metric_set(host->ctx, &submissions_metrics[METRIC_DRAIN], NULL, st.drain_per_s);
+}
+
 static void sweep(void *arg)
 {
     struct submissions *s = arg;
@@ -259,6 +316,7 @@ static void sweep(void *arg)
                       ASSAY_KZ("error", err.msg));
     }
     leases_look(s);
+    report(s);
     struct assay_err err;
     if (jobs_sweep_start(s, &err) < 0)
         assay_log(s->host, ASSAY_LOG_ERROR, "sweep_stopped", ASSAY_KZ("error", err.msg));

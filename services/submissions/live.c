@@ -221,6 +221,18 @@ size_t live_expired(struct live *l, int64_t now_ms, struct live_expired *out, si
     return n;
 }
 
+size_t live_leases(struct live *l)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&l->lock);
+    for (size_t b = 0; b < BUCKETS; b++) {
+        for (const struct lease *e = l->lease[b]; e != NULL; e = e->next)
+            n += e->fence != 0 && !e->ending;
+    }
+    pthread_mutex_unlock(&l->lock);
+    return n;
+}
+
 int live_wait(struct live *l, struct assay_str id, live_wait_fn fn, void *arg, uint64_t *serial)
 {
     struct waiter *w = calloc(1, sizeof *w);

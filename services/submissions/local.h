@@ -132,6 +132,11 @@ int reason_encode(struct assay_str reason, int64_t attempt, struct assay_arena *
 /* The 202 (or 201) answer of an accepted draft. */
 int accepted_encode(const struct draft *d, struct assay_response *rs, struct assay_err *err);
 
+/* What a refusal for want of a place adds to a problem, and the whole answer. */
+struct admission_refusal;
+void refusal_write(struct assay_jw *w, const struct admission_refusal *why);
+int refusal_encode(const struct admission_refusal *why, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+
 /* ---- live.c: what this process knows about running work, in memory ---------------------------- */
 
 struct live;
@@ -151,6 +156,7 @@ struct live_expired {
     int64_t fence;
 };
 size_t live_expired(struct live *l, int64_t now_ms, struct live_expired *out, size_t max);
+size_t live_leases(struct live *l); /* how many there are */
 
 /* Requests that wait for the end of a submission. fn is called once for each: by live_wake with
  * woken true, by live_wait_over or live_wake_all with false. */
@@ -187,12 +193,66 @@ int leases_start(struct submissions *s, struct assay_err *err);
 void leases_look(struct submissions *s); /* once a second; blocks */
 void leases_leave(struct submissions *s);
 
+/* ---- admission.c: how much waits and may wait, in memory; any thread, never blocks ----------------- */
+
+enum admission_bound { BOUND_ALL, BOUND_BYTES, BOUND_USER, BOUND_BENCHMARK, ADMISSION_BOUNDS };
+extern const char *const admission_bound_names[ADMISSION_BOUNDS]; /* the options' names */
+struct admission_bounds { /* 0: none */
+    int64_t all, bytes, per_user, per_benchmark;
+};
+/* What one submission takes up in the queue. The text is borrowed for the call. */
+struct place {
+    struct assay_str submitter, benchmark_id; /* "" for what has none */
+    int64_t bytes;
+};
+struct admission_refusal {
+    enum admission_bound bound;
+    int64_t limit, is, retry_after_s;
+};
+struct admission_row { /* of a count of the rows, for each submitter and benchmark */
+    struct assay_str submitter, benchmark_id;
+    int64_t n, bytes, oldest_ms;
+};
+struct admission_state {
+    int64_t queued, bytes, submitters, oldest_ms; /* oldest_ms: when the oldest was made; 0: nothing waits */
+    double drain_per_s;
+};
+
+struct admission;
+struct admission *admission_new(const struct admission_bounds *bounds, int64_t mono_ms);
+void admission_free(struct admission *a);
+
+/* A place for what is to be written now; false with *why when a bound is reached. */
+bool admission_enter(struct admission *a, const struct place *p, int64_t mono_ms, struct admission_refusal *why);
+/* After admission_enter, once: the row is there, or not. */
+void admission_written(struct admission *a, const struct place *p, bool there);
+void admission_back(struct admission *a, const struct place *p);  /* a row is queued again */
+void admission_leave(struct admission *a, const struct place *p); /* a row is no longer queued */
+/* Around a transaction after which a row leaves, so that no count takes place between the two. */
+void admission_begin(struct admission *a);
+void admission_end(struct admission *a);
+void admission_ended(struct admission *a, int64_t mono_ms); /* a submission has ended, here or elsewhere */
+void admission_seen(struct admission *a);                   /* a new submission, of this process or another */
+
+/* A count of the rows lies between these two. count_end gives true when it stands for sure, and then
+ * *off_by is what memory lacked. */
+uint64_t admission_count_begin(struct admission *a);
+bool admission_count_end(struct admission *a, uint64_t begun, const struct admission_row *row, size_t n, int64_t *off_by);
+struct admission_state admission_state(struct admission *a, int64_t mono_ms);
+
+int admission_refusal_code(const struct admission_refusal *why); /* ASSAY_E_RATE: yours; ASSAY_E_BUSY: everybody's */
+#define ADMISSION_TEXT 240
+void admission_refusal_text(const struct admission_refusal *why, char *out, size_t room);
+
 /* ---- the service ----------------------------------------------------------------------------- */
 
 struct submissions {
     const struct assay_host *host;
     struct live *live;
     struct leases *leases;
+    struct admission *admission;
+    _Atomic int64_t counted_head; /* events up to here are in the count of the rows; the start's, then the sweep's */
+    int64_t next_count_ms; /* monotonic; the sweep's */
     int64_t max_attempts, max_interruptions;
     pthread_mutex_t lock; /* guards languages, languages_self, timers */
     struct wait_timer *timers;
@@ -202,13 +262,16 @@ struct submissions {
     char local_kinds[32]; /* " 0 1 ": what the runner of this process leases, "" all; set before it starts */
 };
 
+enum { METRIC_OPEN, METRIC_BYTES, METRIC_SUBMITTERS, METRIC_OLDEST, METRIC_DRAIN, METRIC_REFUSED, SUBMISSIONS_METRICS };
+extern const struct assay_metric submissions_metrics[SUBMISSIONS_METRICS];
+
 int languages_resolve(struct submissions *s, struct assay_str name, struct assay_str *canonical, struct assay_err *err);
 
 /* ---- repo.c: SQL -------------------------------------------------------------------------------- */
 
 /* the sizes stand here because the plugin's descriptor is a constant */
 #define SUBMISSIONS_MIGRATIONS 3
-#define SUBMISSIONS_STATEMENTS 40
+#define SUBMISSIONS_STATEMENTS 42
 extern const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS];
 extern const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS];
 ASSAY_IDEM_DECLARE(submissions_idem);
@@ -257,6 +320,12 @@ int repo_held(struct submissions *s, struct assay_str id, struct assay_arena *ar
 int repo_orphans(struct submissions *s, size_t max, struct assay_arena *arena, struct held **out, size_t *n,
                  struct assay_err *err);
 
+/* The queue, counted by submitter and benchmark: a walk along its index. Blocks. */
+int repo_count_queued(struct submissions *s, struct assay_arena *arena, struct admission_row **out, size_t *n,
+                      struct assay_err *err);
+/* What a row takes up in the queue. */
+int repo_place(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct place *out, struct assay_err *err);
+
 /* boot: the life that holds the leases, or LEASE_AWAY. */
 int repo_lease(struct submissions *s, const struct assay_lease_ask *ask, struct assay_str boot, struct assay_arena *arena,
                struct assay_job **out, size_t *n, struct assay_err *err);
@@ -298,13 +367,18 @@ int repo_away_held(struct submissions *s, struct assay_str holder, struct assay_
 
 extern const struct assay_jobs_ops submissions_jobs;
 /* Takes back what is leased by lives that are over. */
+/* A row is queued again, says its event. */
+int jobs_queued_again(struct submissions *s, const struct assay_event_row *ev, struct assay_err *err);
+/* Counts the queue anew. At start before anything else, then from the sweep. Blocks. */
+int jobs_count(struct submissions *s, bool at_start, struct assay_err *err);
+/* At start: no lease of an earlier life is worth anything. */
 int jobs_void_orphans(struct submissions *s, struct assay_err *err);
 /* Takes back what somebody outside has held for too long without a word. */
 int jobs_away_over(struct submissions *s, const struct watched *w, struct assay_err *err);
 /* Looks after expired leases once a second, through host->after. */
 int jobs_sweep_start(struct submissions *s, struct assay_err *err);
 
-/* ---- http.c --------------------------------------------------------------------------------------- */
+/* ---- http.c, http_read.c --------------------------------------------------------------------------------------- */
 
 int http_submissions_create(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 int http_task_create(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
@@ -318,6 +392,9 @@ int http_submissions_delete(void *self, struct assay_request *rq, struct assay_r
 int http_task_status(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 int http_task_result(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 int http_task_delete(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+/* The answer of a request that found no place in the queue. */
+int refusal_reply(struct submissions *s, const struct admission_refusal *why, struct assay_request *rq,
+                  struct assay_response *rs, struct assay_err *err);
 void http_free_timers(struct submissions *s);
 /* An event of this process: wakes who waits for it. */
 int http_on_event(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err);

@@ -4,6 +4,14 @@
 static const struct assay_option options[] = {
     {"max_attempts", NULL, ASSAY_OPT_INT, "3", 1, 100, NULL,
      "how often a submission is tried before an infrastructure fault ends it as IE", 0, 0},
+    {"queue_max", NULL, ASSAY_OPT_INT, "100000", 0, (int64_t)1 << 40, NULL,
+     "most submissions that wait to be judged; more are refused with 503 and Retry-After; 0 for no bound", 0, 0},
+    {"queue_max_bytes", NULL, ASSAY_OPT_BYTES, "4g", 0, (int64_t)1 << 50, NULL,
+     "most bytes of sources and payloads of submissions that wait; more are refused with 503; 0 for no bound", 0, 0},
+    {"queue_max_per_user", NULL, ASSAY_OPT_INT, "10000", 0, (int64_t)1 << 40, NULL,
+     "most submissions of one account (of staff: for one agent) that wait; more are refused with 429; 0 for no bound", 0, 0},
+    {"queue_max_per_benchmark", NULL, ASSAY_OPT_INT, "0", 0, (int64_t)1 << 40, NULL,
+     "most submissions to one benchmark that wait; more are refused with 503; 0 for no bound", 0, 0},
     {"max_interruptions", NULL, ASSAY_OPT_INT, "50", 1, 1000000, NULL,
      "how often a submission may be interrupted by a restart of the server before it ends as IE", 0, 0},
     {"instance_silence", NULL, ASSAY_OPT_DURATION, "15s", 2000, 3600000, NULL,
@@ -39,8 +47,21 @@ static const struct assay_route routes[] = {
      "What a task printed; empty while it is in progress"},
 };
 
+const struct assay_metric submissions_metrics[SUBMISSIONS_METRICS] = {
+    [METRIC_OPEN] = {"assay_submissions_open", ASSAY_METRIC_GAUGE,
+                     "Submissions that have not ended: queued, and running on this process's leases.", "state", NULL},
+    [METRIC_BYTES] = {"assay_submissions_queued_bytes", ASSAY_METRIC_GAUGE, "Bytes of sources and payloads that wait.", "", NULL},
+    [METRIC_SUBMITTERS] = {"assay_submissions_submitters", ASSAY_METRIC_GAUGE, "Submitters who have something in the queue.", "", NULL},
+    [METRIC_OLDEST] = {"assay_submissions_oldest_queued_seconds", ASSAY_METRIC_GAUGE,
+                       "Age of the oldest submission that waits, as of the last count of the queue.", "", NULL},
+    [METRIC_DRAIN] = {"assay_submissions_drain_per_second", ASSAY_METRIC_GAUGE,
+                      "Submissions that ended, a second, over the last minute; what Retry-After is made of.", "", NULL},
+    [METRIC_REFUSED] = {"assay_submissions_refused_total", ASSAY_METRIC_COUNTER,
+                        "Submissions refused because a bound was reached, by the bound's option.", "bound", NULL},
+};
+
 static const char *const projected[] = {"benchmark.changed", "problem.changed", "agent.changed", NULL};
-static const char *const ends[] = {"submission.done", "submission.cancelled", "submission.queued", NULL};
+static const char *const ends[] = {"submission.created", "submission.done", "submission.cancelled", "submission.queued", NULL};
 
 static int on_project(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err)
 {
@@ -64,14 +85,23 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     s->host = host;
     s->max_attempts = host->option_int(host->ctx, "max_attempts");
     s->max_interruptions = host->option_int(host->ctx, "max_interruptions");
+    struct admission_bounds bounds = {.all = host->option_int(host->ctx, "queue_max"),
+                                      .bytes = host->option_int(host->ctx, "queue_max_bytes"),
+                                      .per_user = host->option_int(host->ctx, "queue_max_per_user"),
+                                      .per_benchmark = host->option_int(host->ctx, "queue_max_per_benchmark")};
     s->live = live_new();
-    return s->live == NULL ? assay_err_set(err, ASSAY_E_NOMEM, "no memory") : leases_new(s, err);
+    s->admission = admission_new(&bounds, host->mono_ns(host->ctx) / 1000000);
+    if (s->live == NULL || s->admission == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    return leases_new(s, err);
 }
 
 static int start(void *self, struct assay_err *err)
 {
     struct submissions *s = self;
     int rc = leases_start(s, err);
+    if (rc >= 0)
+        rc = jobs_count(s, true, err);
     return rc < 0 ? rc : jobs_sweep_start(s, err);
 }
 
@@ -91,6 +121,7 @@ static void fini(void *self)
     http_free_timers(s);
     live_free(s->live);
     leases_free(s);
+    admission_free(s->admission);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
@@ -107,6 +138,7 @@ ASSAY_PLUGIN_EXPORT const struct assay_plugin assay_plugin = {
     .migrations = ASSAY_TABLE(submissions_migrations),
     .statements = ASSAY_TABLE(submissions_statements),
     .provides = ASSAY_TABLE(provides),
+    .metrics = ASSAY_TABLE(submissions_metrics),
     .init = init,
     .start = start,
     .drain = drain,

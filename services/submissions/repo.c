@@ -158,9 +158,9 @@ static const struct assay_stmt output_set = {
 static const struct assay_stmt cancel_queued = {
     .name = "submissions.cancel_queued",
     .sql = "UPDATE submissions SET state = 'cancelled', cancel_requested = 1, updated_ms = $2, finished_ms = $2"
-           " WHERE id = $1 AND state = 'queued' AND deleted_ms IS NULL",
+           " WHERE id = $1 AND state = 'queued' AND deleted_ms IS NULL RETURNING submitter, benchmark_id, bytes",
     .params = "ti",
-    .columns = "",
+    .columns = "tti",
     .write = true};
 static const struct assay_stmt cancel_running = {
     .name = "submissions.cancel_running",
@@ -205,6 +205,17 @@ static const struct assay_stmt lease_stmt = {
     .params = "ttiiitt",
     .columns = "tittttti" "tttttiiiibb" "tiii",
     .write = true};
+
+static const struct assay_stmt count_queued = {
+    .name = "submissions.count_queued",
+    .sql = "SELECT submitter, benchmark_id, COUNT(*), CAST(SUM(bytes) AS BIGINT), MIN(created_ms) FROM submissions"
+           " WHERE state = 'queued' GROUP BY submitter, benchmark_id",
+    .params = "",
+    .columns = "ttiii"};
+static const struct assay_stmt place_stmt = {.name = "submissions.place",
+                                             .sql = "SELECT submitter, benchmark_id, bytes FROM submissions WHERE id = $1",
+                                             .params = "t",
+                                             .columns = "tti"};
 
 #define HELD_COLUMNS                                                                                                   \
     "id, owner_id, benchmark_id, problem_id, agent_id, state, fence, attempts, interruptions, created_ms, cancel_requested"
@@ -278,7 +289,7 @@ const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS] = 
     &held_stmt,      &orphans_stmt,  &end_stmt,        &requeue_stmt,      &progress_stmt,   &project_benchmark,
     &project_problem, &project_agent, &instance_beat_stmt, &instance_home_stmt, &instance_gone_stmt, &instance_leave_stmt,
     &instances_stmt,  &away_stmt,     &cancels_stmt,   &away_renew_stmt,   &away_over_stmt,  &away_held_stmt,
-    ASSAY_IDEM_STMTS(submissions_idem),
+    &count_queued,    &place_stmt,    ASSAY_IDEM_STMTS(submissions_idem),
 };
 
 /* ---- writing ------------------------------------------------------------------------------------- */
@@ -332,7 +343,19 @@ int repo_insert(struct assay_tx *tx, const struct draft *d, struct assay_err *er
     return tx_check(tx, err);
 }
 
-/* A row's change by a person, with its event. */
+/* submitter, benchmark_id, bytes */
+static struct place place_read(const struct assay_val *c)
+{
+    return (struct place){.submitter = c[0].s, .benchmark_id = c[1].s, .bytes = c[2].i};
+}
+
+static void leave(struct submissions *s, const struct assay_val *c)
+{
+    struct place place = place_read(c);
+    admission_leave(s->admission, &place);
+}
+
+/* A row's change by a person, with its event. When the statement returns a place, the row has left the queue. */
 static int change(struct submissions *s, const struct view *v, const struct assay_stmt *stmt, bool third, int64_t deleted_ms,
                   const char *topic, const char *reason, struct assay_err *err)
 {
@@ -352,7 +375,13 @@ static int change(struct submissions *s, const struct view *v, const struct assa
         assay_tx_event(tx, ev);
     }
     int rc = tx_check(tx, err);
-    return rc < 0 ? rc : assay_store_exec(s->host->store, tx, err);
+    admission_begin(s->admission);
+    if (rc >= 0)
+        rc = assay_store_exec(s->host->store, tx, err);
+    if (rc >= 0 && stmt->columns[0] != '\0')
+        leave(s, tx->op[0].rows.row[0].col);
+    admission_end(s->admission);
+    return rc;
 }
 
 int repo_cancel_queued(struct submissions *s, const struct view *v, struct assay_err *err)
@@ -586,9 +615,40 @@ int repo_orphans(struct submissions *s, size_t max, struct assay_arena *arena, s
     return ASSAY_OK;
 }
 
+int repo_count_queued(struct submissions *s, struct assay_arena *arena, struct admission_row **out, size_t *n,
+                      struct assay_err *err)
+{
+    struct assay_rows rows;
+    int rc = assay_store_query(s->host->store, &count_queued, NULL, 0, arena, &rows, err);
+    if (rc < 0)
+        return rc;
+    struct admission_row *list = assay_arena_array(arena, rows.n != 0 ? rows.n : 1, sizeof *list);
+    if (list == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    for (size_t i = 0; i < rows.n; i++) {
+        const struct assay_val *c = rows.row[i].col;
+        list[i] = (struct admission_row){
+            .submitter = c[0].s, .benchmark_id = c[1].s, .n = c[2].i, .bytes = c[3].i, .oldest_ms = c[4].i};
+    }
+    *out = list;
+    *n = rows.n;
+    return ASSAY_OK;
+}
+
+int repo_place(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct place *out, struct assay_err *err)
+{
+    struct assay_rows rows;
+    int rc = ASSAY_QUERY(s->host->store, &place_stmt, arena, &rows, err, ASSAY_VT(id));
+    if (rc >= 0 && rows.n == 0)
+        rc = assay_err_set(err, ASSAY_E_NOT_FOUND, "there is no submission %.*s", ASSAY_FMT(id));
+    if (rc >= 0)
+        *out = place_read(rows.row[0].col);
+    return rc;
+}
+
 /* ---- leased work ---------------------------------------------------------------------------------- */
 
-enum { LEASED_CREATED = 15, LEASED_SUBMITTER = 19, LEASED_BYTES, LEASED_PRIORITY, LEASED_TURN }; /* columns of lease_stmt */
+enum { LEASED_BENCHMARK = 2, LEASED_CREATED = 15, LEASED_SUBMITTER = 19, LEASED_BYTES, LEASED_PRIORITY, LEASED_TURN }; /* columns of lease_stmt */
 
 static int row_by_turn(const void *a, const void *b)
 {
@@ -632,11 +692,17 @@ int repo_lease(struct submissions *s, const struct assay_lease_ask *ask, struct 
              ASSAY_VI(s->host->now_ms(s->host->ctx)), ASSAY_VI((int64_t)ask->max), ASSAY_VT(or_empty(ask->languages)),
              ASSAY_VT(or_empty(ask->kinds)));
     int rc = tx_check(tx, err);
+    admission_begin(s->admission);
     if (rc >= 0)
         rc = assay_store_exec(s->host->store, tx, err);
+    const struct assay_rows *rows = &tx->op[0].rows;
+    for (size_t i = 0; rc >= 0 && i < rows->n; i++) {
+        const struct assay_val *c = rows->row[i].col;
+        leave(s, (const struct assay_val[]){c[LEASED_SUBMITTER], c[LEASED_BENCHMARK], c[LEASED_BYTES]});
+    }
+    admission_end(s->admission);
     if (rc < 0)
         return rc;
-    const struct assay_rows *rows = &tx->op[0].rows;
     struct assay_job *job = assay_arena_array(arena, rows->n != 0 ? rows->n : 1, sizeof *job);
     if (job == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");

@@ -1,7 +1,8 @@
 # services/submissions: takes submissions, owns their jobs and their one terminal state
 plugins_LTLIBRARIES += services/submissions/assay_submissions.la
 services_submissions_assay_submissions_la_SOURCES = \
-	services/submissions/codec.c services/submissions/domain.c services/submissions/http.c services/submissions/jobs.c \
+	services/submissions/admission.c services/submissions/codec.c services/submissions/domain.c services/submissions/http.c \
+	services/submissions/http_read.c services/submissions/jobs.c \
 	services/submissions/leases.c services/submissions/repo_leases.c services/submissions/schema/003_leases.h \
 	services/submissions/live.c services/submissions/local.h services/submissions/plugin.c services/submissions/repo.c \
 	services/submissions/schema/001_submissions.h services/submissions/schema/002_turns.h
@@ -18,7 +19,7 @@ tests_unit_submissions_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/serv
 tests_unit_submissions_test_LDADD = $(SVC_TEST_LIBS)
 check_PROGRAMS += tests/unit/submissions_queue_test
 TESTS += tests/unit/submissions_queue_test
-tests_unit_submissions_queue_test_SOURCES = tests/unit/submissions_queue_test.c
+tests_unit_submissions_queue_test_SOURCES = tests/unit/submissions_queue_test.c services/submissions/admission.c
 tests_unit_submissions_queue_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/submissions
 tests_unit_submissions_queue_test_LDADD = $(SVC_TEST_LIBS)
 check_PROGRAMS += tests/unit/leases_test
