@@ -215,6 +215,7 @@ int refusal_encode(const struct admission_refusal *why, struct assay_request *rq
     refusal_write(w, why);
     assay_jw_end(w);
     assay_reply_header(rs, ASSAY_STR("Retry-After"), after);
+    int rc = assay_reply_json(rs, assay_err_http(code), w, err);
     rs->content_type = "application/problem+json";
-    return assay_reply_json(rs, assay_err_http(code), w, err);
+    return rc;
 }

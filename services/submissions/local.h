@@ -323,6 +323,8 @@ int repo_orphans(struct submissions *s, size_t max, struct assay_arena *arena, s
 /* The queue, counted by submitter and benchmark: a walk along its index. Blocks. */
 int repo_count_queued(struct submissions *s, struct assay_arena *arena, struct admission_row **out, size_t *n,
                       struct assay_err *err);
+extern const struct assay_stmt count_queued_stmt, place_stmt; /* repo_queue.c */
+struct place repo_place_read(const struct assay_val *c);      /* of the columns submitter, benchmark_id, bytes */
 /* What a row takes up in the queue. */
 int repo_place(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct place *out, struct assay_err *err);
 

@@ -206,17 +206,6 @@ static const struct assay_stmt lease_stmt = {
     .columns = "tittttti" "tttttiiiibb" "tiii",
     .write = true};
 
-static const struct assay_stmt count_queued = {
-    .name = "submissions.count_queued",
-    .sql = "SELECT submitter, benchmark_id, COUNT(*), CAST(SUM(bytes) AS BIGINT), MIN(created_ms) FROM submissions"
-           " WHERE state = 'queued' GROUP BY submitter, benchmark_id",
-    .params = "",
-    .columns = "ttiii"};
-static const struct assay_stmt place_stmt = {.name = "submissions.place",
-                                             .sql = "SELECT submitter, benchmark_id, bytes FROM submissions WHERE id = $1",
-                                             .params = "t",
-                                             .columns = "tti"};
-
 #define HELD_COLUMNS                                                                                                   \
     "id, owner_id, benchmark_id, problem_id, agent_id, state, fence, attempts, interruptions, created_ms, cancel_requested"
 #define HELD_LETTERS "ttttttiiiii"
@@ -289,7 +278,7 @@ const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS] = 
     &held_stmt,      &orphans_stmt,  &end_stmt,        &requeue_stmt,      &progress_stmt,   &project_benchmark,
     &project_problem, &project_agent, &instance_beat_stmt, &instance_home_stmt, &instance_gone_stmt, &instance_leave_stmt,
     &instances_stmt,  &away_stmt,     &cancels_stmt,   &away_renew_stmt,   &away_over_stmt,  &away_held_stmt,
-    &count_queued,    &place_stmt,    ASSAY_IDEM_STMTS(submissions_idem),
+    &count_queued_stmt, &place_stmt,    ASSAY_IDEM_STMTS(submissions_idem),
 };
 
 /* ---- writing ------------------------------------------------------------------------------------- */
@@ -343,15 +332,9 @@ int repo_insert(struct assay_tx *tx, const struct draft *d, struct assay_err *er
     return tx_check(tx, err);
 }
 
-/* submitter, benchmark_id, bytes */
-static struct place place_read(const struct assay_val *c)
-{
-    return (struct place){.submitter = c[0].s, .benchmark_id = c[1].s, .bytes = c[2].i};
-}
-
 static void leave(struct submissions *s, const struct assay_val *c)
 {
-    struct place place = place_read(c);
+    struct place place = repo_place_read(c);
     admission_leave(s->admission, &place);
 }
 
@@ -613,37 +596,6 @@ int repo_orphans(struct submissions *s, size_t max, struct assay_arena *arena, s
     *out = list;
     *n = rows.n;
     return ASSAY_OK;
-}
-
-int repo_count_queued(struct submissions *s, struct assay_arena *arena, struct admission_row **out, size_t *n,
-                      struct assay_err *err)
-{
-    struct assay_rows rows;
-    int rc = assay_store_query(s->host->store, &count_queued, NULL, 0, arena, &rows, err);
-    if (rc < 0)
-        return rc;
-    struct admission_row *list = assay_arena_array(arena, rows.n != 0 ? rows.n : 1, sizeof *list);
-    if (list == NULL)
-        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
-    for (size_t i = 0; i < rows.n; i++) {
-        const struct assay_val *c = rows.row[i].col;
-        list[i] = (struct admission_row){
-            .submitter = c[0].s, .benchmark_id = c[1].s, .n = c[2].i, .bytes = c[3].i, .oldest_ms = c[4].i};
-    }
-    *out = list;
-    *n = rows.n;
-    return ASSAY_OK;
-}
-
-int repo_place(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct place *out, struct assay_err *err)
-{
-    struct assay_rows rows;
-    int rc = ASSAY_QUERY(s->host->store, &place_stmt, arena, &rows, err, ASSAY_VT(id));
-    if (rc >= 0 && rows.n == 0)
-        rc = assay_err_set(err, ASSAY_E_NOT_FOUND, "there is no submission %.*s", ASSAY_FMT(id));
-    if (rc >= 0)
-        *out = place_read(rows.row[0].col);
-    return rc;
 }
 
 /* ---- leased work ---------------------------------------------------------------------------------- */

@@ -2,7 +2,7 @@
 plugins_LTLIBRARIES += services/submissions/assay_submissions.la
 services_submissions_assay_submissions_la_SOURCES = \
 	services/submissions/admission.c services/submissions/codec.c services/submissions/domain.c services/submissions/http.c \
-	services/submissions/http_read.c services/submissions/jobs.c \
+	services/submissions/http_read.c services/submissions/jobs.c services/submissions/repo_queue.c \
 	services/submissions/leases.c services/submissions/repo_leases.c services/submissions/schema/003_leases.h \
 	services/submissions/live.c services/submissions/local.h services/submissions/plugin.c services/submissions/repo.c \
 	services/submissions/schema/001_submissions.h services/submissions/schema/002_turns.h
