@@ -253,6 +253,7 @@ struct submissions {
     struct admission *admission;
     _Atomic int64_t counted_head; /* events up to here are in the count of the rows; the start's, then the sweep's */
     int64_t next_count_ms; /* monotonic; the sweep's */
+    struct stream_hub *hub;
     int64_t max_attempts, max_interruptions;
     pthread_mutex_t lock; /* guards languages, languages_self, timers */
     struct wait_timer *timers;
@@ -262,16 +263,18 @@ struct submissions {
     char local_kinds[32]; /* " 0 1 ": what the runner of this process leases, "" all; set before it starts */
 };
 
-enum { METRIC_OPEN, METRIC_BYTES, METRIC_SUBMITTERS, METRIC_OLDEST, METRIC_DRAIN, METRIC_REFUSED, SUBMISSIONS_METRICS };
+enum { METRIC_OPEN, METRIC_BYTES, METRIC_SUBMITTERS, METRIC_OLDEST, METRIC_DRAIN, METRIC_REFUSED, METRIC_STREAMS, METRIC_STREAM_ENDS, SUBMISSIONS_METRICS };
 extern const struct assay_metric submissions_metrics[SUBMISSIONS_METRICS];
 
 int languages_resolve(struct submissions *s, struct assay_str name, struct assay_str *canonical, struct assay_err *err);
+
+struct stream_benchmark; /* below */
 
 /* ---- repo.c: SQL -------------------------------------------------------------------------------- */
 
 /* the sizes stand here because the plugin's descriptor is a constant */
 #define SUBMISSIONS_MIGRATIONS 3
-#define SUBMISSIONS_STATEMENTS 42
+#define SUBMISSIONS_STATEMENTS 44
 extern const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS];
 extern const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS];
 ASSAY_IDEM_DECLARE(submissions_idem);
@@ -346,6 +349,11 @@ int repo_requeue(struct submissions *s, struct assay_tx *tx, const struct held *
 int repo_progress(struct submissions *s, struct assay_tx *tx, const struct held *h, const char *topic,
                   struct assay_str payload, int64_t now_ms, struct assay_err *err);
 
+/* What streams ask about: whose a benchmark is, and the ids at the head of the queue. */
+int repo_stream_benchmark(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct stream_benchmark *out,
+                          struct assay_err *err);
+int repo_queue_head(struct submissions *s, int64_t max, struct assay_arena *arena, struct assay_rows *out, struct assay_err *err);
+
 int repo_project(struct submissions *s, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err);
 
 /* ---- repo_leases.c: SQL of who holds leases ----------------------------------------------------- */
@@ -379,6 +387,40 @@ int jobs_void_orphans(struct submissions *s, struct assay_err *err);
 int jobs_away_over(struct submissions *s, const struct watched *w, struct assay_err *err);
 /* Looks after expired leases once a second, through host->after. */
 int jobs_sweep_start(struct submissions *s, struct assay_err *err);
+
+/* ---- stream.c, stream_view.c: events to clients as they happen ----------------------------------- */
+
+#define STREAM_SLUG 72
+struct stream_hub;
+struct stream_filter {
+    bool staff;
+    char user_id[STREAM_SLUG];
+    char submission[ASSAY_ID_SIZE], benchmark[STREAM_SLUG]; /* "": all */
+};
+struct stream_benchmark {
+    bool known;
+    struct assay_str owner_id;
+    int64_t visibility;
+};
+enum voice { VOICE_NONE, VOICE_PUBLIC, VOICE_OWNER, VOICE_ALL, VOICES };
+
+extern const char *const stream_topics[]; /* what streams are made of */
+const char *stream_name(struct assay_str topic);
+bool stream_ends(struct assay_str topic); /* nothing comes after it */
+bool stream_wants(const struct stream_filter *f, const struct assay_event_row *ev);
+enum voice stream_voice(const struct stream_filter *f, const struct stream_benchmark *b, const struct assay_event_row *ev);
+int stream_frame(struct assay_buf *out, int64_t seq, const char *name, struct assay_str data);
+/* Appends the event as v may see it: at most ASSAY_STREAM_WRITE_MAX bytes. Blocks on the store. */
+int stream_tell(struct submissions *s, const struct assay_event_row *ev, const struct viewer *v, struct assay_arena *arena,
+                struct assay_buf *out, struct assay_err *err);
+
+int stream_hub_new(struct submissions *s, struct assay_err *err);
+int stream_hub_start(struct submissions *s, struct assay_err *err);
+void stream_hub_stop(struct submissions *s);
+void stream_hub_free(struct submissions *s);
+int stream_on_event(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err);
+int http_events_stream(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_submissions_events(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 
 /* ---- http.c, http_read.c --------------------------------------------------------------------------------------- */
 

@@ -16,6 +16,13 @@ static const struct assay_option options[] = {
      "how often a submission may be interrupted by a restart of the server before it ends as IE", 0, 0},
     {"instance_silence", NULL, ASSAY_OPT_DURATION, "15s", 2000, 3600000, NULL,
      "how long a gateway may give no sign of life before the others on its database take over what its runner had", 0, 1000},
+    {"event_streams_max", NULL, ASSAY_OPT_INT, "10000", 1, 1000000, NULL, "most event streams at a time; more are refused with 503", 0, 0},
+    {"event_stream_heartbeat", NULL, ASSAY_OPT_DURATION, "15s", 1000, 600000, NULL,
+     "how long a stream may be silent before a comment is sent, by which both sides see that the other is there", 0, 1000},
+    {"event_stream_patience", NULL, ASSAY_OPT_DURATION, "30s", 1000, 3600000, NULL,
+     "how long a stream waits for a client that takes nothing before it is cut off", 0, 1000},
+    {"event_stream_age", NULL, ASSAY_OPT_DURATION, "1h", 1000, 86400000, NULL,
+     "after what time a stream ends; the client comes back with a token that is still good and Last-Event-ID", 0, 1000},
 };
 
 #define WRITERS (ASSAY_ROLES_STAFF | ASSAY_ROLE_USER | ASSAY_ROLE_AGENT)
@@ -37,6 +44,10 @@ static const struct assay_route routes[] = {
      "submissions_cancel", "End a submission that has not ended by itself"},
     {ASSAY_POST, "/submissions/{id:uuid}/rejudge", ASSAY_ROLES_STAFF, NULL, ASSAY_ROUTE_NO_QUERY, 0, http_submissions_rejudge,
      "submissions_rejudge", "Judge a submission again, by the problem as it is now"},
+    {ASSAY_GET, "/submissions/{id:uuid}/events", ASSAY_ROLES_ANY, "submissions:read", ASSAY_ROUTE_STREAM | ASSAY_ROUTE_NO_QUERY, 0,
+     http_submissions_events, "submissions_events", "What happens to a submission, as it happens: server-sent events"},
+    {ASSAY_GET, "/events", ASSAY_ROLES_ANY, NULL, ASSAY_ROUTE_STREAM, 0, http_events_stream, "events_stream",
+     "What happens to all that the caller may see, as it happens: server-sent events"},
     {ASSAY_POST, "/task", WRITERS, "submissions:write", ASSAY_ROUTE_INLINE | ASSAY_ROUTE_IDEMPOTENT | ASSAY_ROUTE_NO_QUERY,
      BODY_SUBMIT, http_task_create, "task_create", "Run a program once, without a benchmark"},
     {ASSAY_DELETE, "/task", WRITERS, "submissions:write", 0, 0, http_task_delete, "task_delete",
@@ -58,10 +69,18 @@ const struct assay_metric submissions_metrics[SUBMISSIONS_METRICS] = {
                       "Submissions that ended, a second, over the last minute; what Retry-After is made of.", "", NULL},
     [METRIC_REFUSED] = {"assay_submissions_refused_total", ASSAY_METRIC_COUNTER,
                         "Submissions refused because a bound was reached, by the bound's option.", "bound", NULL},
+    [METRIC_STREAMS] = {"assay_event_streams", ASSAY_METRIC_GAUGE, "Event streams that are open.", "", NULL},
+    [METRIC_STREAM_ENDS] = {"assay_event_stream_ends_total", ASSAY_METRIC_COUNTER,
+                            "Event streams that ended: ended (with the submission), left (by the client), slow, aged, stopped.", "how", NULL},
 };
 
 static const char *const projected[] = {"benchmark.changed", "problem.changed", "agent.changed", NULL};
 static const char *const ends[] = {"submission.created", "submission.done", "submission.cancelled", "submission.queued", NULL};
+
+/* stream_topics, and what tells whose a benchmark is */
+static const char *const streamed[] = {"submission.created", "submission.queued", "submission.running", "submission.test",
+                                       "submission.done", "submission.cancelled", "submission.deleted", "leaderboard.updated",
+                                       "benchmark.changed", NULL};
 
 static int on_project(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err)
 {
@@ -71,6 +90,7 @@ static int on_project(void *self, const struct assay_event_row *ev, struct assay
 static const struct assay_subscription subscriptions[] = {
     {SUBMISSIONS_GROUP, projected, ASSAY_SUB_DURABLE, 64, on_project},
     {"submissions.ends", ends, ASSAY_SUB_LOCAL, 256, http_on_event},
+    {"submissions.streams", streamed, ASSAY_SUB_LOCAL, 256, stream_on_event},
 };
 
 static const struct assay_interface provides[] = {{ASSAY_JOBS_INTERFACE, ASSAY_JOBS_VERSION, &submissions_jobs}};
@@ -93,7 +113,8 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     s->admission = admission_new(&bounds, host->mono_ns(host->ctx) / 1000000);
     if (s->live == NULL || s->admission == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
-    return leases_new(s, err);
+    int rc = leases_new(s, err);
+    return rc < 0 ? rc : stream_hub_new(s, err);
 }
 
 static int start(void *self, struct assay_err *err)
@@ -102,7 +123,9 @@ static int start(void *self, struct assay_err *err)
     int rc = leases_start(s, err);
     if (rc >= 0)
         rc = jobs_count(s, true, err);
-    return rc < 0 ? rc : jobs_sweep_start(s, err);
+    if (rc >= 0)
+        rc = jobs_sweep_start(s, err);
+    return rc < 0 ? rc : stream_hub_start(s, err);
 }
 
 static void drain(void *self)
@@ -111,6 +134,7 @@ static void drain(void *self)
     atomic_store(&s->draining, true);
     live_wake_all(s->live);
     leases_leave(s); /* what our runner could not hand back is free at once */
+    stream_hub_stop(s);
 }
 
 static void fini(void *self)
@@ -119,6 +143,7 @@ static void fini(void *self)
     if (s == NULL)
         return;
     http_free_timers(s);
+    stream_hub_free(s);
     live_free(s->live);
     leases_free(s);
     admission_free(s->admission);

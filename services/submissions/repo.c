@@ -271,7 +271,19 @@ static const struct assay_stmt project_agent = {
     .columns = "",
     .write = true};
 
+static const struct assay_stmt stream_benchmark_stmt = {.name = "submissions.stream_benchmark",
+                                                        .sql = "SELECT owner_id, visibility FROM submissions_benchmarks WHERE id = $1",
+                                                        .params = "t",
+                                                        .columns = "ti"};
+/* in the order in which they are leased */
+static const struct assay_stmt queue_head_stmt = {
+    .name = "submissions.queue_head",
+    .sql = "SELECT id FROM submissions WHERE state = 'queued' ORDER BY priority, turn, created_ms, id LIMIT $1",
+    .params = "i",
+    .columns = "t"};
+
 const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS] = {
+    &stream_benchmark_stmt, &queue_head_stmt,
     &insert_stmt,    &insert_task,   &insert_bytes,    &facts_benchmark,   &facts_problem,   &facts_agent,
     &get_stmt,       &list_owner,    &list_agent,      &list_benchmark,    &list_all,        &bytes_stmt,
     &output_stmt,    &output_set,    &cancel_queued, &cancel_running,  &delete_ended,      &rejudge_stmt,    &lease_stmt,
@@ -780,6 +792,24 @@ static int words(struct submissions *s, const struct assay_strs *list, bool lang
     bool failed = buf.failed || out->p == NULL;
     assay_buf_free(&buf);
     return failed ? assay_err_set(err, ASSAY_E_NOMEM, "no memory") : ASSAY_OK;
+}
+
+int repo_stream_benchmark(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct stream_benchmark *out,
+                          struct assay_err *err)
+{
+    struct assay_rows rows;
+    int rc = ASSAY_QUERY(s->host->store, &stream_benchmark_stmt, arena, &rows, err, ASSAY_VT(id));
+    *out = (struct stream_benchmark){.known = rc >= 0 && rows.n != 0};
+    if (out->known) {
+        out->owner_id = rows.row[0].col[0].s;
+        out->visibility = rows.row[0].col[1].i;
+    }
+    return rc;
+}
+
+int repo_queue_head(struct submissions *s, int64_t max, struct assay_arena *arena, struct assay_rows *out, struct assay_err *err)
+{
+    return ASSAY_QUERY(s->host->store, &queue_head_stmt, arena, out, err, ASSAY_VI(max));
 }
 
 int repo_project(struct submissions *s, const struct assay_event_row *row, struct assay_tx *tx, struct assay_err *err)

@@ -5,7 +5,7 @@ services_submissions_assay_submissions_la_SOURCES = \
 	services/submissions/http_read.c services/submissions/jobs.c services/submissions/repo_queue.c \
 	services/submissions/leases.c services/submissions/repo_leases.c services/submissions/schema/003_leases.h \
 	services/submissions/live.c services/submissions/local.h services/submissions/plugin.c services/submissions/repo.c \
-	services/submissions/schema/001_submissions.h services/submissions/schema/002_turns.h
+	services/submissions/stream.c services/submissions/stream_view.c services/submissions/schema/001_submissions.h services/submissions/schema/002_turns.h
 services_submissions_assay_submissions_la_CPPFLAGS = $(SDK_CPPFLAGS)
 services_submissions_assay_submissions_la_CFLAGS = $(AM_CFLAGS)
 services_submissions_assay_submissions_la_LDFLAGS = $(PLUGIN_LDFLAGS)
