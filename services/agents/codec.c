@@ -39,6 +39,13 @@ const struct assay_json_field agents_token_fields[] = {
     END,
 };
 
+static const struct assay_json_field lease_fields[] = {
+    {.name = "submission_id", .type = ASSAY_JSON_STRING, .flags = ASSAY_JSON_REQUIRED, .has_offset = -1, .min = 1, .max = 64,
+     .offset = offsetof(struct agents_lease_in, submission_id)},
+    {.name = "fence", .type = ASSAY_JSON_INT, .flags = ASSAY_JSON_REQUIRED, .has_offset = -1, .min = 1, .max = 9e15,
+     .offset = offsetof(struct agents_lease_in, fence)},
+    END,
+};
 const struct assay_json_field agents_heartbeat_fields[] = {
     {.name = "status", .type = ASSAY_JSON_ENUM, .offset = offsetof(struct agents_heartbeat_in, status), .has_offset = -1,
      .names = agents_worker_status_names},
@@ -48,6 +55,8 @@ const struct assay_json_field agents_heartbeat_fields[] = {
      .max = 100000, .has_offset = -1},
     {.name = "version", .type = ASSAY_JSON_STRING, .offset = offsetof(struct agents_heartbeat_in, version), .min = 1,
      .max = 64, .has_offset = -1},
+    {.name = "leases", .type = ASSAY_JSON_ARRAY, .offset = offsetof(struct agents_heartbeat_in, leases), .max = 256,
+     .has_offset = HAS(agents_heartbeat_in, has_leases), .fields = lease_fields, .elem_size = sizeof(struct agents_lease_in)},
     END,
 };
 
@@ -85,9 +94,8 @@ void agents_check_token(const struct agents_token_in *in, const struct assay_pri
         assay_json_fault(f, a, "/expires_at", "must be in the future");
 }
 
-void agents_write(struct assay_jw *w, const struct agent *a)
+static void members(struct assay_jw *w, const struct agent *a)
 {
-    assay_jw_object(w);
     assay_jw_kstr(w, "id", a->id);
     assay_jw_kstr(w, "owner_id", a->owner_id);
     assay_jw_kstr(w, "name", a->name);
@@ -106,6 +114,31 @@ void agents_write(struct assay_jw *w, const struct agent *a)
         assay_jw_ktime(w, "seen_at", a->seen_ms);
         assay_jw_end(w);
     }
+}
+
+void agents_write(struct assay_jw *w, const struct agent *a)
+{
+    assay_jw_object(w);
+    members(w, a);
+    assay_jw_end(w);
+}
+
+void agents_write_heartbeat(struct assay_jw *w, const struct agent *a, const struct assay_lease *lease, size_t n)
+{
+    static const char *const state[] = {
+        [ASSAY_LEASE_HELD] = "held", [ASSAY_LEASE_CANCELLED] = "cancelled", [ASSAY_LEASE_LOST] = "lost"};
+    assay_jw_object(w);
+    members(w, a);
+    assay_jw_key(w, "leases");
+    assay_jw_array(w);
+    for (size_t i = 0; i < n; i++) {
+        assay_jw_object(w);
+        assay_jw_kstr(w, "submission_id", lease[i].submission_id);
+        assay_jw_kint(w, "fence", lease[i].fence);
+        assay_jw_kz(w, "state", state[lease[i].state]);
+        assay_jw_end(w);
+    }
+    assay_jw_end(w);
     assay_jw_end(w);
 }
 

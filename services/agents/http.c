@@ -8,6 +8,8 @@
 
 struct service {
     const struct assay_host *host;
+    const struct assay_jobs_ops *jobs; /* NULL: this process has no submissions, so nothing is leased */
+    void *jobs_self;
 };
 
 static int no_memory(struct assay_err *err)
@@ -310,6 +312,23 @@ int agents_do_token_revoke(void *self, struct assay_request *rq, struct assay_re
 
 /* ---- workers -------------------------------------------------------------------------------------------- */
 
+/* Renews what the heartbeat names, and says of each what it is now. Only the agent's own token speaks for its leases. */
+static int renew(struct service *s, struct assay_request *rq, const struct agent *a, const struct agents_heartbeat_in *in,
+                 struct assay_lease **out, struct assay_err *err)
+{
+    const struct agents_lease_in *given = in->leases.items;
+    size_t n = in->leases.n;
+    struct assay_lease *list = assay_arena_array(rq->arena, n + 1, sizeof *list);
+    struct assay_str holder = assay_arena_fmt(rq->arena, "agent:%.*s", ASSAY_FMT(a->id));
+    if (list == NULL || holder.p == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i < n; i++)
+        list[i] = (struct assay_lease){given[i].submission_id, given[i].fence, ASSAY_LEASE_LOST};
+    *out = list;
+    bool able = s->jobs != NULL && s->jobs->size >= sizeof *s->jobs;
+    return able && n != 0 ? s->jobs->renew_away(s->jobs_self, holder, list, n, err) : ASSAY_OK;
+}
+
 int agents_do_heartbeat(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     struct service *s = self;
@@ -320,6 +339,11 @@ int agents_do_heartbeat(void *self, struct assay_request *rq, struct assay_respo
         rc = assay_err_set(err, ASSAY_E_FORBIDDEN, "only the agent itself, its owner and staff may report for it");
     if (rc == ASSAY_OK && rq->body.n != 0)
         rc = assay_body_json(rq, rs, agents_heartbeat_fields, &in, err);
+    struct assay_lease *lease = NULL;
+    if (rc == ASSAY_OK && in.leases.n != 0 && !assay_str_eq(rq->who->agent_id, a.id))
+        rc = assay_fault(rq, rs, err, "/leases", "only the agent itself renews its leases, with its own token");
+    if (rc == ASSAY_OK && in.has_leases)
+        rc = renew(s, rq, &a, &in, &lease, err);
     if (rc < 0)
         return rc;
     a.worker_status = assay_str(agents_worker_status_names[in.status]);
@@ -330,7 +354,13 @@ int agents_do_heartbeat(void *self, struct assay_request *rq, struct assay_respo
     struct assay_tx *tx = assay_tx_new(rq->arena, "agents.heartbeat");
     agents_add_heartbeat(tx, &a);
     rc = assay_store_exec(s->host->store, tx, err);
-    return rc < 0 ? rc : reply_agent(rs, 200, &a, err);
+    if (rc < 0 || !in.has_leases)
+        return rc < 0 ? rc : reply_agent(rs, 200, &a, err);
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    if (w == NULL)
+        return no_memory(err);
+    agents_write_heartbeat(w, &a, lease, in.leases.n);
+    return assay_reply_json(rs, 200, w, err);
 }
 
 /* ---- for the auth gate, and from auth ------------------------------------------------------------------- */
@@ -360,6 +390,7 @@ int agents_init(const struct assay_host *host, void **self, struct assay_err *er
     if (s == NULL)
         return no_memory(err);
     s->host = host;
+    s->jobs = host->need(host->ctx, ASSAY_JOBS_INTERFACE, &s->jobs_self);
     *self = s;
     return ASSAY_OK;
 }

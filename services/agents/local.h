@@ -12,6 +12,7 @@
 
 #include <assay/idempotency.h>
 #include <assay/identity.h>
+#include <assay/jobs.h>
 #include <assay/plugin.h>
 #include <assay/value.h>
 
@@ -57,10 +58,16 @@ struct agents_token_in {
     int64_t expires_in_s, expires_ms;
     bool has_scopes, has_expires_in, has_expires_at;
 };
+struct agents_lease_in {
+    struct assay_str submission_id;
+    int64_t fence;
+};
 struct agents_heartbeat_in {
     int status;
     int64_t capacity, running;
     struct assay_str version;
+    struct assay_json_array leases; /* struct agents_lease_in */
+    bool has_leases;
 };
 extern const char *const agents_worker_status_names[]; /* "idle" "busy" "draining" */
 extern const struct assay_json_field agents_create_fields[], agents_patch_fields[], agents_token_fields[],
@@ -71,6 +78,8 @@ void agents_check_create(const struct agents_create_in *in, const struct assay_p
 void agents_check_token(const struct agents_token_in *in, const struct assay_principal *who, int64_t now_ms,
                         struct assay_json_faults *f, struct assay_arena *a);
 void agents_write(struct assay_jw *w, const struct agent *a);
+/* The same with what became of the leases that a heartbeat named. */
+void agents_write_heartbeat(struct assay_jw *w, const struct agent *a, const struct assay_lease *lease, size_t n);
 /* secret: NULL for all but the answer that makes it */
 void agents_write_token(struct assay_jw *w, const struct agent_token *t, const char *secret);
 

@@ -20,7 +20,7 @@ static const struct assay_route routes[] = {
     {ASSAY_DELETE, "/agents/{id}/tokens/{token_id:uuid}", MAKERS, NULL, ASSAY_ROUTE_NO_QUERY, 0, agents_do_token_revoke,
      "agent_tokens_delete", "Revoke a token"},
     {ASSAY_POST, "/agents/{id}/heartbeat", MAKERS, "jobs:lease", ASSAY_ROUTE_NO_QUERY, BODY_MAX, agents_do_heartbeat,
-     "agents_heartbeat", "A worker agent reports that it is alive"},
+     "agents_heartbeat", "A worker agent reports that it is alive and renews its leases"},
 };
 
 static const char *const topics[] = {"user.changed", NULL};
@@ -36,6 +36,8 @@ static const struct assay_interface provides[] = {
     {ASSAY_AGENT_TOKENS_INTERFACE, ASSAY_AGENT_TOKENS_VERSION, &agents_token_ops},
 };
 
+static const struct assay_need needs[] = {{ASSAY_JOBS_INTERFACE, ASSAY_JOBS_VERSION, true}};
+
 ASSAY_PLUGIN_EXPORT extern const struct assay_plugin assay_plugin;
 const struct assay_plugin assay_plugin = {
     ASSAY_PLUGIN_HEAD(ASSAY_PLUGIN_SERVICE),
@@ -47,6 +49,7 @@ const struct assay_plugin assay_plugin = {
     .migrations = ASSAY_TABLE(agents_migrations),
     .statements = ASSAY_TABLE(statements),
     .provides = ASSAY_TABLE(provides),
+    .needs = ASSAY_TABLE(needs),
     .init = agents_init,
     .fini = agents_fini,
 };

@@ -492,6 +492,7 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
             assay_jw_kstr(w, "fault", r->fault);
     }
     if (whole) {
+        knull_or_str(w, "runner", r->runner);
         assay_jw_kraw(w, "environment", r->environment.n != 0 ? r->environment : ASSAY_STR("null"));
         assay_jw_kint(w, "build_ms", r->build_ms);
         /* to others it would tell that somebody has submitted the same before */

@@ -144,7 +144,7 @@ static int add_end(struct loop *l, struct job *j, struct assay_tx *tx, struct ma
     int rc = summary_encode(j, tx->arena, &end.summary, err);
     if (rc < 0)
         return rc;
-    if (j->lease.kind == ASSAY_JOB_TASK) {
+    if (j->task) {
         const struct test *t = &j->test[0];
         end.output = j->verdict == VERDICT_BF                      ? j->build_output
                      : t->out.n != 0 || j->verdict == VERDICT_OK ? t->out
@@ -320,8 +320,22 @@ static void record_environment(struct loop *l, struct job *j)
         return;
     }
     assay_sha256_hex(assay_buf_view(&b), j->environment);
-    if (!environment_known(l, j->environment, false))
+    if (j->away_id.n != 0 || !environment_known(l, j->environment, false))
         j->environment_body = assay_arena_take(j->arena, &b);
+}
+
+void job_decide(struct job *j)
+{
+    struct scored *list = assay_arena_array(j->arena, j->n_tests + 1, sizeof *list);
+    j->verdict = VERDICT_OK;
+    for (size_t i = 0; i < j->n_tests; i++) {
+        const struct test *t = &j->test[i];
+        if (list != NULL)
+            list[i] = (struct scored){t->def.points, t->verdict};
+        if (j->verdict == VERDICT_OK && t->verdict != VERDICT_OK && t->verdict != VERDICT_NONE)
+            j->verdict = t->verdict;
+    }
+    j->score = list != NULL ? score_of(list, j->n_tests) : 0;
 }
 
 void job_finish(struct loop *l, struct job *j)
@@ -331,18 +345,8 @@ void job_finish(struct loop *l, struct job *j)
         put_text(j->mode_text, sizeof j->mode_text, "%s", assay_box_client_hello(s->client)->mode);
     slot_release(j);
     j->stage = STAGE_FINISH;
-    if (j->verdict == VERDICT_NONE && !j->give_back) {
-        struct scored *list = assay_arena_array(j->arena, j->n_tests + 1, sizeof *list);
-        j->verdict = VERDICT_OK;
-        for (size_t i = 0; i < j->n_tests; i++) {
-            const struct test *t = &j->test[i];
-            if (list != NULL)
-                list[i] = (struct scored){t->def.points, t->verdict};
-            if (j->verdict == VERDICT_OK && t->verdict != VERDICT_OK && t->verdict != VERDICT_NONE)
-                j->verdict = t->verdict;
-        }
-        j->score = list != NULL ? score_of(list, j->n_tests) : 0;
-    }
+    if (j->verdict == VERDICT_NONE && !j->give_back)
+        job_decide(j);
     if (j->kind == JOB_SELF_TEST) {
         finish_self_test(l, j);
         return;

@@ -324,7 +324,7 @@ static void test_done(struct loop *l, struct job *j, const struct assay_box_outc
     t->ran = true;
     t->end_ms = now_ms(l);
     t->verdict = verdict_of_run(o, &j->language->signatures, out, err);
-    if (t->verdict == VERDICT_OK && j->lease.kind != ASSAY_JOB_TASK && !output_matches(&j->compare, t->expected, out)) {
+    if (t->verdict == VERDICT_OK && !j->task && !output_matches(&j->compare, t->expected, out)) {
         t->verdict = VERDICT_WA;
         const char *why = presentation_fault(&j->compare, t->expected, out);
         if (why != NULL)

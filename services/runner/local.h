@@ -290,6 +290,10 @@ struct job {
     int mode;                  /* enum assay_judge_mode */
     int feedback;              /* enum assay_feedback */
     bool never_warm;           /* its benchmark pins executed interpreters */
+    bool task;                 /* run once, nothing compared */
+    struct assay_str away_id;  /* the gateway's submission, when a gateway elsewhere wants it judged; else "" */
+    int64_t away_fence;
+    struct assay_str made_by;  /* the runner elsewhere that judged it, or "" */
     struct assay_box_file *file;
     struct assay_str *path; /* of the files */
     size_t n_files;
@@ -429,7 +433,7 @@ int running_event_encode(const struct job *j, struct assay_arena *arena, struct 
 /* A stored result, as it is read. */
 struct result {
     struct assay_str submission_id, benchmark_id, problem_id, agent_id, owner_id, language, verdict, build_output, mode,
-        fault, first_verdict;
+        fault, first_verdict, runner;
     int64_t build_cached;
     struct assay_str environment_id, environment; /* its JSON; only when one result is shown */
     bool staff; /* the viewer is */
@@ -452,8 +456,8 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
 
 /* ---- repo.c ---------------------------------------------------------------------------------------------------------- */
 
-#define RUNNER_MIGRATIONS 5
-#define RUNNER_STATEMENTS 13
+#define RUNNER_MIGRATIONS 6
+#define RUNNER_STATEMENTS 14
 extern const struct assay_migration runner_migrations[RUNNER_MIGRATIONS];
 extern const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS];
 
@@ -464,6 +468,7 @@ struct rules {
 int repo_rules(struct runner *r, struct assay_str benchmark_id, struct assay_arena *arena, struct rules *out, struct assay_err *err);
 int repo_environment(struct runner *r, struct assay_str id, struct assay_arena *arena, struct assay_str *body,
                      struct assay_err *err);
+int repo_drop_attempt(struct assay_tx *tx, const struct job *j, struct assay_err *err); /* rows of tests under its own fence */
 int repo_add_tests(struct assay_tx *tx, const struct job *j, size_t from, size_t to, struct assay_err *err);
 int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, struct assay_err *err);
 struct result_filter {
@@ -482,6 +487,7 @@ int repo_project(void *self, const struct assay_event_row *ev, struct assay_tx *
 
 struct loop;
 int loop_start(struct runner *r, struct assay_err *err);
+void job_decide(struct job *j);   /* finish.c: the verdict and the score of a job whose tests have theirs; any thread */
 void loop_ring(struct runner *r); /* there may be work */
 void loop_drain(struct runner *r);
 void loop_stop(struct runner *r);
@@ -506,7 +512,7 @@ void loop_look(struct runner *r, struct loop_state *out);
 
 enum {
     METRIC_VERDICTS, METRIC_QUEUE_WAIT, METRIC_BUILD, METRIC_RUN, METRIC_SLOTS_BUSY, METRIC_WARDEN_DEATHS, METRIC_REFUSED,
-    METRIC_CACHE, METRIC_CACHE_BYTES, METRIC_COUNT
+    METRIC_CACHE, METRIC_CACHE_BYTES, METRIC_WORKERS, METRIC_AWAY_LEASED, METRIC_AWAY_RESULTS, METRIC_COUNT
 };
 extern const struct assay_metric runner_metrics[METRIC_COUNT];
 extern const struct image_options {
@@ -528,6 +534,8 @@ struct runner {
     int warm_dir;          /* -1: there is no warm material */
     char machine[ASSAY_SHA256_HEX]; /* what of this machine a compiler can see */
     struct loop *loop;
+    struct remote *remote; /* runners elsewhere: remote.h */
+    char away_kinds[16];   /* kinds of jobs that they may lease, as assay_lease_ask has them */
     struct processors processors;
     int64_t reruns_max;
     int64_t max_parallel, time_limit_ms, memory_limit, output_limit, lease_ms, build_time_ms, build_memory, drain_ms, max_attempts,

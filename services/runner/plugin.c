@@ -1,5 +1,5 @@
 /* The runner: its tables, and its beginning and end. */
-#include "local.h"
+#include "remote.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -67,6 +67,14 @@ static const struct assay_route routes[] = {
      "Results as far as the feedback policy lets the caller see them, newest first"},
     {ASSAY_GET, "/results/{submission_id:uuid}", ASSAY_ROLES_ANY, "results:read", ASSAY_ROUTE_NO_QUERY, 0, http_results_get,
      "results_get", "One submission's result, test by test"},
+    {ASSAY_POST, "/results", ASSAY_ROLE_AGENT, "results:write", ASSAY_ROUTE_NO_QUERY, ASSAY_SCRIPT_MAX + 4096, http_results_put,
+     "results_put", "A worker hands a leased job's result back, or the job itself"},
+    {ASSAY_POST, "/commit", ASSAY_ROLE_AGENT, "results:write", ASSAY_ROUTE_NO_QUERY | ASSAY_ROUTE_ALIAS, ASSAY_SCRIPT_MAX + 4096,
+     http_results_put, "results_commit", "The older name of POST /results"},
+    {ASSAY_POST, "/agents/{id}/lease", ASSAY_ROLE_AGENT, "jobs:lease", ASSAY_ROUTE_NO_QUERY, 64 << 10, http_lease, "agents_lease",
+     "A worker agent leases work, and waits for some"},
+    {ASSAY_GET, "/blobs/{ref}", ASSAY_ROLE_AGENT, "jobs:lease", ASSAY_ROUTE_NO_QUERY, 0, http_blob, "blobs_get",
+     "A worker agent fetches a test's data by its hash"},
     {ASSAY_GET, "/languages", ASSAY_ROLES_PUBLIC, "results:read", ASSAY_ROUTE_NO_QUERY, 0, http_languages, "languages_list",
      "Languages with their versions and whether they are offered"},
     {ASSAY_GET, "/runners", ASSAY_ROLES_STAFF, NULL, ASSAY_ROUTE_NO_QUERY, 0, http_runners, "runners_list",
@@ -86,6 +94,10 @@ const struct assay_metric runner_metrics[METRIC_COUNT] = {
                         "Jobs that were refused because their benchmark pins another toolchain", "", NULL},
     [METRIC_CACHE] = {"assay_runner_build_cache_total", ASSAY_METRIC_COUNTER, "Look-ups in the build cache (hit, miss, damaged)",
                       "outcome", NULL},
+    [METRIC_WORKERS] = {"assay_runner_workers", ASSAY_METRIC_GAUGE, "Runners elsewhere that were heard of in the last two minutes", "", NULL},
+    [METRIC_AWAY_LEASED] = {"assay_runner_away_leases_total", ASSAY_METRIC_COUNTER, "Jobs leased to runners elsewhere", "", NULL},
+    [METRIC_AWAY_RESULTS] = {"assay_runner_away_results_total", ASSAY_METRIC_COUNTER,
+                             "What runners elsewhere brought (taken, returned, late, refused)", "outcome", NULL},
     [METRIC_CACHE_BYTES] = {"assay_runner_build_cache_bytes", ASSAY_METRIC_GAUGE, "Disk space of the build cache", "", NULL},
 };
 
@@ -98,6 +110,7 @@ static int on_bell(void *self, const struct assay_event_row *ev, struct assay_tx
     (void)tx;
     (void)err;
     loop_ring(self);
+    remote_ring(self);
     return ASSAY_OK;
 }
 
@@ -182,7 +195,12 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     r->jobs = host->need(host->ctx, ASSAY_JOBS_INTERFACE, &r->jobs_self);
     if (r->jobs == NULL)
         return assay_err_set(err, ASSAY_E_CONFIG, "the runner needs the submissions service");
-    int rc = processors_choose(host->option_str(host->ctx, "runner_pin"), &r->processors, err);
+    if (r->jobs->size < sizeof *r->jobs || r->jobs->lease_away == NULL)
+        return assay_err_set(err, ASSAY_E_CONFIG, "the submissions service is older than the runner");
+    memcpy(r->away_kinds, " 0 1 ", sizeof " 0 1 ");
+    int rc = remote_new(r, err);
+    if (rc >= 0)
+        rc = processors_choose(host->option_str(host->ctx, "runner_pin"), &r->processors, err);
     if (rc >= 0)
         rc = seccomp_compile(r->arena, true, &r->seccomp, err);
     if (rc >= 0)
@@ -224,8 +242,12 @@ static int ready(void *self, struct assay_err *why)
     struct runner *r = self;
     struct loop_state st;
     size_t untested = 0;
-    if (!r->judges)
+    if (!r->judges) {
+        int64_t n = remote_workers(r);
+        (void)snprintf(why->msg, sizeof why->msg, n != 0 ? "%lld runners elsewhere" : "this process judges nothing, and no runner elsewhere was heard of in the last two minutes",
+                       (long long)n);
         return ASSAY_OK;
+    }
     loop_look(r, &st);
     if (st.ready == 0)
         return assay_err_set(why, ASSAY_E_BUSY, "no warden%s%s", st.trouble[0] != '\0' ? ": " : " yet", st.trouble);
@@ -242,6 +264,7 @@ static int ready(void *self, struct assay_err *why)
 
 static void drain(void *self)
 {
+    remote_drain(self);
     loop_drain(self);
 }
 
@@ -253,6 +276,7 @@ static void fini(void *self)
     if (r->jobs != NULL)
         r->jobs->set_languages(r->jobs_self, NULL, NULL);
     loop_stop(r);
+    remote_free(r);
     languages_free(&r->languages);
     environments_free(&r->environments);
     cache_free(r->cache);

@@ -2,7 +2,7 @@
  * From a lease to a job that can run: manifest, language, source, limits, test data.  On worker threads;
  * the job belongs to the one that prepares it.
  */
-#include "local.h"
+#include "remote.h"
 
 #include <stdio.h>
 
@@ -194,20 +194,33 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
     memset(&m, 0, sizeof m);
     struct assay_str source = lease->source, language = lease->language;
     struct rules rules = {.toolchains = ASSAY_STR("")};
-    int rc = read_bytes(r, j, lease->payload, lease->payload_ref, PAYLOAD_READ_MAX, &j->payload, err);
+    struct away_job away = {.manifest = ASSAY_STR("")};
+    int rc = lease->assay.n != 0 ? away_job_decode(lease->assay, j->arena, &away, err) : ASSAY_OK;
+    if (rc < 0)
+        return assay_err_prefix(err, "what the gateway says of the job");
+    j->away_id = away.submission_id;
+    j->away_fence = away.fence;
+    j->task = lease->kind == ASSAY_JOB_TASK || (j->away_id.n != 0 && away.kind == ASSAY_JOB_TASK);
+    if (j->away_id.n != 0)
+        j->payload = away.payload;
+    else
+        rc = read_bytes(r, j, lease->payload, lease->payload_ref, PAYLOAD_READ_MAX, &j->payload, err);
     if (rc < 0)
         return assay_err_prefix(err, "the payload");
     bool files = lease->files;
-    if (lease->kind == ASSAY_JOB_TASK) {
+    if (j->task) {
         j->mode = ASSAY_JUDGE_PROGRAM;
     } else {
-        struct assay_str text;
-        if (lease->manifest_ref.n == 0)
+        struct assay_str text = away.manifest;
+        if (lease->manifest_ref.n == 0 && text.n == 0)
             return settle(j, VERDICT_IE, "the problem has no manifest");
-        rc = cache_read(r->cache, r->host->blobs, lease->manifest_ref, MANIFEST_READ_MAX, j->arena, &text, err);
+        if (j->away_id.n == 0)
+            rc = cache_read(r->cache, r->host->blobs, lease->manifest_ref, MANIFEST_READ_MAX, j->arena, &text, err);
         if (rc >= 0)
             rc = assay_manifest_decode(text, j->arena, &m, err);
-        if (rc >= 0)
+        if (rc >= 0 && j->away_id.n != 0)
+            rules = (struct rules){away.feedback, away.warm_interpreters, away.toolchains};
+        else if (rc >= 0)
             rc = repo_rules(r, lease->benchmark_id, j->arena, &rules, err);
         if (rc < 0)
             return assay_err_prefix(err, "the manifest");
@@ -242,7 +255,7 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
     rc = pin_of(r, j, rules.toolchains, err);
     if (rc < 0)
         return rc;
-    if (lease->kind == ASSAY_JOB_TASK) {
+    if (j->task) {
         rc = prepare_task(r, j, err);
         if (rc < 0)
             return rc;
@@ -259,7 +272,7 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
 
 int job_load(struct runner *r, struct job *j, struct assay_err *err)
 {
-    if (j->kind == JOB_SELF_TEST || j->lease.kind == ASSAY_JOB_TASK) {
+    if (j->kind == JOB_SELF_TEST || j->task) {
         for (size_t i = 0; i < j->n_tests && j->kind != JOB_SELF_TEST; i++)
             j->test[i].input = j->payload;
         j->loaded_to = j->n_tests;

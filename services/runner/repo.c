@@ -17,6 +17,9 @@ const struct assay_migration runner_migrations[RUNNER_MIGRATIONS] = {
     {5, "warm_interpreters",
 #include "schema/005_warm_interpreters.h"
      , "0.1.0"},
+    {6, "runner_elsewhere",
+#include "schema/006_runner_elsewhere.h"
+     , "0.1.0"},
 };
 
 static const struct assay_stmt put_result = {
@@ -24,8 +27,8 @@ static const struct assay_stmt put_result = {
     .sql = "INSERT INTO runner_results (submission_id, kind, owner_id, benchmark_id, problem_id, agent_id, language, verdict,"
            " score, passed, total, first_number, first_verdict, cpu_ms, wall_ms, memory_peak, build_ms, build_output, mode,"
            " precision_bits, fault, fence, finished_ms, build_cached, cpu_us, memory_own, time_limit_ms, hard_time_limit_ms,"
-           " wall_limit_ms, memory_limit_bytes, environment) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
-           " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)"
+           " wall_limit_ms, memory_limit_bytes, environment, runner) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
+           " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)"
            " ON CONFLICT (submission_id) DO UPDATE SET"
            " language = excluded.language, verdict = excluded.verdict, score = excluded.score, passed = excluded.passed,"
            " total = excluded.total, first_number = excluded.first_number, first_verdict = excluded.first_verdict,"
@@ -35,9 +38,9 @@ static const struct assay_stmt put_result = {
            " finished_ms = excluded.finished_ms, build_cached = excluded.build_cached,"
            " cpu_us = excluded.cpu_us, memory_own = excluded.memory_own, time_limit_ms = excluded.time_limit_ms,"
            " hard_time_limit_ms = excluded.hard_time_limit_ms, wall_limit_ms = excluded.wall_limit_ms,"
-           " memory_limit_bytes = excluded.memory_limit_bytes, environment = excluded.environment"
+           " memory_limit_bytes = excluded.memory_limit_bytes, environment = excluded.environment, runner = excluded.runner"
            " WHERE runner_results.fence < excluded.fence",
-    .params = "titttttt" "riii" "tiiii" "btitiii" "iiiiii" "t",
+    .params = "titttttt" "riii" "tiiii" "btitiii" "iiiiii" "tt",
     .columns = "",
     .write = true};
 static const struct assay_stmt put_test = {
@@ -55,6 +58,11 @@ static const struct assay_stmt drop_tests = {.name = "runner.drop_tests",
                                              .params = "ti",
                                              .columns = "",
                                              .write = true};
+static const struct assay_stmt drop_attempt = {.name = "runner.drop_attempt",
+                                               .sql = "DELETE FROM runner_tests WHERE submission_id = $1 AND fence = $2",
+                                               .params = "ti",
+                                               .columns = "",
+                                               .write = true};
 static const struct assay_stmt get_rules = {.name = "runner.get_rules",
                                             .sql = "SELECT feedback, toolchains, warm_interpreters FROM runner_benchmarks WHERE id = $1",
                                             .params = "t",
@@ -79,7 +87,7 @@ static const struct assay_stmt get_environment = {.name = "runner.get_environmen
     " s.score, s.passed, s.total, s.first_number, s.first_verdict, s.cpu_ms, s.wall_ms, s.memory_peak, s.build_ms,"    \
     " s.build_output, s.mode, s.precision_bits, s.fault, s.fence, s.finished_ms, " FEEDBACK ", " EVERYTHING            \
     ", s.build_cached, s.cpu_us, s.memory_own, s.time_limit_ms, s.hard_time_limit_ms, s.wall_limit_ms,"                \
-    " s.memory_limit_bytes, s.environment"                                                                              \
+    " s.memory_limit_bytes, s.environment, s.runner"                                                                              \
     " FROM runner_results s LEFT JOIN runner_benchmarks b ON b.id = s.benchmark_id WHERE " where                       \
     " AND (" EVERYTHING " = 1 OR s.owner_id = $1) AND (CAST($3 AS TEXT) = '' OR s.agent_id = $3)"                      \
     " AND s.submission_id < $4 AND (CAST($6 AS TEXT) = '' OR s.benchmark_id = $6)"                                     \
@@ -88,7 +96,7 @@ static const struct assay_stmt get_environment = {.name = "runner.get_environmen
     " AND s.finished_ms >= $10 AND (CAST($11 AS TEXT) = '' OR s.submission_id = $11)"                                  \
     " ORDER BY s.submission_id DESC LIMIT $5"
 #define RESULTS_PARAMS "tittittttit"
-#define RESULTS_COLUMNS "titttttt" "riiitiiiibtitiiiii" "iiiiii" "t"
+#define RESULTS_COLUMNS "titttttt" "riiitiiiibtitiiiii" "iiiiii" "tt"
 static const struct assay_stmt results_one = {.name = "runner.results_one",
                                               .sql = RESULTS("s.submission_id = $11"),
                                               .params = RESULTS_PARAMS,
@@ -131,7 +139,7 @@ static const struct assay_stmt project_benchmark = {
 const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS] = {
     &put_result,  &put_test,      &drop_tests,        &get_rules,     &results_one,
     &results_all, &results_owner, &results_benchmark, &results_agent, &tests_stmt,
-    &project_benchmark, &put_environment, &get_environment,
+    &project_benchmark, &put_environment, &get_environment, &drop_attempt,
 };
 
 static int tx_check(const struct assay_tx *tx, struct assay_err *err)
@@ -168,6 +176,13 @@ int repo_environment(struct runner *r, struct assay_str id, struct assay_arena *
     return rc;
 }
 
+int repo_drop_attempt(struct assay_tx *tx, const struct job *j, struct assay_err *err)
+{
+    if (tx != NULL)
+        ASSAY_TX(tx, &drop_attempt, ASSAY_EXPECT_ANY, ASSAY_VT(j->lease.submission_id), ASSAY_VI(j->lease.fence));
+    return tx_check(tx, err);
+}
+
 int repo_add_tests(struct assay_tx *tx, const struct job *j, size_t from, size_t to, struct assay_err *err)
 {
     for (size_t i = from; i < to; i++) {
@@ -179,7 +194,7 @@ int repo_add_tests(struct assay_tx *tx, const struct job *j, size_t from, size_t
                  ASSAY_VR(t->def.points), ASSAY_VZ(verdict_name(t->verdict)), ASSAY_VI(t->ran ? 1 : 0),
                  ASSAY_VI(o->end == ASSAY_BOX_EXITED ? o->exit_code : 0),
                  ASSAY_VI(o->end == ASSAY_BOX_SIGNALLED ? o->signal : 0), ASSAY_VI(o->cpu_us / 1000),
-                 ASSAY_VI(o->wall_us / 1000), ASSAY_VI(tree_known ? o->memory_peak_bytes : o->max_rss_bytes),
+                 ASSAY_VI(o->wall_us / 1000), ASSAY_VI(tree_known ? o->memory_peak_bytes : o->max_rss_bytes > 0 ? o->max_rss_bytes : 0),
                  ASSAY_VB(or_empty(t->out)), ASSAY_VI(o->stdout_bytes), ASSAY_VB(or_empty(t->err)),
                  ASSAY_VI(o->stderr_bytes), ASSAY_VZ(o->message), ASSAY_VI(o->cpu_us), ASSAY_VI(o->cpu_user_us),
                  ASSAY_VI(o->cpu_system_us), ASSAY_VI(o->wall_us), ASSAY_VI(in_box ? o->memory_own_bytes : -1),
@@ -229,7 +244,7 @@ int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, st
              ASSAY_VB(or_empty(j->build_output)), ASSAY_VT(or_empty(mode)), ASSAY_VI(boxes > 0 ? precision : precision & 7),
              ASSAY_VT(assay_arena_str(tx->arena, assay_str(j->fault))), ASSAY_VI(l->fence), ASSAY_VI(now_ms),
              ASSAY_VI(j->cached ? 1 : 0), ASSAY_VI(cpu), ASSAY_VI(own), ASSAY_VI(j->limits.cpu_ms), ASSAY_VI(j->limits.cpu_hard_ms),
-             ASSAY_VI(j->limits.wall_ms), ASSAY_VI(j->limits.memory_bytes), ASSAY_VT(or_empty(made)));
+             ASSAY_VI(j->limits.wall_ms), ASSAY_VI(j->limits.memory_bytes), ASSAY_VT(or_empty(made)), ASSAY_VT(or_empty(j->made_by)));
     return tx_check(tx, err);
 }
 
@@ -289,6 +304,7 @@ int repo_results(struct runner *r, const struct result_filter *f, struct assay_s
                                   .wall_limit_ms = c[30].i,
                                   .memory_limit_bytes = c[31].i,
                                   .environment_id = c[32].s,
+                                  .runner = c[33].s,
                                   .staff = f->staff};
     }
     *out = list;

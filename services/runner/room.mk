@@ -6,7 +6,9 @@ services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runn
 	services/runner/judge.c services/runner/languages.c services/runner/lease.c services/runner/local.h \
 	services/runner/loop.c services/runner/loop.h services/runner/machine.c services/runner/place.c services/runner/plugin.c \
 	services/runner/prefork.c \
-	services/runner/prepare.c services/runner/recall.c services/runner/repo.c services/runner/schema/001_runner.h \
+	services/runner/prepare.c services/runner/recall.c services/runner/remote.c services/runner/remote.h \
+	services/runner/remote_codec.c services/runner/remote_http.c services/runner/remote_job.c \
+	services/runner/schema/006_runner_elsewhere.h services/runner/repo.c services/runner/schema/001_runner.h \
 	services/runner/schema/002_build_cached.h services/runner/schema/003_measured.h \
 	services/runner/schema/004_environments.h services/runner/schema/005_warm_interpreters.h services/runner/seccomp.c services/runner/warden.c services/runner/warm.c
 services_runner_assay_runner_la_CPPFLAGS = $(SDK_CPPFLAGS) $(SECCOMP_CFLAGS)
@@ -35,4 +37,9 @@ TESTS += tests/unit/builds_test
 tests_unit_builds_test_SOURCES = tests/unit/builds_test.c services/runner/builds.c
 tests_unit_builds_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/runner
 tests_unit_builds_test_LDADD = $(SVC_TEST_LIBS)
+check_PROGRAMS += tests/unit/remote_test
+TESTS += tests/unit/remote_test
+tests_unit_remote_test_SOURCES = tests/unit/remote_test.c
+tests_unit_remote_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/runner
+tests_unit_remote_test_LDADD = $(SVC_TEST_LIBS)
 endif

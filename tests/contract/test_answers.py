@@ -48,7 +48,7 @@ def judge(c, method, path, answer):
         return out + ([] if not answer.body else ["204 has a body"])
     if schema is None:
         return out + [f"a body of type {content_type!r} is not documented for {answer.status}"]
-    if content_type.startswith("text/"):
+    if content_type.startswith(("text/", "application/octet-stream")):
         return out
     body = answer.json
     out += c.faults(body, schema, strict=True)
@@ -290,6 +290,44 @@ def test_agents(server):
     other.call("DELETE", f"/agents/{a['id']}", expect=403)
     user.call("DELETE", f"/agents/{a['id']}", expect=204)
     user.call("GET", f"/agents/{a['id']}", expect=404)
+
+
+def test_runners_elsewhere():
+    """A server that judges nothing itself: this test is its runner."""
+    with_none = harness.Server(args=["--boxkeeper=false"])
+    try:
+        server = with_none.start()
+        admin = prepared(server)
+        secret = admin.post("/agents/ada/tokens", {"scopes": ["jobs:lease", "results:write"]}, expect=201).json["token"]
+        worker = Checked(server.port, secret)
+        assert worker.post("/agents/ada/lease", {"max": 2}).json["jobs"] == []
+        worker.call("POST", "/agents/ada/lease", {"max": 99}, expect=400)
+        worker.call("POST", "/agents/grace/lease", {}, expect=403)
+        sent = admin.post("/submissions", {"benchmark_id": "sum-integers", "agent_id": "ada", "language": "python",
+                                           "source": program("right.py")}, expect=202).json["id"]
+        task = admin.post("/task", {"language": "python", "code": "print(1)"}, expect=201).json["task_id"]
+        jobs = {j["submission_id"]: j for j in worker.post("/agents/ada/lease", {"max": 2, "wait_s": 10}).json["jobs"]}
+        assert set(jobs) <= {sent, task}
+        for j in worker.post("/agents/ada/lease", {"max": 2}).json["jobs"]:
+            jobs[j["submission_id"]] = j
+        manifest = jobs[sent]["script"]["assay"]["manifest"]
+        ref = manifest["tests"][0]["expected_ref"]
+        worker.get(f"/blobs/{ref}")
+        worker.call("GET", "/blobs/" + "0" * 64, expect=404)
+        admin.call("GET", f"/blobs/{ref}", expect=403)
+        beat = worker.post("/agents/ada/heartbeat", {"leases": [{"submission_id": sent, "fence": 1}, {"submission_id": task, "fence": 9}]})
+        assert [x["state"] for x in beat.json["leases"]] == ["held", "lost"], beat
+        tests = [{"number": t["number"], "status": "OK"} for t in manifest["tests"]]
+        worker.call("POST", "/results", {"submission_id": sent, "fence": 1, "result": {"id": sent, "status": "OK", "tests": tests[:1]}}, expect=400)
+        worker.post("/results", {"submission_id": sent, "fence": 1, "result": {"id": sent, "status": "OK", "tests": tests}})
+        worker.call("POST", "/results", {"submission_id": sent, "fence": 1, "returned": {"reason": "late"}}, expect=409)
+        worker.post("/commit", {"task_id": task, "fence": 1, "result": {"id": task, "status": "OK", "stdout": "1\n"}})
+        assert admin.get(f"/submissions/{sent}").json["verdict"] == "OK"
+        assert admin.get(f"/results/{sent}").json["runner"] == "agent:ada"
+        assert admin.get(f"/result/{task}").json == {"result": "1\n"}
+        assert "runners elsewhere" in json.dumps(admin.get("/readyz").json)
+    finally:
+        with_none.close()
 
 
 def test_benchmarks(server):

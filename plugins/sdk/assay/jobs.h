@@ -49,6 +49,7 @@ struct assay_job {
     int64_t interruptions; /* leases that ended for no fault of the job's, so far */
     int64_t created_ms;
     bool cancel_requested; /* told by held_away; others ask cancelled() */
+    struct assay_str assay; /* the member "assay" of the script that it came with, as raw JSON, or "": the runner's to read */
 };
 
 /* Who wants work, and which. */
