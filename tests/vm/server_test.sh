@@ -1,9 +1,9 @@
 #!/bin/bash
 # The whole server on a machine with cgroup version 2, whatever this machine has: the staged install and
-# Python in a small virtual machine (QEMU without KVM), as root and then as an ordinary user with a
-# delegated cgroup; tests/vm/judge.py runs inside and judges the demo's Python programs.  A test of the
-# night: ASSAY_NIGHT=1.  Needs qemu-system-x86_64, cpio, a static busybox, and a kernel: ASSAY_VM_KERNEL, or
-# Debian's cloud kernel, which is then downloaded.
+# Python in a small virtual machine (QEMU without KVM), as root, as an ordinary user with a delegated cgroup, and
+# through a Docker engine (where this machine has one); tests/vm/judge.py runs inside and judges the demo's Python
+# programs.  A test of the night: ASSAY_NIGHT=1.  Needs qemu-system-x86_64, cpio, a static busybox, and a kernel:
+# ASSAY_VM_KERNEL, or Debian's cloud kernel, which is then downloaded.
 set -euo pipefail
 
 skip() { echo "1..1"; echo "ok 1 - a server on cgroup version 2 # SKIP $*"; exit 0; }
@@ -45,6 +45,15 @@ ln -s "$(basename "$python")" "$root/usr/bin/python3"
 cp "$(command -v setpriv)" "$root/usr/bin/setpriv"
 cp /bin/true "$root/usr/bin/true" # what the runner calibrates itself with
 tar -C / -c --exclude=test --exclude=idlelib --exclude=tkinter --exclude=lib2to3 --exclude=dist-packages --exclude='config-*' "${pylib#/}" | tar -C "$root" -x
+parts=(root delegated)
+engine=(dockerd containerd containerd-shim-runc-v2 runc)
+if PATH=$PATH:/usr/sbin:/sbin command -v "${engine[@]}" >/dev/null; then
+  parts+=(docker)
+  for tool in "${engine[@]}"; do cp "$(PATH=$PATH:/usr/sbin:/sbin command -v "$tool")" "$root/usr/bin/$tool"; done
+  (cd "$top/tests/e2e" && python3 -B -c 'import sys, engine; engine.make_image(sys.argv[1])' "$root/t/image.tar")
+else
+  echo "# no dockerd, containerd and runc here: the engine on cgroup version 2 is not tried (apt-get install docker.io)"
+fi
 find "$stage/bin" "$stage/lib/assay" "$stage/libexec" "$root/usr/bin" "$root$pylib" -type f \( -perm -100 -o -name '*.so' \) | while read -r program; do
   { ldd "$program" 2>/dev/null || true; } | awk '/=> \//{print $3} /^\t\//{print $1}'
 done | sort -u | while read -r library; do
@@ -83,17 +92,21 @@ echo "+memory +pids +cpu" >/sys/fs/cgroup/cgroup.subtree_control
 \$B mkdir \$unit
 \$B chown 1000:1000 \$unit \$unit/cgroup.procs \$unit/cgroup.subtree_control \$unit/cgroup.threads
 \$B sh -c "echo 0 >\$unit/cgroup.procs; exec /usr/bin/setpriv --reuid=1000 --regid=1000 --clear-groups /usr/bin/python3 -B /t/tests/vm/judge.py"
+if [ -f /t/image.tar ]; then
+  echo "=== docker"
+  ASSAY_VM_DOCKER=/t/image.tar /usr/bin/python3 -B /t/tests/vm/judge.py
+fi
 echo "=== end"
 \$B poweroff -f
 INIT
 chmod +x "$root/init" "$root/second"
 (cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$work/initrd.gz"
 
-timeout 600 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 1200 -smp 2 -nographic -no-reboot -nic none \
+timeout 1200 qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 3000 -smp 2 -nographic -no-reboot -nic none \
   -kernel "$kernel" -initrd "$work/initrd.gz" -append 'console=ttyS0 quiet panic=-1' 2>&1 | tr -d '\r' >"$work/out" || true
 
 n=0 bad=0
-for part in root delegated; do
+for part in "${parts[@]}"; do
   sed -n "/^=== $part\$/,/^=== /p" "$work/out" >"$work/part"
   plan=$(sed -n 's/^1\.\.\([0-9]*\)$/\1/p' "$work/part")
   while read -r line; do
