@@ -4,8 +4,9 @@
  * A token is held to its form before the library sees it: at most ASSAY_TOKEN_MAX bytes, three segments of
  * canonical base64url (RFC 4648, 3.5: no padding, no stray bits, so one token has one spelling), a header
  * that says HS256 and names a key of our table and nothing else (RFC 8725, 3.1: the algorithm is ours to
- * choose, never the token's), claims without duplicate members.  Then libjwt checks the signature with the
- * key that kid names.  Then the claims: issuer, audience, times, and a life of at most an hour.  Last, the
+ * choose, never the token's), claims without duplicate members.  Then the signature is checked with the
+ * key that kid names: by libsodium's HMAC, which allocates nothing (libjwt, which makes the tokens, goes through
+ * OpenSSL, which after a failed allocation may call every good signature a bad one).  Then the claims: issuer, audience, times, and a life of at most an hour.  Last, the
  * accounts service says whether the account lives, what role it has today and which epoch its tokens need:
  * the role in the token is never what decides.
  *
@@ -19,6 +20,7 @@
  */
 #include "gate.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -233,6 +235,7 @@ int assay_gate_sign(struct assay_gate *g, struct assay_str sub, struct assay_str
     assay_random_hex(jti, 16);
     int64_t now = g->now_ms(g->now_ctx) / 1000;
     struct assay_str secret = assay_secret_reveal(g->key[0].secret);
+    errno = 0;
     int rc = jwt_new(&j);
     if (rc == 0)
         rc = jwt_add_header(j, "kid", g->key[0].kid);
@@ -256,7 +259,7 @@ int assay_gate_sign(struct assay_gate *g, struct assay_str sub, struct assay_str
         rc = jwt_set_alg(j, JWT_ALG_HS256, (const unsigned char *)secret.p, (int)secret.n);
     char *text = rc == 0 ? jwt_encode_str(j) : NULL;
     if (!text)
-        return assay_err_set(err, ASSAY_E_INTERNAL, "cannot sign a token");
+        return assay_err_set(err, errno == ENOMEM ? ASSAY_E_NOMEM : ASSAY_E_INTERNAL, "cannot sign a token");
     assay_buf_puts(out, text);
     free(text); /* libjwt's allocator is the C library's as long as nobody sets another */
     return out->failed ? assay_err_set(err, ASSAY_E_NOMEM, "no memory for a token") : 0;
@@ -363,12 +366,17 @@ static bool decode(struct assay_str segment, const struct assay_json_field *fiel
     return faults && base64url(segment, arena, &json) && assay_json_decode(json, fields, out, &limits, arena, faults, NULL) == 0;
 }
 
-static bool signature_holds(const struct key *key, struct assay_str token, struct assay_arena *arena)
+/* Of the header and the claims as they were sent; nothing is allocated. */
+static bool signature_holds(const struct key *key, struct assay_str signed_text, struct assay_str signature)
 {
-    __attribute__((cleanup(jwt_freep))) jwt_t *j = NULL;
+    unsigned char want[crypto_auth_hmacsha256_BYTES];
+    crypto_auth_hmacsha256_state h;
     struct assay_str secret = assay_secret_reveal(key->secret);
-    const char *z = assay_arena_z(arena, token);
-    return z && jwt_decode(&j, z, (const unsigned char *)secret.p, (int)secret.n) == 0 && jwt_get_alg(j) == JWT_ALG_HS256;
+    bool same = signature.n == sizeof want && crypto_auth_hmacsha256_init(&h, (const unsigned char *)secret.p, secret.n) == 0 &&
+                crypto_auth_hmacsha256_update(&h, (const unsigned char *)signed_text.p, signed_text.n) == 0 &&
+                crypto_auth_hmacsha256_final(&h, want) == 0 && sodium_memcmp(want, signature.p, sizeof want) == 0;
+    sodium_memzero(&h, sizeof h);
+    return same;
 }
 
 static int check_claims(const struct assay_gate *g, const struct claims *c, struct assay_err *err)
@@ -387,8 +395,8 @@ static int check_claims(const struct assay_gate *g, const struct claims *c, stru
     return 0;
 }
 
-int assay_gate_verify(struct assay_gate *g, struct assay_str token, struct assay_arena *arena, struct assay_claims *out,
-                      struct assay_err *err)
+static int verify(const struct assay_gate *g, struct assay_str token, struct assay_arena *arena, struct assay_claims *out,
+                  struct assay_err *err)
 {
     struct assay_str part[3], signature;
     struct header h = {.alg = ASSAY_STR_NULL};
@@ -402,9 +410,9 @@ int assay_gate_verify(struct assay_gate *g, struct assay_str token, struct assay
     const struct key *key = key_find(g, h.kid);
     if (!key)
         return refuse(err, "the token was signed with a key that is not known here");
-    if (!base64url(part[2], arena, &signature) || signature.n != 32)
+    if (!base64url(part[2], arena, &signature) || signature.n != crypto_auth_hmacsha256_BYTES)
         return refuse(err, "the token is malformed");
-    if (!signature_holds(key, token, arena))
+    if (!signature_holds(key, (struct assay_str){token.p, token.n - part[2].n - 1}, signature))
         return refuse(err, "the token's signature does not hold");
     if (!decode(part[1], claim_fields, &c, arena))
         return refuse(err, "the token's claims are malformed");
@@ -413,6 +421,15 @@ int assay_gate_verify(struct assay_gate *g, struct assay_str token, struct assay
         return rc;
     *out = (struct assay_claims){.sub = c.sub, .role = c.role, .epoch = c.epoch, .iat = c.iat, .exp = c.exp};
     return 0;
+}
+
+int assay_gate_verify(struct assay_gate *g, struct assay_str token, struct assay_arena *arena, struct assay_claims *out,
+                      struct assay_err *err)
+{
+    /* what looks at a token has one answer for a bad one and a failed allocation: a good one must not be called bad */
+    errno = 0;
+    int rc = verify(g, token, arena, out, err);
+    return rc == ASSAY_E_UNAUTHENTICATED && errno == ENOMEM ? assay_err_set(err, ASSAY_E_NOMEM, "no memory to check the token") : rc;
 }
 
 /* ---- looking up ------------------------------------------------------------------------------------ */

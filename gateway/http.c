@@ -421,6 +421,7 @@ int assay_front_new(const struct assay_front_config *cfg, struct assay_front **r
 {
     if (cfg->loops > LOOPS_MAX)
         return assay_err_set(err, ASSAY_E_CONFIG, "at most %u event loops", LOOPS_MAX);
+    assay_libevent_memory();
     struct assay_front *f = calloc(1, sizeof *f);
     if (!f)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory for the front");

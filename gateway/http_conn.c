@@ -84,8 +84,7 @@ static bool conn_start(struct conn *c, int fd)
     if (!c->bev)
         return false;
     bufferevent_setcb(c->bev, on_read, on_write, on_event, c);
-    bufferevent_setwatermark(c->bev, EV_READ, 0, INPUT_MAX);
-    return bufferevent_enable(c->bev, EV_READ | EV_WRITE) == 0;
+    return assay_bound_input(c->bev, INPUT_MAX) && bufferevent_enable(c->bev, EV_READ | EV_WRITE) == 0;
 }
 
 void assay_conn_new(struct loop *l, int fd, const char *remote)

@@ -265,8 +265,8 @@ static struct early parser_fault(const struct conn *c, llhttp_errno_t e)
         return FAULT(400, "Transfer-Encoding must be \"chunked\" and nothing else");
     case HPE_INVALID_CHUNK_SIZE:
         return FAULT(400, "a chunk has a malformed size");
-    default:
-        return FAULT(400, "the request is not well-formed HTTP");
+    default: /* a callback that has no piece of the text stops the parser with a code of its own */
+        return c->fault.status != 0 ? c->fault : FAULT(400, "the request is not well-formed HTTP");
     }
 }
 

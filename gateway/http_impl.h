@@ -2,6 +2,7 @@
  * What the files of the HTTP front share, and nobody else includes.
  *
  *   http.c           the front: configuration, loops and their threads, start, drain, stop, tickets
+ *   http_memory.c    what libevent allocates through
  *   http_conn.c      a connection: its phases, its deadlines, its reads and writes
  *   http_head.c      from bytes to a request: llhttp, and the rules that llhttp does not hold
  *   http_exchange.c  a request's way: route, gate, limits, handler, ticket, answer
@@ -254,6 +255,11 @@ assay_ticket assay_loop_ticket(struct loop *l, struct exchange *x);
 void assay_loop_ticket_back(struct loop *l, struct exchange *x);
 /* The exchange of a ticket that is out, for its holder, or NULL. */
 struct exchange *assay_loop_ticket_holder(struct assay_front *f, assay_ticket t);
+
+/* ---- http_memory.c */
+void assay_libevent_memory(void); /* before libevent allocates anything */
+/* No more than that is read ahead; false when there is no memory. */
+bool assay_bound_input(struct bufferevent *bev, size_t most) ASSAY_MUST_CHECK;
 
 /* ---- http_conn.c */
 /* Takes the socket over; closes it when that fails. */

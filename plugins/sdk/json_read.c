@@ -11,6 +11,8 @@
 #include <assay/json.h>
 #include <assay/value.h>
 
+#include <errno.h>
+
 #include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
@@ -263,12 +265,12 @@ static bool raw_get(struct walk *w, const struct place *at, const struct assay_j
 {
     ASSAY_CLEANUP_BUF struct assay_buf text = ASSAY_BUF_INIT;
     size_t n = json_dumpb(v, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
-    char *room = assay_buf_reserve(&text, n);
-    if (!room) {
+    char *room = n != 0 ? assay_buf_reserve(&text, n) : NULL; /* no JSON text is empty */
+    text.n = room ? json_dumpb(v, room, n, JSON_COMPACT | JSON_ENCODE_ANY) : 0;
+    if (n == 0 || text.n != n) {
         w->no_memory = true;
         return false;
     }
-    text.n = json_dumpb(v, room, n, JSON_COMPACT | JSON_ENCODE_ANY);
     if (!count_ok(w, at, f, text.n, DEFAULT_STRING_MAX, "bytes"))
         return false;
     *to = assay_arena_str(w->arena, assay_buf_view(&text));
@@ -446,11 +448,13 @@ int assay_json_decode(struct assay_str text, const struct assay_json_field *fiel
         fault(&w, NULL, "objects and arrays are nested more than %d deep", max_depth);
     } else {
         json_error_t je;
+        /* its lexer takes a failed allocation for a malformed token, or drops a byte of the text and goes on */
+        errno = 0;
         root = json_loadb(text.p ? text.p : "", text.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &je);
-        if (root)
-            object_get(&w, NULL, fields, root, out);
-        else if (json_error_code(&je) == json_error_out_of_memory)
+        if (errno == ENOMEM || (!root && json_error_code(&je) == json_error_out_of_memory))
             w.no_memory = true;
+        else if (root)
+            object_get(&w, NULL, fields, root, out);
         else
             fault(&w, NULL, "not JSON: line %d, column %d: %s", je.line, je.column, je.text);
     }

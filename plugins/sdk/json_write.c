@@ -8,6 +8,7 @@
 #include <assay/value.h>
 
 #include <assert.h>
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -161,7 +162,13 @@ void assay_jw_time(struct assay_jw *w, int64_t unix_ms)
 
 void assay_jw_raw(struct assay_jw *w, struct assay_str json)
 {
-    (void)put(w, json.n ? json_loadb(json.p, json.n, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : json_null());
+    errno = 0;
+    json_t *v = json.n ? json_loadb(json.p, json.n, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL) : json_null();
+    if (v && errno == ENOMEM) { /* its lexer may have dropped a byte of a string and gone on */
+        json_decref(v);
+        v = NULL;
+    }
+    (void)put(w, v);
 }
 
 void assay_jw_kstr(struct assay_jw *w, const char *key, struct assay_str s)

