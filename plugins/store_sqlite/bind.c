@@ -15,6 +15,7 @@
 
 int sq_error(sqlite3 *db, int rc, struct assay_err *err, const char *what)
 {
+    int called = errno; /* before anything else is called */
     int ext = db ? sqlite3_extended_errcode(db) : rc;
     if ((ext & 0xff) != (rc & 0xff))
         ext = rc;
@@ -34,7 +35,9 @@ int sq_error(sqlite3 *db, int rc, struct assay_err *err, const char *what)
         break;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-        code = ASSAY_E_CORRUPT;
+        /* SQLite says so too when the system could not read a page (unixRead): that is looked into, not final. Who runs a
+         * statement has set errno to 0; one that is stale costs a reopening, which checks the file. */
+        code = called == EIO || called == ENXIO || called == ERANGE ? ASSAY_E_IO : ASSAY_E_CORRUPT;
         break;
     case SQLITE_IOERR:
         /* SQLite says FULL for ENOSPC on a write only: not for a quota, nor for its shared memory */
@@ -114,6 +117,7 @@ static int compile(sqlite3 *db, const struct assay_stmt *stmt, unsigned flags, s
     if (q->n_params > SQ_MAX_PARAMS)
         return assay_err_set(err, ASSAY_E_INTERNAL, "%s: more than %d parameters", stmt->name, SQ_MAX_PARAMS);
     const char *tail = NULL;
+    errno = 0;
     int rc = sqlite3_prepare_v3(db, stmt->sql, -1, flags, &q->st, &tail);
     if (rc != SQLITE_OK)
         return sq_error(db, rc, err, stmt->name);
@@ -313,6 +317,7 @@ int sq_run(struct sq_conn *c, const struct assay_stmt *stmt, const struct assay_
     size_t room = 0;
     int64_t seen = 0;
     int rc;
+    errno = 0;
     while ((rc = sqlite3_step(q->st)) == SQLITE_ROW) {
         seen++;
         if (rows) {
@@ -343,6 +348,7 @@ int sq_int(struct sq_conn *c, const struct assay_stmt *stmt, const struct assay_
         st = sq_bind(c, q, args, n, err);
     if (st != 0)
         return st;
+    errno = 0;
     int rc = sqlite3_step(q->st);
     if (rc == SQLITE_ROW)
         *out = sqlite3_column_type(q->st, 0) == SQLITE_NULL ? dflt : sqlite3_column_int64(q->st, 0);

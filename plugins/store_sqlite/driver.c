@@ -18,6 +18,7 @@
 static int pragma_text(sqlite3 *db, const char *sql, char *out, size_t room, struct assay_err *err)
 {
     sqlite3_stmt *q = NULL;
+    errno = 0;
     int rc = sqlite3_prepare_v2(db, sql, -1, &q, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_step(q);

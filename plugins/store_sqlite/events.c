@@ -11,6 +11,7 @@
  */
 #include "local.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define PROBE_BYTES 32768
@@ -202,6 +203,7 @@ int sq_events_read(struct sq_store *s, int64_t after, const char *const *topics,
         st = sq_bind(c, q, &ASSAY_VI(after), 1, err);
     if (st == 0) {
         while (st == 0 && got < max) {
+            errno = 0;
             int rc = sqlite3_step(q->st);
             if (rc == SQLITE_DONE)
                 break;

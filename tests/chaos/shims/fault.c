@@ -200,6 +200,14 @@ static bool is_log(int fd)
     return fd <= 2 || (fstat(fd, &sb) == 0 && sb.st_ino == stderr_is.st_ino && sb.st_dev == stderr_is.st_dev);
 }
 
+/* What a disk or a peer does to a call, an eventfd or a pipe of ours never does; a signal may come anywhere. */
+static bool may_fail(int fd)
+{
+    struct stat sb;
+    return (atomic_load(&page->err) == EINTR && !atomic_load(&page->part)) ||
+           (fstat(fd, &sb) == 0 && (S_ISREG(sb.st_mode) || S_ISSOCK(sb.st_mode)));
+}
+
 static int do_open(int at, const char *path, int flags, mode_t mode)
 {
     return fails_with(OPEN) ? -1 : (int)syscall(SYS_openat, at, path, flags, mode);
@@ -240,7 +248,7 @@ static bool moved(uint32_t kind, size_t *n, ssize_t *r)
 static ssize_t do_read(int fd, void *p, size_t n)
 {
     ssize_t r;
-    return moved(READ, &n, &r) ? r : syscall(SYS_read, fd, p, n);
+    return may_fail(fd) && moved(READ, &n, &r) ? r : syscall(SYS_read, fd, p, n);
 }
 ssize_t read(int fd, void *p, size_t n) { return do_read(fd, p, n); }
 ssize_t __read_chk(int fd, void *p, size_t n, size_t room) { (void)room; return do_read(fd, p, n); }
@@ -257,7 +265,7 @@ ssize_t __pread64_chk(int fd, void *p, size_t n, off_t at, size_t room) { (void)
 ssize_t write(int fd, const void *p, size_t n)
 {
     ssize_t r;
-    return !is_log(fd) && moved(WRITE, &n, &r) ? r : syscall(SYS_write, fd, p, n);
+    return !is_log(fd) && may_fail(fd) && moved(WRITE, &n, &r) ? r : syscall(SYS_write, fd, p, n);
 }
 
 static ssize_t do_pwrite(int fd, const void *p, size_t n, off_t at)
