@@ -82,7 +82,7 @@ static const struct cli_command commands[] = {
      "Over HTTP:\n"
      "  -b, --benchmark ID     where to submit (default assay-simulate; made when an instructor runs this first)\n"
      "  -a, --agent ID         who submits (default: a new agent for this run)\n"
-     "  --login LOGIN          sign in for this run only, with ASSAY_PASSWORD\n"
+     "  --login LOGIN          sign in for this run only, with ASSAY_PASSWORD (default: ASSAY_LOGIN, else the sign-in there is)\n"
      "With a broker:\n"
      "  --set NAME=VALUE       an option of its driver; else ASSAY_NAME and the names the server takes (KAFKA_BROKERS ...)\n"
      "  --plugins DIRS         where the drivers are (default: where they were installed)\n"

@@ -63,6 +63,8 @@ static int parse(struct cli *c, int *argc, char **argv, struct given *g)
     g->log = or_env(g->log, "RESULT_CONSUMER_LOG_PATH");
     if (g->via == NULL)
         g->via = brokers != NULL && brokers[0] != '\0' ? "kafka" : "http";
+    if (strcmp(g->via, "http") == 0)
+        g->login = or_env(g->login, "ASSAY_LOGIN");
     return rc;
 }
 
