@@ -17,11 +17,13 @@ plugins_broker_kafka_assay_broker_kafka_la_LIBADD = plugins/broker_kafka/libbrok
 endif
 
 # a cluster of librdkafka's own that speaks Kafka's protocol, in a process of its own and with faults on command
-EXTRA_DIST += tests/parts/kafka_mock.c tests/unit/kafka_test.c tests/unit/kafka_ledger_test.c
+EXTRA_DIST += tests/parts/kafka_mock.c tests/parts/kafka.py tests/parts/kafka/package.json tests/parts/kafka/package-lock.json \
+	tests/unit/kafka.py tests/unit/kafka_test.c tests/unit/kafka_ledger_test.c
 if HAVE_CMOCKA
+TESTS += tests/unit/kafka.py
 if HAVE_RDKAFKA
 check_PROGRAMS += tests/parts/kafka_mock tests/unit/kafka_test tests/unit/kafka_ledger_test
-TESTS += tests/unit/kafka_test tests/unit/kafka_ledger_test
+TESTS += tests/unit/kafka_ledger_test
 tests_parts_kafka_mock_SOURCES = tests/parts/kafka_mock.c
 tests_parts_kafka_mock_CPPFLAGS = $(SDK_CPPFLAGS) $(RDKAFKA_CFLAGS)
 tests_parts_kafka_mock_LDADD = $(RDKAFKA_LIBS)

@@ -198,15 +198,6 @@ static struct member *member_new(const char *topic)
     return x;
 }
 
-static void member_init(struct member *x)
-{
-    struct assay_err err = {0, ""};
-    int st = assay_plugin.init(&x->host.host, &x->self, &err);
-    if (st != 0)
-        print_error("%s\n", err.msg);
-    assert_int_equal(st, 0);
-}
-
 static void member_consume(struct member *x, enum assay_channel channel, size_t in_flight)
 {
     struct assay_err err = {0, ""};
@@ -302,6 +293,26 @@ static int publish(struct member *x, enum assay_channel channel, const char *key
     const struct assay_publication p = {.channel = channel, .key = assay_str(key), .body = assay_str(body), .answers = answers,
                                         .traceparent = ASSAY_STR("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")};
     return ops()->publish(x->self, &p, published, x, &err);
+}
+
+static void member_init(struct member *x)
+{
+    struct assay_err err = {0, ""};
+    int st = assay_plugin.init(&x->host.host, &x->self, &err);
+    if (st != 0)
+        print_error("%s\n", err.msg);
+    assert_int_equal(st, 0);
+    if (!real)
+        return;
+    /* that broker cannot drop repetitions, which the driver learns by its first publication: that one's end is unknown */
+    for (int i = 0; x->ok == 0; i++) {
+        assert_true(i < 100);
+        if (publish(x, ASSAY_CHANNEL_DEAD, "k", "to begin with", 0) == 0)
+            WAIT(x->ok + x->other == i + 1);
+        else
+            i--, nap(20);
+    }
+    x->ok = x->other = 0;
 }
 
 static void publish_all(struct member *x, int from, int to)
@@ -444,9 +455,11 @@ static void settled_for_another_try_it_comes_again_and_dead_it_goes_where_dead_l
     option(y, "kafka_dead_topic", "t.dead.deader");
     member_init(y);
     member_consume(y, ASSAY_CHANNEL_WORK, 8);
-    WAIT(count(y) == 1);
-    assert_string_equal(y->got[0].body, "body 2");
-    assert_string_equal(y->got[0].key, "k2");
+    WAIT(find_body(y, "body 2", 0) >= 0);
+    nap(300);
+    ssize_t at = find_body(y, "body 2", 0);
+    assert_string_equal(y->got[at].key, "k2");
+    assert_int_equal(find_body(y, "body 2", (size_t)at + 1), -1);
     member_free(y);
     member_free(x);
     x = member_ready("t.dead", 8); /* all three are over */
@@ -468,12 +481,51 @@ static void work_and_results_are_consumed_side_by_side(void **state)
     assert_int_equal(ops()->consume(x->self, ASSAY_CHANNEL_WORK, &sink, 4, NULL), ASSAY_E_CONFLICT);
     assert_int_equal(ops()->consume(x->self, ASSAY_CHANNEL_DEAD, &sink, 4, NULL), ASSAY_E_UNSUPPORTED);
     assert_int_equal(publish(x, ASSAY_CHANNEL_RESULTS, "r", "a result", 0), 0);
+    WAIT(x->ok == 1);
     publish_all(x, 0, 2);
     WAIT(count(x) == 3);
     ssize_t at = find_body(x, "a result", 0);
     assert_true(at >= 0);
     assert_int_equal(strncmp(x->got[at].name, "t.both-results:", 15), 0);
     member_free(x);
+}
+
+/* Of "body 200" to "body 299" those that the member has. */
+static size_t count_new(struct member *x)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&x->lock);
+    for (size_t i = 0; i < x->n; i++)
+        n += !x->got[i].lost && strncmp(x->got[i].body, "body 2", 6) == 0 && strlen(x->got[i].body) == 8;
+    pthread_mutex_unlock(&x->lock);
+    return n;
+}
+
+/* Whether each of the first messages is settled by one member or held by it, and by that one alone. */
+static bool held_once(struct member *x, struct member *y, int n)
+{
+    bool once = true;
+    for (int i = 0; once && i < n; i++) {
+        char body[30];
+        int owners = 0;
+        snprintf(body, sizeof body, "body %d", i);
+        for (int who = 0; who < 2; who++) {
+            struct member *m = who ? y : x;
+            pthread_mutex_lock(&m->lock);
+            for (size_t j = 0; j < m->n; j++)
+                owners += !m->got[j].lost && strcmp(m->got[j].body, body) == 0;
+            pthread_mutex_unlock(&m->lock);
+        }
+        once = owners == 1;
+    }
+    return once;
+}
+
+/* Whether all is well and the member has partitions. */
+static bool has_partitions(struct member *x)
+{
+    struct assay_err err = {0, ""};
+    return ops()->health(x->self, &err) == 0 && err.msg[0] == '\0';
 }
 
 /* Where a message is at the end: settled by exactly one member; the others lost it or never had it. */
@@ -492,19 +544,12 @@ static void two_members(const char *topic, const char *strategy)
     member_init(y);
     member_consume(y, ASSAY_CHANNEL_WORK, 200);
     WAIT(count_lost(x) > 0 && count(y) > 0);
-    /* all that x lost comes again, here or there; what was settled does not */
-    size_t n_lost = count_lost(x);
-    WAIT(count(y) + count(x) - 120 >= n_lost);
+    /* all that x lost comes again, here or there; what was settled does not, nowhere */
+    WAIT(held_once(x, y, 120));
     nap(500);
-    assert_int_equal(count(y) + count(x), 120 + n_lost);
-    for (size_t i = 0; i < count(y); i++) {
-        size_t from = 0;
-        ssize_t at;
-        while ((at = find_body(x, y->got[i].body, from)) >= 0) {
-            assert_true(x->got[at].lost && !x->got[at].settled);
-            from = (size_t)at + 1;
-        }
-    }
+    assert_true(held_once(x, y, 120));
+    for (size_t i = 0; i < 120; i += 2)
+        assert_true(find_body(y, x->got[i].body, 0) < 0 && find_body(x, x->got[i].body, i + 1) < 0);
     for (size_t i = 0; i < count(x); i++)
         if (x->got[i].lost) { /* its answer is refused now */
             assert_int_equal(publish(x, ASSAY_CHANNEL_RESULTS, "k", "late", x->got[i].tag), ASSAY_E_GONE);
@@ -516,16 +561,9 @@ static void two_members(const char *topic, const char *strategy)
         settle(y, i, ASSAY_SETTLE_DONE, "");
     member_free(x); /* y takes over its partitions, in which nothing is left */
     publish_all(y, 200, 220);
-    WAIT(count(y) >= 20 && find_body(y, "body 200", 0) >= 0);
-    for (int i = 200; i < 220; i++) {
-        char body[30];
-        snprintf(body, sizeof body, "body %d", i);
-        WAIT(find_body(y, body, 0) >= 0);
-    }
-    size_t total = 0;
-    for (size_t i = 0; i < count(y); i++)
-        total += !y->got[i].lost && strncmp(y->got[i].body, "body 2", 6) == 0 && strlen(y->got[i].body) == 8;
-    assert_int_equal(total, 20);
+    WAIT(count_new(y) >= 20);
+    nap(300);
+    assert_int_equal(count_new(y), 20);
     member_free(y);
 }
 
@@ -546,8 +584,11 @@ static void a_new_member_takes_over_cooperatively(void **state)
 static void a_rebalance_waits_for_an_answer_that_is_under_way(void **state)
 {
     (void)state;
+    if (!real)
+        skip(); /* the mock puts out whoever does not come back within 3 s, whatever max.poll.interval.ms says */
     struct member *x = member_new("t.wait"), *y = member_new("t.wait");
     option(x, "kafka_revoke_wait", "30s");
+    snprintf(x->options[4], sizeof x->options[4], "consumer.heartbeat.interval.ms=200,%s", extra);
     member_init(x);
     member_consume(x, ASSAY_CHANNEL_WORK, 100);
     publish_all(x, 0, 8);
@@ -558,13 +599,15 @@ static void a_rebalance_waits_for_an_answer_that_is_under_way(void **state)
     WAIT(x->ok == before + 8);
     member_init(y);
     member_consume(y, ASSAY_CHANNEL_WORK, 100);
-    nap(6000); /* the rebalance begins within; all eight are confirmed but not settled */
+    nap(4000); /* the rebalance begins within; all eight are confirmed but not settled */
     assert_int_equal(count_lost(x), 0);
     for (size_t i = 0; i < 8; i++)
         settle(x, i, ASSAY_SETTLE_DONE, "");
-    publish_all(y, 100, 130); /* both members have some of the partitions now, and neither sees one of the eight */
-    WAIT(count(x) + count(y) >= 38);
+    WAIT(has_partitions(x) && has_partitions(y));
+    publish_all(y, 200, 230); /* both members have some of the partitions now, and neither sees one of the eight */
+    WAIT(count_new(x) + count_new(y) >= 30);
     nap(300);
+    assert_int_equal(count_new(x) + count_new(y), 30);
     assert_int_equal(count(x) + count(y), 38);
     assert_int_equal(count_lost(x), 0);
     for (size_t i = 8; i < count(x); i++)
@@ -707,5 +750,7 @@ int main(void)
         cmocka_unit_test(a_quiet_member_takes_no_more_and_leaves_when_it_has_nothing),
         cmocka_unit_test(commits_that_fail_are_made_again),
     };
+    if (getenv("KAFKA_TEST"))
+        cmocka_set_test_filter(getenv("KAFKA_TEST"));
     return cmocka_run_group_tests_name("kafka", tests, group_setup, group_teardown);
 }

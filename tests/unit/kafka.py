@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""The Kafka driver's own tests: against librdkafka's mock cluster, and those that can be against a real broker.
+
+Each test is a process of its own with topics of its own, and they run side by side: they wait for groups to form more than they work.
+"""
+
+import concurrent.futures
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "parts"))
+sys.dont_write_bytecode = True
+from kafka import Kafka, Missing  # noqa: E402
+
+BUILD = pathlib.Path(os.environ.get("abs_top_builddir", os.getcwd()))
+PROGRAM = BUILD / "tests" / "unit" / "kafka_test"
+
+
+def tests():
+    text = (HERE / "kafka_test.c").read_text()
+    return re.findall(r"cmocka_unit_test\((\w+)\)", text)
+
+
+def run(name, env):
+    e = {**os.environ, "CMOCKA_MESSAGE_OUTPUT": "TAP", "KAFKA_TEST": name, **env}
+    return subprocess.run([str(PROGRAM)], env=e, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=600)
+
+
+def main():
+    if not PROGRAM.exists():
+        print("1..0 # SKIP the Kafka driver was not built: librdkafka was not there (Debian: librdkafka-dev)")
+        return 0
+    number, ok = 0, True
+
+    def all_of(label, env):
+        nonlocal number, ok
+        with concurrent.futures.ThreadPoolExecutor(20) as pool:
+            for name, a in zip(tests(), pool.map(lambda n: run(n, env), tests())):
+                number += 1
+                skipped = re.search(rf"^(not )?ok 1 # SKIP {name}", a.stdout, re.M)
+                good = a.returncode == 0 and (skipped or re.search(rf"^ok 1 - {name}", a.stdout, re.M))
+                ok = ok and bool(good)
+                print(f"{'ok' if good else 'not ok'} {number} - {name}, {label}" + (" # SKIP not with this broker" if good and skipped else ""))
+                if not good:
+                    print(*("# " + line for line in (a.stdout + a.stderr).splitlines()[-30:]), sep="\n")
+                sys.stdout.flush()
+
+    there = os.environ.pop("ASSAY_TEST_KAFKA", None)
+    all_of("mock cluster", {})
+    if there:
+        all_of(f"broker {there}", {"ASSAY_TEST_KAFKA": there})
+    else:
+        try:
+            with Kafka() as k:
+                all_of("Apache Kafka 0.9", {"ASSAY_TEST_KAFKA": k.brokers, "ASSAY_TEST_KAFKA_PROPERTIES": k.properties})
+        except Missing as why:
+            number += 1
+            print(f"ok {number} - a real broker # SKIP {why}")
+    print(f"1..{number}")
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
