@@ -127,8 +127,10 @@ static int add_end(struct loop *l, struct job *j, struct assay_tx *tx, struct ma
 {
     struct runner *r = l->r;
     if (j->give_back && !j->cancel) {
-        int rc = r->jobs->give_back(r->jobs_self, &j->lease, j->charge, assay_arena_str(tx->arena, assay_str(j->fault)), tx,
-                                    err);
+        struct assay_str reason = assay_arena_str(tx->arena, assay_str(j->fault));
+        bool untouched = l->draining && !j->charge && j->started_ms == 0;
+        int rc = untouched ? r->jobs->put_back(r->jobs_self, &j->lease, reason, tx, err)
+                           : r->jobs->give_back(r->jobs_self, &j->lease, j->charge, reason, tx, err);
         /* the last attempt: the result says what went wrong, to those who can mend it */
         if (rc >= 0 && j->charge && j->lease.attempt >= r->max_attempts) {
             j->verdict = VERDICT_IE;

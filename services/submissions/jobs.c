@@ -100,14 +100,24 @@ static int finish(void *self, const struct assay_job *job, const struct assay_jo
     return repo_end(s, tx, &h, &e, s->host->now_ms(s->host->ctx), err);
 }
 
+static int come_back(struct submissions *s, const struct assay_job *job, bool charge, bool interrupted, struct assay_str reason,
+                     struct assay_tx *tx, struct assay_err *err)
+{
+    struct held h = held_of(job);
+    h.cancel_requested = live_cancelled(s->live, job->submission_id);
+    live_ending(s->live, job->submission_id, job->fence);
+    return take_back(s, tx, &h, charge, interrupted, reason, err);
+}
+
 static int give_back(void *self, const struct assay_job *job, bool charge, struct assay_str reason, struct assay_tx *tx,
                      struct assay_err *err)
 {
-    struct submissions *s = self;
-    struct held h = held_of(job);
-    h.cancel_requested = job->cancel_requested || live_cancelled(s->live, job->submission_id);
-    live_ending(s->live, job->submission_id, job->fence);
-    return take_back(s, tx, &h, charge, !charge, reason, err);
+    return come_back(self, job, charge, !charge, reason, tx, err);
+}
+
+static int put_back(void *self, const struct assay_job *job, struct assay_str reason, struct assay_tx *tx, struct assay_err *err)
+{
+    return come_back(self, job, false, false, reason, tx, err);
 }
 
 static int progress(void *self, const struct assay_job *job, const char *topic, struct assay_str payload,
@@ -166,6 +176,7 @@ const struct assay_jobs_ops submissions_jobs = {.size = sizeof(struct assay_jobs
                                                 .renew = renew,
                                                 .finish = finish,
                                                 .give_back = give_back,
+                                                .put_back = put_back,
                                                 .progress = progress,
                                                 .cancelled = cancelled,
                                                 .set_languages = set_languages,

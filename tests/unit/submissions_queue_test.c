@@ -178,6 +178,29 @@ static void test_agents_of_staff_take_turns_and_those_of_others_do_not(void **st
     svc_free(h);
 }
 
+static void test_what_was_never_begun_is_put_back_as_often_as_it_takes(void **state)
+{
+    (void)state;
+    struct svc *h = world((const char *const[]){"max_interruptions", "2", NULL});
+    submit(h, SVC_USER, "a1");
+    struct assay_job *job;
+    for (int i = 0; i < 10; i++) {
+        void *self;
+        const struct assay_jobs_ops *ops = svc_interface(h, ASSAY_JOBS_INTERFACE, &self);
+        assert_int_equal(lease(h, 1, &job), 1);
+        assert_int_equal(job->attempt, 1);
+        assert_int_equal(job->interruptions, 0);
+        struct assay_tx *tx = assay_tx_new(svc_arena(h), "test.put_back");
+        struct assay_err err;
+        assert_int_equal(ops->put_back(self, job, ASSAY_STR("the server is stopping"), tx, &err), 0);
+        assert_int_equal(assay_store_exec(svc_store(h), tx, &err), 0);
+        assert_int_equal(assay_store_exec(svc_store(h), tx, &err), ASSAY_E_GUARD); /* once */
+    }
+    assert_int_equal(lease(h, 1, &job), 1);
+    finish(h, job);
+    svc_free(h);
+}
+
 static void test_a_rejudge_waits_for_all_others(void **state)
 {
     (void)state;
@@ -519,6 +542,7 @@ int main(void)
         cmocka_unit_test(test_a_row_that_came_back_gives_its_submitter_no_lead),
         cmocka_unit_test(test_agents_of_staff_take_turns_and_those_of_others_do_not),
         cmocka_unit_test(test_a_rejudge_waits_for_all_others),
+        cmocka_unit_test(test_what_was_never_begun_is_put_back_as_often_as_it_takes),
         cmocka_unit_test(test_bounds_of_one_and_of_all),
         cmocka_unit_test(test_a_bound_of_bytes),
         cmocka_unit_test(test_what_was_refused_for_another_reason_holds_no_place),

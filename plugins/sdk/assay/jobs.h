@@ -122,6 +122,9 @@ struct assay_jobs_ops {
                      struct assay_arena *arena, struct assay_job *out, struct assay_err *err);
     /* Before the runner of this process leases anything: only these kinds, in lease_ask's form; "" for all. */
     int (*keep_local)(void *self, const char *kinds, struct assay_err *err);
+    /* As give_back, of a job that was never begun, by a runner that is stopping: nothing is counted, since the job
+     * cannot be what stops it. */
+    int (*put_back)(void *self, const struct assay_job *job, struct assay_str reason, struct assay_tx *tx, struct assay_err *err);
 };
 
 #ifdef __cplusplus
