@@ -319,9 +319,10 @@ int assay_server_drivers(struct assay_server *s, struct assay_err *err)
     if (s->store.ops->size < least)
         return assay_err_set(err, ASSAY_E_CONFIG, "store driver %s has %u bytes of operations and needs %zu",
                              store->p->name, s->store.ops->size, least);
-    if (s->blobs.ops->size < sizeof(struct assay_blob_ops))
+    const size_t least_blob = offsetof(struct assay_blob_ops, presign);
+    if (s->blobs.ops->size < least_blob)
         return assay_err_set(err, ASSAY_E_CONFIG, "blob driver %s has %u bytes of operations and needs %zu", blobs->p->name,
-                             s->blobs.ops->size, sizeof(struct assay_blob_ops));
+                             s->blobs.ops->size, least_blob);
     return 0;
 }
 

@@ -122,7 +122,13 @@ static const struct assay_option core_rows[] = {
      .help = "How many events are kept; 0 for no bound. What a durable subscription has not seen is always kept."},
     {.name = "events_keep_age", .type = ASSAY_OPT_DURATION, .default_text = "720h", .min = 0, .max = (int64_t)1 << 50,
      .help = "How long events are kept; 0 for no bound. What a durable subscription has not seen is always kept."},
-    {.name = "blob_driver", .type = ASSAY_OPT_STRING, .default_text = "fs", .help = "Driver that keeps blobs: fs."},
+    {.name = "blob_driver", .type = ASSAY_OPT_STRING, .default_text = "fs", .help = "Driver that keeps blobs: fs (files) or s3."},
+    {.name = "aws_region", .env = "AWS_REGION,AWS_DEFAULT_REGION", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Region of the bucket and the queues, such as eu-west-1."},
+    {.name = "aws_endpoint_url", .env = "AWS_ENDPOINT_URL", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Where S3 and SQS are, if not at Amazon: http://HOST:PORT; s3_endpoint_url and sqs_endpoint_url go before it."},
+    {.name = "aws_ca_bundle", .env = "AWS_CA_BUNDLE", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "File with the certificates that S3's and SQS's are checked by; empty for the system's."},
     {.name = "intake", .type = ASSAY_OPT_STRING, .default_text = "",
      .help = "Brokers that this process takes work from and answers to, separated by commas: kafka, amqp, sqs, http. Empty: none."},
     {.name = "dispatch", .type = ASSAY_OPT_STRING, .default_text = "",
@@ -278,7 +284,7 @@ static int cross_check(struct assay_setup *s, struct assay_err *err)
     else if (strcmp(blobs, "s3") == 0)
         s->blobs = "blob_s3";
     else
-        return assay_err_set(err, ASSAY_E_CONFIG, "blob_driver must be fs, not \"%.64s\"", blobs);
+        return assay_err_set(err, ASSAY_E_CONFIG, "blob_driver must be fs or s3, not \"%.64s\"", blobs);
     size_t n = 0;
     s->driver[n++] = s->store;
     s->driver[n++] = s->blobs;

@@ -19,6 +19,7 @@
 #define CONNECT_MS 5000L
 #define STALL_BYTES 1024L
 #define POLL_MS 1000
+#define ERROR_MAX ((size_t)64 << 10)
 
 struct slot {
     CURLM *multi;
@@ -38,7 +39,7 @@ struct aws_http {
 struct exchange {
     struct aws_http_reply *rp;
     size_t max, got;
-    bool too_large;
+    bool too_large, error; /* error: the answer is no 2xx, and its body an explanation of bounded length */
 };
 
 struct aws_http *aws_http_new(const char *ca_file)
@@ -149,10 +150,18 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
     struct exchange *x = arg;
     (void)size;
-    if (n > x->max - x->got) {
+    if (x->error) {
+        size_t room = ERROR_MAX - x->got;
+        x->got += n < room ? n : room;
+        assay_buf_add(&x->rp->body, p, n < room ? n : room);
+        return n;
+    }
+    if (n > x->max - x->got || (x->rp->length > 0 && (uint64_t)x->rp->length > x->max)) {
         x->too_large = true;
         return 0;
     }
+    if (x->got == 0 && x->rp->length > 0) /* what says its length has its memory at once */
+        (void)assay_buf_reserve(&x->rp->body, (size_t)x->rp->length);
     x->got += n;
     assay_buf_add(&x->rp->body, p, n);
     return x->rp->body.failed ? 0 : n;
@@ -186,6 +195,8 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
     struct assay_str line = {p, n}, v;
     (void)size;
     if (assay_str_starts(line, "HTTP/")) { /* another answer begins, after 100 Continue for one */
+        const char *code = memchr(p, ' ', n);
+        x->error = code == NULL || code + 1 == p + n || code[1] != '2';
         x->rp->length = -1;
         x->rp->etag[0] = x->rp->request_id[0] = x->rp->region[0] = x->rp->error[0] = '\0';
     } else if (header_is(line, "content-length", &v)) {
@@ -264,10 +275,10 @@ static void prepare(struct aws_http *h, CURL *c, const struct aws_http_request *
     }
 }
 
-/* A body that says it is too long is not begun; one that says its length has its memory at once. */
+/* A body that says it is too long is not begun. */
 static bool announced_too_large(struct exchange *x, const char *method)
 {
-    if (strcmp(method, "HEAD") == 0 || x->rp->length < 0)
+    if (strcmp(method, "HEAD") == 0 || x->error || x->rp->length < 0)
         return false;
     return (uint64_t)x->rp->length > x->max;
 }
@@ -309,7 +320,7 @@ int aws_http_do(struct aws_http *h, const struct aws_http_request *rq, struct aw
     bool gone = false, failed = false;
     long status = 0;
     *rp = (struct aws_http_reply){.length = -1};
-    assay_buf_init(&rp->body, rq->reply_max + 1);
+    assay_buf_init(&rp->body, (rq->reply_max > ERROR_MAX ? rq->reply_max : ERROR_MAX) + 1);
     if (stopped(h))
         return assay_err_set(err, ASSAY_E_GONE, "the server is stopping");
     struct slot *s = slot_take(h);

@@ -5,7 +5,7 @@ plugins_aws_libassay_aws_la_SOURCES = \
 	plugins/aws/profile.c plugins/aws/sign.c
 plugins_aws_libassay_aws_la_CPPFLAGS = $(SDK_CPPFLAGS) $(CURL_CFLAGS)
 plugins_aws_libassay_aws_la_CFLAGS = $(AM_CFLAGS)
-plugins_aws_libassay_aws_la_LIBADD = $(SDK_LIBS) $(CURL_LIBS)
+plugins_aws_libassay_aws_la_LIBADD = $(CURL_LIBS)
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/aws_test

@@ -30,7 +30,6 @@ struct bf_store {
 };
 
 /* name.c */
-bool bf_name_hash(struct assay_str name, struct assay_str *hex);
 int bf_place(struct assay_str name, struct bf_place *out, struct assay_err *err) ASSAY_MUST_CHECK;
 
 /* files.c */
