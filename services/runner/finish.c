@@ -21,6 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define AWAY_MIN_MS 250
+#define AWAY_MAX_MS 30000
+
 #define FLUSH_MS 100
 #define FLUSH_ROWS 64
 #define RETEST_MS 5000
@@ -355,6 +358,19 @@ void job_finish(struct loop *l, struct job *j)
     }
     record_environment(l, j);
     job_write_end(l, j);
+}
+
+/* What a job needs is away (blobs that do not answer): nobody's fault, so nothing is charged, and leasing waits, longer each time, since the
+ * next job would fare no better. */
+void job_waits(struct loop *l, struct job *j, const char *why)
+{
+    int64_t now = mono_ms(l);
+    if (j->kind == JOB_SUBMISSION && l->lease_after_ms <= now) { /* once for all that a lease brought */
+        l->failures += l->failures < 10;
+        int64_t pause = (int64_t)AWAY_MIN_MS << l->failures;
+        l->lease_after_ms = now + (pause < AWAY_MAX_MS ? pause : AWAY_MAX_MS);
+    }
+    job_failed(l, j, why, false);
 }
 
 void job_failed(struct loop *l, struct job *j, const char *why, bool charge)

@@ -232,6 +232,8 @@ void job_loaded(struct loop *l, struct mail *m)
     struct job *j = m->job;
     if (j->slot == NULL) { /* its warden died meanwhile; whose death it was is told when limbo ends */
         j->stage = STAGE_LIMBO;
+    } else if (m->status == ASSAY_E_BUSY) {
+        job_waits(l, j, m->err.msg);
     } else if (m->status < 0) {
         job_failed(l, j, m->err.msg, true);
     } else {

@@ -104,6 +104,8 @@ void job_leased(struct loop *l, struct mail *m)
                                (double)(j->leased_ms - j->lease.created_ms) / 1e3);
     if (l->draining)
         job_failed(l, j, "the server is stopping", false);
+    else if (m->status == ASSAY_E_BUSY)
+        job_waits(l, j, m->err.msg);
     else if (m->status < 0)
         job_failed(l, j, m->err.msg, true);
     else if (j->stage == STAGE_FINISH)

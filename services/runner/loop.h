@@ -276,6 +276,7 @@ void job_tell_news(struct loop *l, struct job *j, int64_t now);
 void job_finish(struct loop *l, struct job *j);
 /* Ours, not the program's: the job goes back to the queue. */
 void job_failed(struct loop *l, struct job *j, const char *why, bool charge);
+void job_waits(struct loop *l, struct job *j, const char *why);
 void job_write_end(struct loop *l, struct job *j); /* in FINISH: now, or again */
 void job_written(struct loop *l, struct mail *m);
 
