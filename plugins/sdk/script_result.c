@@ -160,3 +160,11 @@ int assay_script_result_encode(const struct assay_script_result *r, size_t max, 
             return assay_err_set(err, ASSAY_E_TOO_LARGE, "a result does not fit into %zu bytes", max);
     }
 }
+
+size_t assay_script_result_max(int64_t option, const char *brokers)
+{
+    /* an SQS message has at most 256 KiB; Kafka's brokers take 1,000,000 bytes unless they are told otherwise */
+    if (option > 0)
+        return option < 4096 ? 4096 : (size_t)option;
+    return strstr(brokers, "sqs") != NULL ? (size_t)240 << 10 : 900000;
+}

@@ -38,6 +38,12 @@ static void on_written(struct assay_tx *tx, void *arg)
     mail_post(m);
 }
 
+/* What became of a script is in its result, which the submissions service keeps. */
+static bool keeps_rows(const struct job *j)
+{
+    return j->lease.kind != ASSAY_JOB_SCRIPT;
+}
+
 /* News up to now, in order. */
 static int add_news(struct loop *l, struct job *j, struct assay_tx *tx, struct mail *m, struct assay_err *err)
 {
@@ -103,7 +109,7 @@ static void flush(struct loop *l, struct job *j)
         return; /* the next one, or the end, will tell */
     rc = add_news(l, j, tx, m, &err);
     m->rows_to = j->rows_to;
-    if (rc >= 0 && j->at_test - j->rows_to >= FLUSH_ROWS) {
+    if (rc >= 0 && keeps_rows(j) && j->at_test - j->rows_to >= FLUSH_ROWS) {
         m->rows_to = j->rows_to + FLUSH_ROWS;
         rc = repo_add_tests(tx, j, j->rows_to, m->rows_to, &err);
     }
@@ -120,7 +126,7 @@ static void flush(struct loop *l, struct job *j)
 
 void job_tell_news(struct loop *l, struct job *j, int64_t now)
 {
-    bool news = (!j->announced && j->started_ms != 0) || j->at_test > j->events_to || j->at_test - j->rows_to >= FLUSH_ROWS;
+    bool news = (!j->announced && j->started_ms != 0) || j->at_test > j->events_to || (keeps_rows(j) && j->at_test - j->rows_to >= FLUSH_ROWS);
     if (news && j->writes == 0 && now - j->flushed_mono_ms >= FLUSH_MS && j->stage != STAGE_READY && j->stage != STAGE_LOAD &&
         j->stage != STAGE_RECALL)
         flush(l, j);
@@ -135,7 +141,7 @@ static int add_end(struct loop *l, struct job *j, struct assay_tx *tx, struct ma
         int rc = untouched ? r->jobs->put_back(r->jobs_self, &j->lease, reason, tx, err)
                            : r->jobs->give_back(r->jobs_self, &j->lease, j->charge, reason, tx, err);
         /* the last attempt: the result says what went wrong, to those who can mend it */
-        if (rc >= 0 && j->charge && j->lease.attempt >= r->max_attempts) {
+        if (rc >= 0 && keeps_rows(j) && j->charge && j->lease.attempt >= r->max_attempts) {
             j->verdict = VERDICT_IE;
             rc = repo_add_tests(tx, j, j->rows_to, j->n_tests, err);
             if (rc >= 0)
@@ -149,7 +155,11 @@ static int add_end(struct loop *l, struct job *j, struct assay_tx *tx, struct ma
     int rc = summary_encode(j, tx->arena, &end.summary, err);
     if (rc < 0)
         return rc;
-    if (j->task) {
+    if (j->lease.kind == ASSAY_JOB_SCRIPT) {
+        rc = script_result(j, tx->arena, &end.output, err);
+        if (rc < 0)
+            return rc;
+    } else if (j->task) {
         const struct test *t = &j->test[0];
         end.output = j->verdict == VERDICT_BF                      ? j->build_output
                      : t->out.n != 0 || j->verdict == VERDICT_OK ? t->out
@@ -164,9 +174,9 @@ static int add_end(struct loop *l, struct job *j, struct assay_tx *tx, struct ma
         memmove(tx->event, tx->event + 1, (tx->n_events - 1) * sizeof *tx->event);
         tx->event[tx->n_events - 1] = done;
     }
-    if (rc >= 0)
+    if (rc >= 0 && keeps_rows(j))
         rc = repo_add_tests(tx, j, j->rows_to, j->n_tests, err);
-    if (rc >= 0)
+    if (rc >= 0 && keeps_rows(j))
         rc = repo_add_result(tx, j, now_ms(l), err);
     return rc;
 }
@@ -182,7 +192,7 @@ void job_write_end(struct loop *l, struct job *j)
         j->retry_mono_ms = mono_ms(l);
         return;
     }
-    if (j->n_tests - j->rows_to > 2 * FLUSH_ROWS && !j->give_back && !j->cancel) {
+    if (keeps_rows(j) && j->n_tests - j->rows_to > 2 * FLUSH_ROWS && !j->give_back && !j->cancel) {
         j->retry_mono_ms = mono_ms(l);
         j->at_test = j->n_tests; /* what was never run has a row as well */
         flush(l, j);

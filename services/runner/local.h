@@ -300,6 +300,8 @@ struct job {
     struct assay_str payload;
     struct comparison compare;
     bool stop_on_failure;
+    bool uncompared; /* any output will do */
+    bool strict;     /* verdicts in the words of the older worker */
     struct assay_box_limits limits; /* of a test's box */
     struct test *test;
     size_t n_tests, at_test, loaded_to;
@@ -375,6 +377,16 @@ int job_load(struct runner *r, struct job *j, struct assay_err *err);
 struct job *job_new(struct runner *r);
 struct job *job_self_test(struct runner *r, struct language *l);
 void job_free(struct job *j);
+
+/* ---- script.c: what brokers bring ------------------------------------------------------------------------------- */
+
+/* Fills tests, limits and rules from the message. */
+struct assay_script;
+int script_prepare(struct runner *r, struct job *j, const struct assay_script *s, struct assay_manifest *m, struct assay_err *err);
+/* Under broker_strict: a run's verdict as the older worker would have called it. */
+void script_old_words(const struct job *j, struct test *t, struct assay_str out);
+/* The result as a message, within result_max. */
+int script_result(const struct job *j, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
 
 /* ---- codec.c ---------------------------------------------------------------------------------------------------- */
 
@@ -540,7 +552,8 @@ struct runner {
     int64_t reruns_max;
     int64_t max_parallel, time_limit_ms, memory_limit, output_limit, lease_ms, build_time_ms, build_memory, drain_ms, max_attempts,
         wardens_of_lane, pin_refusals;
-    bool warm_interpreters;
+    bool warm_interpreters, strict;
+    size_t result_max; /* bytes of a script's result */
     bool judges; /* there is a boxkeeper to ask for wardens */
 };
 

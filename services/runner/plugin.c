@@ -1,6 +1,8 @@
 /* The runner: its tables, and its beginning and end. */
 #include "remote.h"
 
+#include <assay/script.h>
+
 #include <stdio.h>
 #include <unistd.h>
 
@@ -191,6 +193,8 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     r->wardens_of_lane = host->option_int(host->ctx, "runner_wardens");
     r->pin_refusals = host->option_int(host->ctx, "pin_refusals");
     r->warm_interpreters = host->option_int(host->ctx, "warm_interpreters") != 0;
+    r->strict = host->option_int(host->ctx, "broker_strict") != 0;
+    r->result_max = assay_script_result_max(host->option_int(host->ctx, "result_max"), host->option_str(host->ctx, "intake"));
     r->judges = host->option_int(host->ctx, "boxkeeper") != 0;
     r->jobs = host->need(host->ctx, ASSAY_JOBS_INTERFACE, &r->jobs_self);
     if (r->jobs == NULL)

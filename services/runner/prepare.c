@@ -75,25 +75,19 @@ static bool mentions(const struct assay_strs *argv, const char *word)
 }
 
 /* The files of the program; settles the job as BF when they cannot be one. */
-static int program_files(struct runner *r, struct job *j, struct assay_str source, bool files, struct assay_err *err)
+static int program_files(struct job *j, struct assay_str source, const struct assay_json_map *map, struct assay_err *err)
 {
-    (void)r;
     const struct language *l = j->language;
-    struct assay_json_map map = {NULL, 0};
-    if (files) {
-        int rc = files_decode(source, j->arena, &map, err);
-        if (rc < 0)
-            return rc;
-    }
-    size_t n = files ? map.n : 1;
+    bool files = map->n != 0;
+    size_t n = files ? map->n : 1;
     j->file = assay_arena_array(j->arena, n, sizeof *j->file);
     j->path = assay_arena_array(j->arena, n, sizeof *j->path);
     if (j->file == NULL || j->path == NULL)
         return no_memory(err);
     bool main_file = !files;
     for (size_t i = 0; i < n; i++) {
-        j->path[i] = files ? map.items[i].key : l->source;
-        j->file[i] = (struct assay_box_file){j->path[i], files ? map.items[i].value : source, 0644};
+        j->path[i] = files ? map->items[i].key : l->source;
+        j->file[i] = (struct assay_box_file){j->path[i], files ? map->items[i].value : source, 0644};
         main_file = main_file || assay_str_eq(j->path[i], l->source);
     }
     j->n_files = n;
@@ -195,7 +189,16 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
     struct assay_str source = lease->source, language = lease->language;
     struct rules rules = {.toolchains = ASSAY_STR("")};
     struct away_job away = {.manifest = ASSAY_STR("")};
-    int rc = lease->assay.n != 0 ? away_job_decode(lease->assay, j->arena, &away, err) : ASSAY_OK;
+    struct assay_script script = {.type = ASSAY_SCRIPT_RUN};
+    int rc = ASSAY_OK;
+    if (lease->kind == ASSAY_JOB_SCRIPT) {
+        rc = assay_script_decode(lease->payload, j->arena, &script, err);
+        if (rc < 0)
+            return assay_err_prefix(err, "the message");
+        lease->assay = script.assay;
+        source = script.source;
+    }
+    rc = lease->assay.n != 0 ? away_job_decode(lease->assay, j->arena, &away, err) : ASSAY_OK;
     if (rc < 0)
         return assay_err_prefix(err, "what the gateway says of the job");
     j->away_id = away.submission_id;
@@ -210,6 +213,10 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
     bool files = lease->files;
     if (j->task) {
         j->mode = ASSAY_JUDGE_PROGRAM;
+    } else if (lease->kind == ASSAY_JOB_SCRIPT && j->away_id.n == 0) {
+        rc = script_prepare(r, j, &script, &m, err);
+        if (rc < 0)
+            return rc;
     } else {
         struct assay_str text = away.manifest;
         if (lease->manifest_ref.n == 0 && text.n == 0)
@@ -244,7 +251,7 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
         rc = cache_read(r->cache, r->host->blobs, m.harness_ref, SOURCE_READ_MAX, j->arena, &source, err);
         if (rc < 0)
             return assay_err_prefix(err, "the harness");
-    } else {
+    } else if (lease->kind != ASSAY_JOB_SCRIPT) {
         rc = read_bytes(r, j, lease->source, lease->source_ref, SOURCE_READ_MAX, &source, err);
         if (rc < 0)
             return assay_err_prefix(err, "the source");
@@ -261,7 +268,10 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
             return rc;
     }
     limits_of(r, j, &m);
-    rc = program_files(r, j, source, files, err);
+    struct assay_json_map map = j->mode == ASSAY_JUDGE_HARNESS ? (struct assay_json_map){NULL, 0} : script.files;
+    rc = files ? files_decode(source, j->arena, &map, err) : ASSAY_OK;
+    if (rc >= 0)
+        rc = program_files(j, source, &map, err);
     if (rc < 0 || j->stage == STAGE_FINISH)
         return rc;
     rc = j->n_tests != 0 ? job_load(r, j, err) : ASSAY_OK;
@@ -272,8 +282,8 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
 
 int job_load(struct runner *r, struct job *j, struct assay_err *err)
 {
-    if (j->kind == JOB_SELF_TEST || j->task) {
-        for (size_t i = 0; i < j->n_tests && j->kind != JOB_SELF_TEST; i++)
+    if (j->kind == JOB_SELF_TEST || j->task || (j->lease.kind == ASSAY_JOB_SCRIPT && j->away_id.n == 0)) {
+        for (size_t i = 0; i < j->n_tests && j->task; i++)
             j->test[i].input = j->payload;
         j->loaded_to = j->n_tests;
         return ASSAY_OK;
@@ -307,7 +317,8 @@ struct job *job_self_test(struct runner *r, struct language *l)
     j->compare.how = ASSAY_COMPARE_EXACT;
     j->test = assay_arena_array(j->arena, 1, sizeof *j->test);
     struct assay_err ignored;
-    if (j->test == NULL || program_files(r, j, l->sample_source, false, &ignored) < 0) {
+    static const struct assay_json_map no_files;
+    if (j->test == NULL || program_files(j, l->sample_source, &no_files, &ignored) < 0) {
         job_free(j);
         return NULL;
     }

@@ -267,6 +267,13 @@ bool admission_enter(struct admission *a, const struct place *p, int64_t mono_ms
     return true;
 }
 
+void admission_come(struct admission *a, const struct place *p)
+{
+    pthread_mutex_lock(&a->lock);
+    count(a, p, 0, 1);
+    pthread_mutex_unlock(&a->lock);
+}
+
 void admission_written(struct admission *a, const struct place *p, bool there)
 {
     pthread_mutex_lock(&a->lock);

@@ -76,6 +76,11 @@ int files_encode(const struct assay_json_map *files, struct assay_arena *arena, 
     return finish_into_arena(w, arena, out, err);
 }
 
+static const char *kind_name(int64_t kind)
+{
+    return kind == ASSAY_JOB_TASK ? "task" : kind == ASSAY_JOB_SCRIPT ? "script" : "benchmark";
+}
+
 int created_encode(const struct draft *d, struct assay_arena *arena, struct assay_str *out, struct assay_err *err)
 {
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
@@ -85,7 +90,7 @@ int created_encode(const struct draft *d, struct assay_arena *arena, struct assa
     assay_jw_kstr(w, "agent_id", d->agent_id);
     assay_jw_kstr(w, "owner_id", d->owner_id);
     assay_jw_kstr(w, "language", d->language);
-    assay_jw_kz(w, "kind", d->kind == ASSAY_JOB_TASK ? "task" : "benchmark");
+    assay_jw_kz(w, "kind", kind_name(d->kind));
     assay_jw_kint(w, "created_ms", d->now_ms);
     if (d->request_id.n != 0)
         assay_jw_kstr(w, "request_id", d->request_id);
@@ -120,7 +125,7 @@ void view_write(struct assay_jw *w, const struct view *v, bool whole)
 {
     assay_jw_object(w);
     assay_jw_kstr(w, "id", v->id);
-    assay_jw_kz(w, "kind", v->kind == ASSAY_JOB_TASK ? "task" : "benchmark");
+    assay_jw_kz(w, "kind", kind_name(v->kind));
     knull_or_str(w, "benchmark_id", v->benchmark_id);
     knull_or_str(w, "problem_id", v->problem_id);
     knull_or_str(w, "agent_id", v->agent_id);

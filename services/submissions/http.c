@@ -721,5 +721,6 @@ int http_on_event(void *self, const struct assay_event_row *ev, struct assay_tx 
         return jobs_queued_again(s, ev, err);
     admission_ended(s->admission, s->host->mono_ns(s->host->ctx) / 1000000);
     live_wake(s->live, ev->ev.subject);
+    intake_ended(s, ev->ev.subject);
     return ASSAY_OK;
 }

@@ -95,7 +95,8 @@ static int finish(void *self, const struct assay_job *job, const struct assay_jo
                        .summary = end->summary,
                        .output = end->output,
                        .reason = end->cancelled ? ASSAY_STR("asked for") : ASSAY_STR_NULL,
-                       .charge = !end->cancelled};
+                       .charge = !end->cancelled,
+                       .whole = job->kind == ASSAY_JOB_SCRIPT};
     live_ending(s->live, job->submission_id, job->fence);
     return repo_end(s, tx, &h, &e, s->host->now_ms(s->host->ctx), err);
 }

@@ -226,6 +226,7 @@ void admission_free(struct admission *a);
 bool admission_enter(struct admission *a, const struct place *p, int64_t mono_ms, struct admission_refusal *why);
 /* After admission_enter, once: the row is there, or not. */
 void admission_written(struct admission *a, const struct place *p, bool there);
+void admission_come(struct admission *a, const struct place *p);  /* as admission_enter, unasked: a broker holds more back by itself */
 void admission_back(struct admission *a, const struct place *p);  /* a row is queued again */
 void admission_leave(struct admission *a, const struct place *p); /* a row is no longer queued */
 /* Around a transaction after which a row leaves, so that no count takes place between the two. */
@@ -254,6 +255,7 @@ struct submissions {
     _Atomic int64_t counted_head; /* events up to here are in the count of the rows; the start's, then the sweep's */
     int64_t next_count_ms; /* monotonic; the sweep's */
     struct stream_hub *hub;
+    struct intake *intake;
     int64_t max_attempts, max_interruptions;
     pthread_mutex_t lock; /* guards languages, languages_self, timers */
     struct wait_timer *timers;
@@ -263,7 +265,8 @@ struct submissions {
     char local_kinds[32]; /* " 0 1 ": what the runner of this process leases, "" all; set before it starts */
 };
 
-enum { METRIC_OPEN, METRIC_BYTES, METRIC_SUBMITTERS, METRIC_OLDEST, METRIC_DRAIN, METRIC_REFUSED, METRIC_STREAMS, METRIC_STREAM_ENDS, SUBMISSIONS_METRICS };
+enum { METRIC_OPEN, METRIC_BYTES, METRIC_SUBMITTERS, METRIC_OLDEST, METRIC_DRAIN, METRIC_REFUSED, METRIC_STREAMS, METRIC_STREAM_ENDS,
+       METRIC_MESSAGES, METRIC_HELD, METRIC_PUBLISH_SECONDS, METRIC_ANSWER_SECONDS, SUBMISSIONS_METRICS };
 extern const struct assay_metric submissions_metrics[SUBMISSIONS_METRICS];
 
 int languages_resolve(struct submissions *s, struct assay_str name, struct assay_str *canonical, struct assay_err *err);
@@ -273,8 +276,8 @@ struct stream_benchmark; /* below */
 /* ---- repo.c: SQL -------------------------------------------------------------------------------- */
 
 /* the sizes stand here because the plugin's descriptor is a constant */
-#define SUBMISSIONS_MIGRATIONS 3
-#define SUBMISSIONS_STATEMENTS 44
+#define SUBMISSIONS_MIGRATIONS 4
+#define SUBMISSIONS_STATEMENTS 56
 extern const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS];
 extern const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS];
 ASSAY_IDEM_DECLARE(submissions_idem);
@@ -341,6 +344,7 @@ struct ending {
     struct assay_str verdict, summary, output, reason;
     double score;
     bool charge; /* counts as an attempt */
+    bool whole;  /* the output is not to be cut */
 };
 int repo_end(struct submissions *s, struct assay_tx *tx, const struct held *h, const struct ending *e, int64_t now_ms,
              struct assay_err *err);
@@ -387,6 +391,15 @@ int jobs_void_orphans(struct submissions *s, struct assay_err *err);
 int jobs_away_over(struct submissions *s, const struct watched *w, struct assay_err *err);
 /* Looks after expired leases once a second, through host->after. */
 int jobs_sweep_start(struct submissions *s, struct assay_err *err);
+
+/* ---- intake.c: what brokers bring (intake.h) ---------------------------------------------------------- */
+
+int intake_new(struct submissions *s, struct assay_err *err);
+int intake_start(struct submissions *s, struct assay_err *err);
+void intake_ended(struct submissions *s, struct assay_str id); /* a submission has ended, maybe one of a message */
+int intake_ready(struct submissions *s, struct assay_err *why);
+void intake_drain(struct submissions *s); /* answers what has ended, and gives the rest back */
+void intake_free(struct submissions *s);
 
 /* ---- stream.c, stream_view.c: events to clients as they happen ----------------------------------- */
 

@@ -23,6 +23,16 @@ static const struct assay_option options[] = {
      "how long a stream waits for a client that takes nothing before it is cut off", 0, 1000},
     {"event_stream_age", NULL, ASSAY_OPT_DURATION, "1h", 1000, 86400000, NULL,
      "after what time a stream ends; the client comes back with a token that is still good and Last-Event-ID", 0, 1000},
+    {"intake_in_flight", NULL, ASSAY_OPT_INT, "0", 0, 1000, NULL,
+     "messages of each broker of intake that are taken and not yet answered; 0 takes twice runner_max_parallel", 0, 0},
+    {"intake_keep", NULL, ASSAY_OPT_DURATION, "72h", 0, INT64_C(1) << 50, NULL,
+     "how long messages that have ended are remembered, with their programs and results; one that comes again later is judged again; "
+     "0 for ever",
+     0, 1000},
+    {"result_max", NULL, ASSAY_OPT_BYTES, "0", 0, 16 << 20, NULL,
+     "bytes of a result that goes to a broker, longer texts are cut; 0 takes what the brokers of intake take by themselves: 240k "
+     "with SQS, else 900000",
+     0, 0},
 };
 
 #define WRITERS (ASSAY_ROLES_STAFF | ASSAY_ROLE_USER | ASSAY_ROLE_AGENT)
@@ -58,6 +68,8 @@ static const struct assay_route routes[] = {
      "What a task printed; empty while it is in progress"},
 };
 
+static const double publish_seconds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 0};
+static const double answer_seconds[] = {0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 0};
 const struct assay_metric submissions_metrics[SUBMISSIONS_METRICS] = {
     [METRIC_OPEN] = {"assay_submissions_open", ASSAY_METRIC_GAUGE,
                      "Submissions that have not ended: queued, and running on this process's leases.", "state", NULL},
@@ -72,6 +84,13 @@ const struct assay_metric submissions_metrics[SUBMISSIONS_METRICS] = {
     [METRIC_STREAMS] = {"assay_event_streams", ASSAY_METRIC_GAUGE, "Event streams that are open.", "", NULL},
     [METRIC_STREAM_ENDS] = {"assay_event_stream_ends_total", ASSAY_METRIC_COUNTER,
                             "Event streams that ended: ended (with the submission), left (by the client), slow, aged, stopped.", "how", NULL},
+    [METRIC_MESSAGES] = {"assay_intake_messages_total", ASSAY_METRIC_COUNTER,
+                         "Messages of brokers: taken, again (known already), held_back, poison, lost, answered, dead.", "broker,outcome", NULL},
+    [METRIC_HELD] = {"assay_intake_messages_held", ASSAY_METRIC_GAUGE, "Messages that are taken and not settled.", "broker", NULL},
+    [METRIC_PUBLISH_SECONDS] = {"assay_intake_publish_seconds", ASSAY_METRIC_HISTOGRAM,
+                                "From a result's publication to its confirmation.", "broker", publish_seconds},
+    [METRIC_ANSWER_SECONDS] = {"assay_intake_answer_seconds", ASSAY_METRIC_HISTOGRAM,
+                               "From a message's delivery to its settlement.", "broker", answer_seconds},
 };
 
 static const char *const projected[] = {"benchmark.changed", "problem.changed", "agent.changed", NULL};
@@ -114,6 +133,8 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     if (s->live == NULL || s->admission == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     int rc = leases_new(s, err);
+    if (rc >= 0)
+        rc = intake_new(s, err);
     return rc < 0 ? rc : stream_hub_new(s, err);
 }
 
@@ -125,6 +146,8 @@ static int start(void *self, struct assay_err *err)
         rc = jobs_count(s, true, err);
     if (rc >= 0)
         rc = jobs_sweep_start(s, err);
+    if (rc >= 0)
+        rc = intake_start(s, err);
     return rc < 0 ? rc : stream_hub_start(s, err);
 }
 
@@ -133,8 +156,14 @@ static void drain(void *self)
     struct submissions *s = self;
     atomic_store(&s->draining, true);
     live_wake_all(s->live);
+    intake_drain(s);
     leases_leave(s); /* what our runner could not hand back is free at once */
     stream_hub_stop(s);
+}
+
+static int ready(void *self, struct assay_err *why)
+{
+    return intake_ready(self, why);
 }
 
 static void fini(void *self)
@@ -144,6 +173,7 @@ static void fini(void *self)
         return;
     http_free_timers(s);
     stream_hub_free(s);
+    intake_free(s);
     live_free(s->live);
     leases_free(s);
     admission_free(s->admission);
@@ -168,4 +198,5 @@ ASSAY_PLUGIN_EXPORT const struct assay_plugin assay_plugin = {
     .start = start,
     .drain = drain,
     .fini = fini,
+    .ready = ready,
 };

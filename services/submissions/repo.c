@@ -4,7 +4,7 @@
  * Every change of state is one guarded statement: it names the state (and, for leased work, the fence)
  * that it needs, so two writers can never both end a submission, whatever crashed in between.
  */
-#include "local.h"
+#include "intake.h"
 
 #include <stdio.h>
 
@@ -17,6 +17,9 @@ const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS] = {
      , "0.1.0"},
     {3, "leases",
 #include "schema/003_leases.h"
+     , "0.1.0"},
+    {4, "messages",
+#include "schema/004_messages.h"
      , "0.1.0"},
 };
 
@@ -66,8 +69,8 @@ static const struct assay_stmt insert_stmt = {
 
 static const struct assay_stmt insert_task = {
     .name = "submissions.insert_task",
-    .sql = INSERT_COLUMNS "VALUES ($1, 1, '', '', $10, $2, $3, $4, $5, $6, 'queued', $7, $8, $9, $9, $11, $12, 0, " DUE("$11", "0") ")",
-    .params = "ttti" "tttti" "tti",
+    .sql = INSERT_COLUMNS "VALUES ($1, $13, '', '', $10, $2, $3, $4, $5, $6, 'queued', $7, $8, $9, $9, $11, $12, 0, " DUE("$11", "0") ")",
+    .params = "ttti" "tttti" "ttii",
     .columns = "",
     .write = true};
 
@@ -290,7 +293,10 @@ const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS] = 
     &held_stmt,      &orphans_stmt,  &end_stmt,        &requeue_stmt,      &progress_stmt,   &project_benchmark,
     &project_problem, &project_agent, &instance_beat_stmt, &instance_home_stmt, &instance_gone_stmt, &instance_leave_stmt,
     &instances_stmt,  &away_stmt,     &cancels_stmt,   &away_renew_stmt,   &away_over_stmt,  &away_held_stmt,
-    &count_queued_stmt, &place_stmt,    ASSAY_IDEM_STMTS(submissions_idem),
+    &count_queued_stmt, &place_stmt,
+    &message_insert,  &message_find,  &message_again,  &message_attach,    &message_release, &message_cancel, &message_look,
+    &message_answered, &message_old,  &message_prune,  &message_prune_row, &message_prune_bytes,
+    ASSAY_IDEM_STMTS(submissions_idem),
 };
 
 /* ---- writing ------------------------------------------------------------------------------------- */
@@ -311,11 +317,11 @@ int repo_insert(struct assay_tx *tx, const struct draft *d, struct assay_err *er
         return tx_check(tx, err);
     struct assay_str source_ref = or_empty(d->source_ref), payload_ref = or_empty(d->payload_ref);
     struct assay_str request_id = or_empty(d->request_id), traceparent = or_empty(d->traceparent);
-    if (d->kind == ASSAY_JOB_TASK) {
+    if (d->kind != ASSAY_JOB_BENCHMARK) {
         ASSAY_TX(tx, &insert_task, ASSAY_EXPECT_ONE, ASSAY_VZ(d->id), ASSAY_VT(d->owner_id), ASSAY_VT(d->language),
                  ASSAY_VI(d->source_kind), ASSAY_VT(source_ref), ASSAY_VT(payload_ref), ASSAY_VT(request_id),
                  ASSAY_VT(traceparent), ASSAY_VI(d->now_ms), ASSAY_VT(or_empty(d->agent_id)),
-                 ASSAY_VT(d->submitter), ASSAY_VI((int64_t)draft_bytes(d)));
+                 ASSAY_VT(d->submitter), ASSAY_VI((int64_t)draft_bytes(d)), ASSAY_VI(d->kind));
     } else {
         struct assay_str language = assay_arena_fmt(tx->arena, " %.*s ", ASSAY_FMT(d->language));
         struct assay_str agent = assay_arena_fmt(tx->arena, " %.*s ", ASSAY_FMT(d->agent_id));
@@ -703,7 +709,7 @@ int repo_end(struct submissions *s, struct assay_tx *tx, const struct held *h, c
              cancelled ? ASSAY_VNULL : ASSAY_VT(e->verdict), scored ? ASSAY_VR(e->score) : ASSAY_VNULL, ASSAY_VT(summary),
              ASSAY_VT_OR_NULL(e->reason), ASSAY_VI(e->charge ? 1 : 0), ASSAY_VI(now_ms), ASSAY_VT(h->state));
     if (e->output.n != 0) {
-        struct assay_str kept = {e->output.p, e->output.n > OUTPUT_MAX ? OUTPUT_MAX : e->output.n};
+        struct assay_str kept = {e->output.p, e->output.n > OUTPUT_MAX && !e->whole ? OUTPUT_MAX : e->output.n};
         ASSAY_TX(tx, &output_set, ASSAY_EXPECT_ONE, ASSAY_VT(h->id), ASSAY_VB(kept));
     }
     struct assay_event ev = event_of(h, cancelled ? "submission.cancelled" : "submission.done");

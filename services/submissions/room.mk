@@ -2,8 +2,8 @@
 plugins_LTLIBRARIES += services/submissions/assay_submissions.la
 services_submissions_assay_submissions_la_SOURCES = \
 	services/submissions/admission.c services/submissions/codec.c services/submissions/domain.c services/submissions/http.c \
-	services/submissions/http_read.c services/submissions/jobs.c services/submissions/repo_queue.c \
-	services/submissions/leases.c services/submissions/repo_leases.c services/submissions/schema/003_leases.h \
+	services/submissions/http_read.c services/submissions/intake.c services/submissions/intake.h services/submissions/jobs.c services/submissions/outlet.c services/submissions/repo_intake.c services/submissions/repo_queue.c \
+	services/submissions/leases.c services/submissions/repo_leases.c services/submissions/schema/003_leases.h services/submissions/schema/004_messages.h \
 	services/submissions/live.c services/submissions/local.h services/submissions/plugin.c services/submissions/repo.c \
 	services/submissions/stream.c services/submissions/stream_view.c services/submissions/schema/001_submissions.h services/submissions/schema/002_turns.h
 services_submissions_assay_submissions_la_CPPFLAGS = $(SDK_CPPFLAGS)
@@ -22,6 +22,11 @@ TESTS += tests/unit/submissions_queue_test
 tests_unit_submissions_queue_test_SOURCES = tests/unit/submissions_queue_test.c services/submissions/admission.c
 tests_unit_submissions_queue_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/submissions
 tests_unit_submissions_queue_test_LDADD = $(SVC_TEST_LIBS)
+check_PROGRAMS += tests/unit/intake_test
+TESTS += tests/unit/intake_test
+tests_unit_intake_test_SOURCES = tests/unit/intake_test.c
+tests_unit_intake_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS)
+tests_unit_intake_test_LDADD = $(SVC_TEST_LIBS)
 check_PROGRAMS += tests/unit/leases_test
 TESTS += tests/unit/leases_test
 tests_unit_leases_test_SOURCES = tests/unit/leases_test.c

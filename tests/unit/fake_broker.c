@@ -45,7 +45,7 @@ struct fake_broker {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     pthread_t thread;
-    bool connected, stop, calling, paused, confirms_held, quiet;
+    bool connected, stop, calling, paused, greedy, confirms_held, quiet;
     unsigned seed;
     struct {
         bool wanted;
@@ -129,7 +129,7 @@ static bool confirm_one(struct fake_broker *b)
 
 static bool may_come(const struct fake_broker *b, const struct message *m, int64_t now)
 {
-    return b->channel[m->channel].wanted && b->channel[m->channel].open < b->channel[m->channel].in_flight &&
+    return b->channel[m->channel].wanted && (b->greedy || b->channel[m->channel].open < b->channel[m->channel].in_flight) &&
            now >= m->not_before_ns && (m->state == FAKE_READY || m->extra > 0);
 }
 
@@ -396,6 +396,10 @@ void fake_broker_pause(struct fake_broker *b, bool paused)
 {
     SET(b->paused = paused);
 }
+void fake_broker_greedy(struct fake_broker *b)
+{
+    SET(b->greedy = true);
+}
 void fake_broker_shuffle(struct fake_broker *b, unsigned seed)
 {
     SET(b->seed = seed != 0 ? seed : 1);
@@ -513,6 +517,20 @@ void fake_broker_wait_published(struct fake_broker *b, enum assay_channel channe
 void fake_broker_wait_settled(struct fake_broker *b, size_t message)
 {
     WAIT(b->message[message].state == FAKE_DONE || b->message[message].state == FAKE_DEAD, "message %zu was never settled", message);
+}
+static bool idle(const struct fake_broker *b)
+{
+    bool none = !b->calling;
+    for (size_t c = 0; c < ASSAY_CHANNELS; c++)
+        none = none && b->channel[c].open == 0;
+    for (size_t i = 0; i < b->n_messages; i++)
+        none = none && b->message[i].extra <= 0 && b->message[i].state != FAKE_READY && b->message[i].state != FAKE_HELD;
+    return none;
+}
+
+void fake_broker_wait_idle(struct fake_broker *b)
+{
+    WAIT(idle(b), "deliveries stayed unsettled");
 }
 void fake_broker_wait_taken(struct fake_broker *b, size_t message, int deliveries)
 {

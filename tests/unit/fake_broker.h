@@ -35,6 +35,7 @@ size_t fake_broker_send(struct fake_broker *b, enum assay_channel channel, const
 size_t fake_broker_send_from(struct fake_broker *b, enum assay_channel channel, const char *key, const char *body,
                              const char *reply_to, const char *correlation);
 void fake_broker_pause(struct fake_broker *b, bool paused); /* deliveries; confirmations go on */
+void fake_broker_greedy(struct fake_broker *b); /* delivers more than it was asked for, so that the client has to say no */
 void fake_broker_shuffle(struct fake_broker *b, unsigned seed); /* from now on, in an order of its own */
 /* Delivers the message once more, whatever its state, as brokers do after a lost acknowledgement. */
 void fake_broker_repeat(struct fake_broker *b, size_t message);
@@ -59,6 +60,7 @@ bool fake_broker_quiet(struct fake_broker *b);
 
 void fake_broker_wait_published(struct fake_broker *b, enum assay_channel channel, size_t n);
 void fake_broker_wait_settled(struct fake_broker *b, size_t message); /* done or dead */
+void fake_broker_wait_idle(struct fake_broker *b); /* no delivery is unsettled, none is to come */
 void fake_broker_wait_taken(struct fake_broker *b, size_t message, int deliveries);
 
 #endif

@@ -1176,6 +1176,15 @@ const void *svc_interface(struct svc *h, const char *name, void **self)
     return NULL;
 }
 
+int svc_ready(struct svc *h, const char *service, struct assay_err *err)
+{
+    for (size_t i = 0; i < h->n_plugins; i++) {
+        if (strcmp(h->plugin[i].name, service) == 0 && h->plugin[i].pl->ready != NULL)
+            return h->plugin[i].pl->ready(h->plugin[i].self, err);
+    }
+    die("no plugin %s that says whether it is ready", service);
+}
+
 const char *svc_quit(struct svc *h)
 {
     pthread_mutex_lock(&h->lock);

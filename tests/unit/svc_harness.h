@@ -89,6 +89,8 @@ struct assay_arena *svc_arena(struct svc *h);
 const char *svc_log_text(struct svc *h);
 /* True when the bytes stand in any file of the data directory (database, journal). */
 bool svc_on_disk(struct svc *h, const char *text);
+/* What the service says about its readiness: a status, and the reason or a note in err. */
+int svc_ready(struct svc *h, const char *service, struct assay_err *err);
 /* What a service gave as its reason to host->quit, or NULL. */
 const char *svc_quit(struct svc *h);
 /* The sum that a counter or gauge stands at, over all labels; -1 when it was never touched. */

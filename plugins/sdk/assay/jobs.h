@@ -31,6 +31,7 @@ extern "C" {
 enum assay_job_kind {
     ASSAY_JOB_BENCHMARK, /* judged by the manifest of its problem */
     ASSAY_JOB_TASK,      /* the short form: run once, payload on stdin, nothing compared; no benchmark */
+    ASSAY_JOB_SCRIPT,    /* a broker's message (script.h) as the payload: program, tests and limits; request_id is its id */
 };
 
 struct assay_job {
@@ -72,7 +73,7 @@ struct assay_job_end {
     struct assay_str verdict;  /* "OK", "WA", ... "IE" */
     double score;              /* 0..100; meaningless for IE */
     struct assay_str summary;  /* JSON object that becomes part of submission.done (events.h); at most 48 KiB */
-    struct assay_str output;   /* tasks: what GET /result answers; at most 64 KiB are kept */
+    struct assay_str output;   /* tasks: what GET /result answers; at most 64 KiB are kept. Scripts: the result as script.h has it, whole */
 };
 
 /* How a name in a request becomes a language: the runner of this process knows. */

@@ -98,6 +98,9 @@ int assay_script_result_decode(struct assay_str json, struct assay_arena *arena,
 int assay_script_result_encode(const struct assay_script_result *r, size_t max, struct assay_buf *out, struct assay_err *err)
     ASSAY_MUST_CHECK;
 
+/* Most bytes of a result: what an option says, or, where it says 0, what the brokers of a list ("kafka,sqs") take. */
+size_t assay_script_result_max(int64_t option, const char *brokers);
+
 #ifdef __cplusplus
 }
 #endif
