@@ -391,6 +391,10 @@ void job_box_done(struct loop *l, struct slot *s)
         job_warm_done(l, j, o);
         return;
     }
+    if (j->stage == STAGE_TEST && job_went_cold(j, o)) { /* its figures are not those that its benchmark compares */
+        job_failed(l, j, "the benchmark wants programs forked from a warm interpreter, and this one's was gone", true);
+        return;
+    }
     if (j->stage == STAGE_VERSION)
         version_done(j, o);
     else if (j->stage == STAGE_BUILD)

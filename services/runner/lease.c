@@ -239,11 +239,16 @@ static bool out_of_reach(struct runner *r, const struct language *lang, char *wh
 }
 
 /* Whether the toolchain here is the one that the benchmark pins: by a version, which the version line must show,
- * or by the digest of an image, which must be that of the build or of the run. */
+ * or by the digest of an image, which must be that of the build or of the run. And whether there is a warm interpreter, where it
+ * insists on one. */
 static bool pin_held(struct runner *r, const struct job *j, char *why, size_t room)
 {
     struct language *lang = j->language;
     char here[2][160];
+    if (j->only_warm && lang->forks && !(r->warm_interpreters && lang->fork.ready)) {
+        put_text(why, room, "the benchmark wants %.*s forked from a warm interpreter, and there is none here", ASSAY_FMT(lang->name));
+        return false;
+    }
     if (j->pin.n == 0)
         return true;
     if (assay_str_starts(j->pin, "sha256:")) {

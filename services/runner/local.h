@@ -290,6 +290,7 @@ struct job {
     int mode;                  /* enum assay_judge_mode */
     int feedback;              /* enum assay_feedback */
     bool never_warm;           /* its benchmark pins executed interpreters */
+    bool only_warm;            /* or forked ones */
     bool task;                 /* run once, nothing compared */
     struct assay_str away_id;  /* the gateway's submission, when a gateway elsewhere wants it judged; else "" */
     int64_t away_fence;

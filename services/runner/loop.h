@@ -245,6 +245,8 @@ void job_prestarted(struct loop *l, struct slot *s);
 /* file: the program's, as it is to be run. */
 void job_fork_spec(const struct job *j, struct assay_box_spec *spec, struct assay_box_file *file);
 void job_fork_outcome(const struct job *j, struct assay_box_outcome *o);
+/* Its benchmark insists on forked programs, and this one was executed though it might have been forked. */
+bool job_went_cold(const struct job *j, const struct assay_box_outcome *o);
 /* True: a self-test goes on, in PRESTART, or by a run of its sample that is weighed. */
 bool job_weighs(struct loop *l, struct job *j);
 void job_weighed(struct loop *l, struct job *j, const struct assay_box_outcome *o);

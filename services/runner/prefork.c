@@ -21,6 +21,7 @@
 #include <string.h>
 
 #define ROUNDS 5
+#define STACK_BYTES ((int64_t)64 << 20) /* with less memory than an interpreter's stack programs are never forked, on any runner */
 #define SLACK_BYTES (256 << 10) /* the kernel charges memory 64 pages at a time */
 static const char taker[] = "x = b'x' * (16 << 20)\n";
 
@@ -42,6 +43,11 @@ static size_t taker_at(size_t n)
 static bool may_be_warm(const struct job *j)
 {
     return j->runner->warm_interpreters && j->language->forks && !j->never_warm && (j->weighing != NULL || j->language->fork.ready);
+}
+
+bool job_went_cold(const struct job *j, const struct assay_box_outcome *o)
+{
+    return j->only_warm && j->language->forks && !o->warm && (j->limits.memory_bytes == 0 || j->limits.memory_bytes >= STACK_BYTES);
 }
 
 static void say_cold(struct loop *l, struct slot *s, const struct language *lang, const char *why)

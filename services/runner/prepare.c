@@ -233,6 +233,7 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
             return assay_err_prefix(err, "the manifest");
         j->feedback = rules.feedback;
         j->never_warm = rules.warm_interpreters == ASSAY_WARM_OFF;
+        j->only_warm = rules.warm_interpreters == ASSAY_WARM_ON;
         j->mode = m.mode;
         j->compare = (struct comparison){m.compare, m.float_abs, m.float_rel};
         j->stop_on_failure = m.stop_on_failure;

@@ -1,7 +1,9 @@
 """Results say what a program used: each figure under its own name, and near to what the program counted itself."""
 
 import os
+import subprocess
 import sys
+import time
 
 import harness
 from harness import Server, wait_for
@@ -124,6 +126,56 @@ def test_pinning_can_be_switched_off_and_a_wrong_list_is_refused(server):
         assert "neither auto, off nor a list" in wrong.log_text(), wrong.log_text()
     finally:
         wrong.close()
+
+
+# takes just more CPU time than it may until an instant that its test names, and hardly any after it
+LATER = """import time
+early = time.time() < float(input())
+while early and time.process_time() < 1.06:
+    pass
+print('ok')
+"""
+
+
+def crowd():
+    """A process that spins on each processor: whoever runs there waits for it half of the time."""
+    return [subprocess.Popen([sys.executable, "-c", f"import os\nos.sched_setaffinity(0, [{cpu}])\nwhile os.getppid() == {os.getpid()}: pass"])
+            for cpu in os.sched_getaffinity(0)]
+
+
+def test_a_time_limit_on_a_disturbed_machine_is_tried_again(server):
+    """The first run is before the instant, and over its time while others crowd it; a later one is after it, and passes."""
+    if not os.path.exists("/proc/pressure/cpu"):
+        raise harness.Skip("this kernel does not say who waits for a processor (/proc/pressure/cpu)")
+    limits = {"time_limit_ms": 1000, "hard_time_limit_ms": 5000, "wall_limit_ms": WALL, "memory_limit_bytes": 256 * MIB}
+
+    def tried(api):
+        offered(api, "python")
+        b = publish(api, [(f"{time.time() + 1.5}\n", "ok\n")], limits=limits)
+        t = result(api, judge(api, b, LATER))["tests"][0]
+        print(f"# {t['verdict']} after {t['reruns']} reruns, {t['forced_switches']} forced switches in {t['wall_ms']} ms")
+        return t
+
+    own = Server(env={"RUNNER_RERUNS": "3", "RUNNER_MAX_PARALLEL": "1", "ASSAY_LOG_LEVEL": "info"}, name="reruns").start()
+    spinning = []
+    try:
+        api = start(own)
+        offered(api, "python")
+        spinning = crowd()
+        for _ in range(5):  # a machine that is slow enough begins the first run after the instant
+            t = tried(api)
+            if t["reruns"]:
+                break
+        assert t["verdict"] == "OK" and 1 <= t["reruns"] <= 3, t
+        assert own.log_text().count("test_run_again") >= t["reruns"], "each is in the log"
+        offered(start(server), "python")
+        t = tried(server.login())
+        assert t["reruns"] == 0 and (t["verdict"], t["over_limit"]) in (("TL", "cpu"), ("OK", None)), f"off by default: {t}"
+    finally:
+        for p in spinning:
+            p.kill()
+            p.wait()
+        own.close()
 
 
 if __name__ == "__main__":

@@ -68,15 +68,23 @@ def test_a_benchmark_pins_how_interpreters_begin(server):
     found = {mode: result(admin, judge(admin, b, "print(5)", "python")) for mode, b in pinned.items()}
     assert {mode: r["verdict"] for mode, r in found.items()} == dict.fromkeys(pinned, "OK"), found
     assert {mode: r["sandbox"]["warm"] for mode, r in found.items()} == {"auto": True, "off": False, "on": True}, found
+    small = publish(admin, [("", "5\n")], warm_interpreters="on", limits={"memory_limit_bytes": 48 << 20})
+    r = result(admin, judge(admin, small, "print(5)", "python"))
+    assert r["verdict"] == "OK" and r["sandbox"]["warm"] is False, "less memory than an interpreter's stack: executed on every runner"
     admin.patch(f"/benchmarks/{pinned['on']}", {"warm_interpreters": "off"}, expect=200)
     wait_for("the change to reach the runner",
              lambda: not result(admin, judge(admin, pinned["on"], "print(5)", "python"))["sandbox"]["warm"], 30)
-    own = Server(env={"ASSAY_WARM_INTERPRETERS": "false"}, name="cold").start()
+    own = Server(env={"ASSAY_WARM_INTERPRETERS": "false", "ASSAY_PIN_REFUSALS": "2"}, name="cold").start()
     try:
         cold = start(own)
         assert has_python(cold)
-        r = result(cold, judge(cold, publish(cold, [("", "5\n")], warm_interpreters="on"), "print(5)", "python"))
-        assert r["verdict"] == "OK" and r["sandbox"]["warm"] is False, "what cannot be forked is executed, and its result says so"
+        only = publish(cold, [("", "5\n")], warm_interpreters="on")
+        s = cold.post("/submissions?wait=60", {"benchmark_id": only, "agent_id": "ada", "language": "python", "source": "print(5)"}).json
+        assert s["status"] == "error", s
+        r = result(cold, s)
+        assert r["verdict"] == "IE" and "forked from a warm interpreter" in r["fault"], "a runner that cannot fork does not judge it"
+        small = publish(cold, [("", "5\n")], warm_interpreters="off")
+        assert result(cold, judge(cold, small, "print(5)", "python"))["verdict"] == "OK"
     finally:
         own.close()
 
