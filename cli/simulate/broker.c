@@ -231,6 +231,7 @@ static int load(struct path *p)
     CLI_CLEANUP_STR char *folders = plugin_folders(p->s);
     CLI_CLEANUP_STR char *name = cli_fmt("broker_%s", p->s->via);
     CLI_CLEANUP_STR char *file = cli_fmt("/%s.so", name);
+    CLI_CLEANUP_STR char *ours = cli_fmt("/assay_%s.so", name); /* as this project's are installed */
     struct assay_plugin_paths paths = {NULL, 0};
     struct assay_err err;
     int rc = CLI_OK;
@@ -242,7 +243,7 @@ static int load(struct path *p)
     for (size_t i = 0; i < paths.n && p->plugin == NULL && rc == CLI_OK; i++) {
         const char *slash = strrchr(paths.path[i], '/');
 
-        if (slash == NULL || strcmp(slash, file) != 0)
+        if (slash == NULL || (strcmp(slash, file) != 0 && strcmp(slash, ours) != 0))
             continue;
         if (assay_plugin_load(paths.path[i], &p->plugin, &err) < 0) {
             term_error("%s", err.msg);
