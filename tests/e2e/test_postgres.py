@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "parts"))
@@ -71,6 +72,37 @@ def test_a_restart_of_the_database_loses_nothing(server):
     for sid in sent:
         s = server.wait_done(admin, sid, timeout=120)
         assert s["status"] == "done" and s["verdict"] == "OK", s
+
+
+def test_gateways_on_one_database_keep_one_bound(server):
+    """Each knows what the others have taken as of its last count, every two seconds: then the bound holds for all of them."""
+    server.stop()
+    env = {"STORAGE_DSN": PG.dsn, "ASSAY_ONLY": "auth,agents,benchmarks,submissions", "ASSAY_BOXKEEPER": "false", "ASSAY_QUEUE_MAX": "30"}
+    gateways = [Server(env=env, name=f"gateway-{i}") for i in range(2)]
+
+    def waiting(gateway):
+        text = gateway.api().get("/metrics").body.decode()
+        return int(re.search(r'^assay_submissions_open\{state="queued"\} (\d+)', text, re.M).group(1))
+    try:
+        one, two = [g.start().login() for g in gateways]
+        for _ in range(20):
+            send(one, "c", "right.c")
+        wait_for("the other's count", lambda: waiting(gateways[1]) == 20, 60, 0.2)
+        for _ in range(10):
+            send(two, "c", "right.c")
+        body = {"benchmark_id": "sum-integers", "agent_id": "ada", "language": "c", "source": "x"}
+        full = two.call("POST", "/submissions", body)
+        assert (full.status, full.json["bound"]) == (503, "queue_max"), full
+        wait_for("the first one's count", lambda: waiting(gateways[0]) == 30, 60, 0.2)
+        full = one.call("POST", "/submissions", body)
+        assert (full.status, full.json["bound"]) == (503, "queue_max"), full
+        # a place that one gives up is the other's after its next count
+        first = one.get("/submissions?status=queued&limit=1").json["items"][0]["id"]
+        one.post(f"/submissions/{first}/cancel", expect=200)
+        wait_for("a place at the other", lambda: two.call("POST", "/submissions", body).status == 202, 60, 0.2)
+    finally:
+        for g in gateways:
+            g.close()
 
 
 def test_the_older_variables_name_the_database(server):
