@@ -502,7 +502,7 @@ static void test_a_count_replaces_what_memory_says_only_when_nothing_was_under_w
     const struct admission_bounds bounds = {.all = 0};
     struct admission *a = admission_new(&bounds, 0);
     struct admission_refusal why;
-    char name[500][16];
+    char name[500][24];
     int64_t off_by;
     for (int i = 0; i < 500; i++) { /* more than the table begins with */
         snprintf(name[i], sizeof name[i], "user-%d", i);
