@@ -194,7 +194,8 @@ static int find_account(struct service *s, struct assay_request *rq, const struc
 static int verify(struct service *s, struct assay_request *rq, struct assay_response *rs, struct assay_str account,
                   struct assay_str password, struct assay_str hash, bool *right, struct assay_err *err)
 {
-    int64_t wait = auth_throttle_take(s->throttle, account, rq->remote, s->host->now_ms(s->host->ctx));
+    /* by the clock that nobody sets: after a jump of the other one an account would be shut out for as long */
+    int64_t wait = auth_throttle_take(s->throttle, account, rq->remote, s->host->mono_ns(s->host->ctx) / 1000000);
     if (wait > 0) {
         count(s, "throttled");
         retry_after(rq, rs, wait);

@@ -54,7 +54,7 @@ bool auth_change_revokes(const struct auth_user *before, const struct auth_user 
 struct auth_throttle;
 struct auth_throttle *auth_throttle_new(void);
 void auth_throttle_free(struct auth_throttle *t);
-/* 0: go on; else how long to wait, in ms. */
+/* 0: go on; else how long to wait, in ms. now_ms: of a monotonic clock. */
 int64_t auth_throttle_take(struct auth_throttle *t, struct assay_str account, struct assay_str address, int64_t now_ms);
 /* The attempt was right (forgets the account's failures) or was not made at all. */
 void auth_throttle_give(struct auth_throttle *t, struct assay_str account, struct assay_str address, bool right);

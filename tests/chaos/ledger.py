@@ -22,6 +22,7 @@ BENCHMARK = "chaos"
 # program, language, verdict, weight
 MIX = [("right.c", "c", "OK", 6), ("wrong.c", "c", "WA", 3), ("crashing.c", "c", "RE", 3), ("uncompilable.c", "c", "BF", 2),
        ("right.py", "python", "OK", 4), ("flooding.c", "c", "OL", 1), ("spinning.c", "c", "TL", 1)]
+OPEN = 20  # submissions that a client has open at a time
 # what the outcome of a request may be while things are broken: sent again under the same key
 UNSETTLED = {401, 429, 500, 502, 503, 504, 507}
 
@@ -99,13 +100,27 @@ class Ledger:
             if time.monotonic() > end:
                 raise AssertionError(f"{key}: no outcome within {patience} s")
 
+    def ended(self, sid):
+        try:
+            a = Api(self.port, self.token, timeout=5).call("GET", f"/submissions/{sid}")
+            return a.status == 200 and a.json["status"] in ("done", "error", "cancelled")
+        except (OSError, ValueError, http.client.HTTPException):
+            return False
+
     def client(self, number):
         rng, n = random.Random(self.seed * 100 + number), 0
+        open_ones = collections.deque()
         try:
             while not self.ending.is_set():
                 file, language, verdict, _ = rng.choices(self.mix, [m[3] for m in self.mix])[0]
                 n += 1
-                self.submit(f"k-{self.seed}-{number}-{n}", file, language, verdict)
+                open_ones.append(self.submit(f"k-{self.seed}-{number}-{n}", file, language, verdict))
+                # no more than that waits to be judged: what is counted is what is lost, not how long a queue can get
+                while len(open_ones) > OPEN and not self.ending.is_set():
+                    if self.ended(open_ones[0]):
+                        open_ones.popleft()
+                    else:
+                        time.sleep(0.1)
                 # in bursts: a fault then finds requests under way, and the backlog stays bounded
                 if rng.random() < 0.3:
                     time.sleep(rng.uniform(*self.pause) * 3)

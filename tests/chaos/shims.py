@@ -7,9 +7,13 @@ import pathlib
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "e2e"))
+from harness import PREFIX  # noqa: E402
+
 _made = None
 
 
@@ -26,6 +30,23 @@ def library(name):
         subprocess.run(["cc", "-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-nonnull-compare", "-fno-builtin", "-U_FORTIFY_SOURCE", "-shared", "-fPIC",
                         "-pthread", str(HERE / "shims" / f"{name}.c"), "-o", str(so)], check=True)
     return so
+
+
+def driver():
+    """The path of shims/driver.c as a program, built with the installed headers as a stranger would."""
+    library("clock")  # makes the folder
+    exe = _made / "driver"
+    if not exe.exists():
+        env = dict(os.environ, PKG_CONFIG_PATH=str(PREFIX / "lib" / "pkgconfig"))
+        flags = [subprocess.run(["pkg-config", f, "assay-plugin"], env=env, check=True, capture_output=True, text=True).stdout.split()
+                 for f in ("--cflags", "--libs")]
+        subprocess.run(["cc", "-std=gnu17", "-O1", "-g", "-Wall", "-Werror", *flags[0], "-I", str(HERE.parent / "unit"),
+                        str(HERE / "shims" / "driver.c"), "-o", str(exe), *flags[1], "-pthread", "-ldl"], check=True)
+    return exe
+
+
+def plugin(name):
+    return PREFIX / "lib" / "assay" / "plugins" / f"assay_{name}.so"
 
 
 class Page:
