@@ -127,6 +127,8 @@ int sq_open_writer(struct sq_store *s, struct assay_err *err)
 {
     int st = make_file(s->path, err);
     if (st == 0)
+        st = sq_wal_check(s->path, s->check_ms, err);
+    if (st == 0)
         st = open_conn(s, &s->w, SQLITE_OPEN_READWRITE, SQ_WRITER_STATEMENTS, err);
     if (st != 0)
         return st;

@@ -119,6 +119,9 @@ extern const struct assay_store_ops sq_ops;
 int sq_dsn_path(struct assay_str dsn, const char *data_dir, char **path, bool *ignored, struct assay_err *err)
     ASSAY_MUST_CHECK;
 
+/* wal.c: whether the log beside a database is damaged, before SQLite drops what it cannot read; looks for check_ms at most */
+int sq_wal_check(const char *database, int64_t check_ms, struct assay_err *err) ASSAY_MUST_CHECK;
+
 /* migrate.c */
 int sq_migrate(struct sq_store *s, const char *component, const struct assay_migration *m, size_t n,
                struct assay_err *err) ASSAY_MUST_CHECK;

@@ -3,7 +3,7 @@ noinst_LTLIBRARIES += plugins/store_sqlite/libstore_sqlite.la
 plugins_store_sqlite_libstore_sqlite_la_SOURCES = \
 	plugins/store_sqlite/local.h plugins/store_sqlite/bind.c plugins/store_sqlite/driver.c \
 	plugins/store_sqlite/dsn.c plugins/store_sqlite/events.c plugins/store_sqlite/migrate.c \
-	plugins/store_sqlite/reader.c plugins/store_sqlite/writer.c plugins/store_sqlite/plugin.c
+	plugins/store_sqlite/reader.c plugins/store_sqlite/wal.c plugins/store_sqlite/writer.c plugins/store_sqlite/plugin.c
 plugins_store_sqlite_libstore_sqlite_la_CPPFLAGS = $(SDK_CPPFLAGS) $(SQLITE_CFLAGS)
 plugins_store_sqlite_libstore_sqlite_la_CFLAGS = $(AM_CFLAGS)
 plugins_store_sqlite_libstore_sqlite_la_LIBADD = $(SDK_LIBS) $(SQLITE_LIBS)
