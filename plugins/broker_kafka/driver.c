@@ -98,8 +98,8 @@ void bk_log(const rd_kafka_t *rk, int level, const char *facility, const char *t
         return;
     if (strcmp(facility, "CONFWARN") == 0 && strstr(text, " property and will be ignored by this ")) /* meant for the other side */
         return;
-    if (strcmp(facility, "FAIL") == 0 || strcmp(facility, "ERROR") == 0)
-        to = ASSAY_LOG_WARN; /* it tries again by itself */
+    if (strcmp(facility, "FAIL") == 0 || strcmp(facility, "ERROR") == 0 || strcmp(facility, "FATAL") == 0)
+        to = ASSAY_LOG_WARN; /* it tries again, or is made anew, by itself */
     assay_log(s->d->host, to, "kafka", ASSAY_KZ("handle", s->word), ASSAY_KZ("facility", facility), ASSAY_KZ("text", text));
 }
 
