@@ -17,7 +17,7 @@ plugins_broker_kafka_assay_broker_kafka_la_LIBADD = plugins/broker_kafka/libbrok
 endif
 
 # a cluster of librdkafka's own that speaks Kafka's protocol, in a process of its own and with faults on command
-EXTRA_DIST += tests/parts/kafka_mock.c tests/parts/kafka.py tests/parts/kafka/package.json tests/parts/kafka/package-lock.json \
+EXTRA_DIST += tests/parts/kafka_mock.c tests/parts/kafka.py tests/parts/kafka_kit.py tests/parts/kafka/package.json tests/parts/kafka/package-lock.json \
 	tests/unit/kafka.py tests/unit/kafka_test.c tests/unit/kafka_ledger_test.c
 if HAVE_CMOCKA
 TESTS += tests/unit/kafka.py
