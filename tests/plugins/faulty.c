@@ -1,9 +1,10 @@
 /*
- * Plugins that a server must refuse, one fault each, chosen by -DFAULT=...; the tests load them.
+ * Plugins that a server must refuse, or live with, one fault each, chosen by -DFAULT=...; the tests load them.
  * The constructor leaves a trace in the environment, so that a test can see whether code of a plugin
  * ran that should have been refused as data.
  */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <assay/plugin.h>
 
@@ -17,6 +18,8 @@
 #define CLASH 7
 #define NO_DESCRIPTOR 8
 #define FAILING_START 9
+#define CRASHING 10 /* this one and the next start well: tests/chaos/test_plugins.py asks them for /faulty/1 */
+#define HANGING 11
 #ifndef FAULT
 #define FAULT NONE
 #endif
@@ -36,6 +39,10 @@ static int answer(void *self, struct assay_request *rq, struct assay_response *r
     (void)self, (void)rq, (void)rs, (void)err;
 #if FAULT == MISSING_SYMBOL
     return a_symbol_that_nobody_has();
+#elif FAULT == CRASHING
+    __builtin_trap();
+#elif FAULT == HANGING
+    return (int)sleep(20);
 #else
     return ASSAY_OK;
 #endif
