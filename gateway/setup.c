@@ -131,6 +131,8 @@ static const struct assay_option core_rows[] = {
      .help = "File with the certificates that S3's and SQS's are checked by; empty for the system's."},
     {.name = "intake", .type = ASSAY_OPT_STRING, .default_text = "",
      .help = "Brokers that this process takes work from and answers to, separated by commas: kafka, amqp, sqs, http. Empty: none."},
+    {.name = "gateway", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "URL of the gateway that this process takes work from as a runner, over HTTP leases; sets intake to http where that is empty."},
     {.name = "dispatch", .type = ASSAY_OPT_STRING, .default_text = "",
      .help = "Broker that submissions to benchmarks go out through, to be judged by other processes. Empty: by this one's runner and "
              "by remote runners over HTTP."},
@@ -252,6 +254,11 @@ static int brokers_of(struct assay_setup *s, const char *option, bool many, stru
 static int brokers(struct assay_setup *s, struct assay_err *err)
 {
     s->n_brokers = 0;
+    if (assay_config_str(s->config, "gateway")[0] != '\0' && assay_config_str(s->config, "intake")[0] == '\0') {
+        int set = assay_config_set(s->config, "intake", "http", "gateway", err);
+        if (set != 0)
+            return set;
+    }
     int rc = brokers_of(s, "intake", true, err);
     if (rc == 0)
         rc = brokers_of(s, "dispatch", false, err);

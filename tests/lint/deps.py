@@ -56,7 +56,7 @@ FLAG_OF = {
 LINKER_FREE = {"-lpthread", "-pthread", "-lm", "-ldl", "-lrt"}  # parts of the C library
 
 DRIVER_LIBRARY = {  # plugins/<kind>_<impl>: the one library it wraps
-    "store_sqlite": {"sqlite"}, "store_postgres": {"libpq"}, "broker_kafka": {"librdkafka"}, "broker_amqp": {"rabbitmq-c"},
+    "store_sqlite": {"sqlite"}, "store_postgres": {"libpq"}, "broker_kafka": {"librdkafka"}, "broker_amqp": {"rabbitmq-c"}, "broker_http": {"curl"},
     "broker_sqs": set(), "blob_s3": {"xml"}, "blob_fs": set(), "sandbox_native": set(), "sandbox_docker": {"curl"},
     "session_redis": {"hiredis"},
 }

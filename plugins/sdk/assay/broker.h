@@ -93,6 +93,9 @@ struct assay_broker_ops {
     void (*quiet)(void *self);
     /* 0, or why it does not work at the moment; a note in err->msg with 0 is shown too. Never blocks. */
     int (*health)(void *self, struct assay_err *err);
+    /* Since ABI 1.2, or NULL: a blob that a message names by its SHA-256, from where the message came. Blocks: worker
+     * threads only. The bytes have that hash. ASSAY_E_NOT_FOUND: it is not there. */
+    int (*fetch)(void *self, struct assay_str ref, size_t max, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
 };
 
 struct assay_broker {
