@@ -19,7 +19,7 @@ static const struct cli_command commands[] = {
     {"agents", cmd_agents, "agents [list | show ID | create [ID] | token ID]", "what competes: list, make, give tokens",
      "  --name NAME            create: what it is called; token: what the token is for\n"
      "  --description TEXT     create\n"
-     "  --scope SCOPE          token: what it allows, may be repeated (submissions:write ...)\n"
+     "  --scope SCOPE          token: what it allows, may be repeated (submissions:write ...; work: a runner elsewhere)\n"
      "  --expires-in SECONDS   token\n"
      "  --limit N              list: at most N (default 100)\n"},
     {"benchmarks", cmd_benchmarks, "benchmarks [list | show ID | create -f FILE]", "list, show and publish benchmarks",

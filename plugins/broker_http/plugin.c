@@ -136,7 +136,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
         return assay_err_set(err, ASSAY_E_CONFIG, "gateway is too long");
     if (d->agent[0] == '\0' || token[0] == '\0')
         return assay_err_set(err, ASSAY_E_CONFIG, "gateway_agent and gateway_token (ASSAY_AGENT_TOKEN) say who this runner is: make both with "
-                             "`assay agent` and `assay token`, see docs/remote-runners.md");
+                             "`assay agents create` and `assay agents token --scope work`, see docs/remote-runners.md");
     if (!assay_slug_valid(assay_str(d->agent)) && !assay_id_valid(assay_str(d->agent)))
         return assay_err_set(err, ASSAY_E_CONFIG, "gateway_agent is no id of an agent");
     if (strlen(token) > 512 || strpbrk(token, "\r\n") != NULL)

@@ -249,7 +249,7 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
     if (j->mode == ASSAY_JUDGE_HARNESS) {
         language = m.harness_language;
         files = false;
-        rc = cache_read(r->cache, r->host->blobs, m.harness_ref, SOURCE_READ_MAX, j->arena, &source, err);
+        rc = away_read(r, j, m.harness_ref, SOURCE_READ_MAX, j->arena, &source, err);
         if (rc < 0)
             return assay_err_prefix(err, "the harness");
     } else if (lease->kind != ASSAY_JOB_SCRIPT) {
@@ -296,9 +296,9 @@ int job_load(struct runner *r, struct job *j, struct assay_err *err)
     size_t i = j->at_test;
     do {
         struct test *t = &j->test[i];
-        int rc = cache_read(r->cache, r->host->blobs, t->def.input_ref, TEST_READ_MAX, j->test_arena, &t->input, err);
+        int rc = away_read(r, j, t->def.input_ref, TEST_READ_MAX, j->test_arena, &t->input, err);
         if (rc >= 0)
-            rc = cache_read(r->cache, r->host->blobs, t->def.expected_ref, TEST_READ_MAX, j->test_arena, &t->expected, err);
+            rc = away_read(r, j, t->def.expected_ref, TEST_READ_MAX, j->test_arena, &t->expected, err);
         if (rc < 0)
             return assay_err_prefix(err, "test %lld", (long long)t->def.number);
         i++;

@@ -89,6 +89,12 @@ int away_import(struct runner *r, struct assay_str holder, struct assay_str subm
 int away_return(struct runner *r, struct assay_str holder, struct assay_str submission_id, int64_t fence, bool charge,
                 struct assay_str reason, struct assay_err *err);
 
+/* ---- remote_fetch.c: on a runner elsewhere ------------------------------------------------------------------------ */
+
+/* As cache_read; of a job that a gateway gave, what is not here is fetched from there, and kept. Blocks. */
+int away_read(struct runner *r, const struct job *j, struct assay_str ref, size_t max, struct assay_arena *arena,
+              struct assay_str *out, struct assay_err *err);
+
 /* ---- remote.c: who is there and who waits --------------------------------------------------------------------- */
 
 struct remote;

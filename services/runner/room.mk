@@ -7,7 +7,7 @@ services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runn
 	services/runner/loop.c services/runner/loop.h services/runner/machine.c services/runner/place.c services/runner/plugin.c \
 	services/runner/prefork.c \
 	services/runner/prepare.c services/runner/recall.c services/runner/remote.c services/runner/remote.h \
-	services/runner/remote_codec.c services/runner/remote_http.c services/runner/remote_job.c \
+	services/runner/remote_codec.c services/runner/remote_fetch.c services/runner/remote_http.c services/runner/remote_job.c \
 	services/runner/schema/006_runner_elsewhere.h services/runner/repo.c services/runner/schema/001_runner.h \
 	services/runner/schema/002_build_cached.h services/runner/schema/003_measured.h \
 	services/runner/script.c services/runner/schema/004_environments.h services/runner/schema/005_warm_interpreters.h services/runner/seccomp.c services/runner/warden.c services/runner/warm.c

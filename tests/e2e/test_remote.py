@@ -1,0 +1,183 @@
+"""A gateway that judges nothing itself, and runners elsewhere that take its work over HTTP: the same verdicts, and each
+submission ends once, whoever is killed, stopped or started again."""
+
+import os
+import re
+import signal
+import sys
+import time
+
+from harness import FIXTURES, Server, free_port, main, program, wait_for
+
+LEASE_S = 4
+SLEEPER = "import time\ntime.sleep({})\nprint(sum(map(int, input().split())))\n"
+
+
+def make_server():
+    return Server(args=["--boxkeeper=false"], env={"ASSAY_RUNNER_LEASE": f"{LEASE_S}s"})
+
+
+class Worker(Server):
+    def __init__(self, gateway, agent, token, env=None):
+        super().__init__(args=["--only", "runner", "--gateway", f"http://127.0.0.1:{gateway.port}"],
+                         env={"ASSAY_GATEWAY_AGENT": agent, "ASSAY_AGENT_TOKEN": token, "RUNNER_MAX_PARALLEL": "2", **(env or {})})
+
+    def pids(self):
+        return [self.process.pid, *self.children().values()]
+
+    def all(self, sig):
+        for pid in self.pids():
+            os.kill(pid, sig)
+
+
+def published(server):
+    admin = server.login()
+    if admin.call("GET", "/benchmarks/sum-integers").status == 404:
+        server.demo(admin)
+        admin.post("/benchmarks", {"id": "slow", "name": "Slow", "visibility": "public", "feedback": "full", "limits": {"time_limit_ms": 5000,
+                                   "wall_limit_ms": 20000}, "tests": [{"input": "1 2\n", "expected_output": "3\n", "sample": True}]}, expect=201)
+    return admin
+
+
+def worker(server, admin, name, env=None):
+    if admin.call("GET", f"/agents/{name}").status == 404:
+        admin.post("/agents", {"id": name, "name": name}, expect=201)
+    token = admin.post(f"/agents/{name}/tokens", {"scopes": ["jobs:lease", "results:write"]}, expect=201).json["token"]
+    return Worker(server, name, token, env)
+
+
+def send(admin, benchmark, language, source):
+    return admin.post("/submissions", {"benchmark_id": benchmark, "agent_id": "ada", "language": language, "source": source},
+                      expect=202).json["id"]
+
+
+def counter(server, name, label=""):
+    text = server.api().get("/metrics").body.decode()
+    return sum(float(m.group(1)) for m in re.finditer(rf"^{name}{{?[^}}\n]*{label}[^}}\n]*}}? ([0-9.e+]+)$", text, re.M))
+
+
+def test_the_demo_gets_its_verdicts_from_runners_elsewhere(server):
+    admin = published(server)
+    lines = [x.split("\t")[1:] for x in (FIXTURES / "demo" / "submissions.tsv").read_text().splitlines() if not x.startswith("#")]
+    sent = [(send(admin, "sum-integers", lang, program(file)), file, verdict) for lang, file, verdict in lines if lang in ("c", "python")]
+    task = admin.post("/task", {"language": "python", "code": "print(input() * 2)", "input": "ab\n"}, expect=201).json["task_id"]
+    one, two = worker(server, admin, "w1"), worker(server, admin, "w2")
+    try:
+        one.start()
+        two.start()
+        by = set()
+        for sid, file, verdict in sent:
+            s = server.wait_done(admin, sid, timeout=180)
+            assert s["verdict"] == verdict, (file, s)
+            r = admin.get(f"/results/{sid}").json
+            by.add(r["runner"])
+            if verdict == "OK":
+                assert s["score"] == 100 and all(t["cpu_us"] > 0 and t["memory_peak_bytes"] > 0 for t in r["tests"]), r
+                assert r["environment"]["language"] and r["sandbox"]["mode"], r
+            if verdict == "BF":
+                assert r["build_output"] or r["tests"] == [], r
+        assert by <= {"agent:w1", "agent:w2"} and by, by
+        wait_for("the task", lambda: admin.get(f"/status/{task}").json["status"] == "ready", 60)
+        assert admin.get(f"/result/{task}").json["result"] == "abab\n"
+        assert counter(server, "assay_runner_workers") == 2
+        assert counter(server, "assay_runner_away_results_total", "taken") == len(sent) + 1
+    finally:
+        one.close()
+        two.close()
+
+
+def test_answers_cancels_and_orderly_stops(server):
+    admin = published(server)
+    admin.post("/benchmarks", {"id": "answers", "name": "Answers", "visibility": "public", "feedback": "full", "mode": "answer",
+                               "tests": [{"input": "", "expected_output": "42\n", "sample": True}]}, expect=201)
+    w = worker(server, admin, "w1")
+    try:
+        w.start()
+        for payload, verdict in (("42\n", "OK"), ("41\n", "WA")):
+            sid = admin.post("/submissions", {"benchmark_id": "answers", "agent_id": "ada", "payload": payload}, expect=202).json["id"]
+            s = server.wait_done(admin, sid, timeout=60)
+            assert s["verdict"] == verdict, s
+        # a cancel reaches the runner with its next heartbeat
+        sid = send(admin, "slow", "python", SLEEPER.format(15))
+        wait_for("it to run", lambda: admin.get(f"/submissions/{sid}").json["status"] == "running", 30)
+        admin.post(f"/submissions/{sid}/cancel")
+        began = time.monotonic()
+        s = server.wait_done(admin, sid, timeout=30)
+        assert s["status"] == "cancelled" and time.monotonic() - began < 14, (s, time.monotonic() - began)
+        # what is stopped in order hands its work back uncharged
+        sid = send(admin, "slow", "python", SLEEPER.format(12))
+        wait_for("it to run", lambda: admin.get(f"/submissions/{sid}").json["status"] == "running", 30)
+        w.stop()
+        wait_for("it to be queued again", lambda: admin.get(f"/submissions/{sid}").json["status"] == "queued", 10)
+        admin.post(f"/submissions/{sid}/cancel")
+    finally:
+        w.close()
+
+
+def test_killed_stopped_and_restarted_each_submission_ends_once(server):
+    """R7, R8: one runner is killed in the middle of its work, one is stopped for three leases, the gateway is killed."""
+    admin = published(server)
+    one, two = worker(server, admin, "w1"), worker(server, admin, "w2")
+    try:
+        one.start()
+        sent = [send(admin, "slow", "python", SLEEPER.format(2.5)) for _ in range(4)]
+        wait_for("the first runner to have some", lambda: [s for s in sent if admin.get(f"/submissions/{s}").json["status"] == "running"], 30)
+        had = [s for s in sent if admin.get(f"/submissions/{s}").json["status"] == "running"]
+        one.process.kill()
+        one.process.wait()
+        killed = time.monotonic()
+        two.start()
+        for s in had:
+            wait_for("its work to be leased again", lambda s=s: admin.get(f"/submissions/{s}").json["attempts"] >= 1
+                     or admin.get(f"/submissions/{s}").json["status"] == "queued", LEASE_S + 5 + 5)
+        assert time.monotonic() - killed < LEASE_S + 5 + 10, "the machine is slow, or the lease did not expire"
+        for s in sent:
+            got = server.wait_done(admin, s, timeout=120)
+            assert got["verdict"] == "OK" and got["attempts"] <= 2, got
+
+        # a zombie
+        zombie = send(admin, "slow", "python", SLEEPER.format(3))
+        wait_for("it to run", lambda: admin.get(f"/submissions/{zombie}").json["status"] == "running", 30)
+        two.all(signal.SIGSTOP)
+        one.start()
+        got = server.wait_done(admin, zombie, timeout=60)
+        assert got["verdict"] == "OK" and admin.get(f"/results/{zombie}").json["runner"] == "agent:w1", got
+        time.sleep(max(0.0, 3 * LEASE_S - 8))
+        two.all(signal.SIGCONT)
+        one.stop()
+        again = send(admin, "slow", "python", SLEEPER.format(0))
+        assert server.wait_done(admin, again, timeout=60)["verdict"] == "OK"  # it works on
+        now = admin.get(f"/submissions/{zombie}").json
+        assert now == got, (got, now)
+        assert admin.get(f"/results/{zombie}").json["runner"] == "agent:w1"
+
+        # the gateway is killed while its runners work
+        sent = [send(admin, "slow", "python", SLEEPER.format(1.5)) for _ in range(4)]
+        wait_for("one to run", lambda: [s for s in sent if admin.get(f"/submissions/{s}").json["status"] == "running"], 30)
+        server.process.kill()
+        server.process.wait()
+        time.sleep(1)
+        server.start()
+        admin = server.login()
+        for s in sent:
+            got = server.wait_done(admin, s, timeout=120)
+            # an answer to a lease that the kill swallowed costs an attempt
+            assert got["verdict"] == "OK" and got["attempts"] <= 2, got
+    finally:
+        one.close()
+        two.close()
+
+
+def test_what_is_missing_is_said(server):
+    for env, words in (({}, "gateway_agent and gateway_token"), ({"ASSAY_GATEWAY_AGENT": "w1", "ASSAY_AGENT_TOKEN": "x", "ASSAY_GATEWAY": "ftp://x"}, "gateway must be")):
+        w = Server(args=["--only", "runner", "--intake", "http"], env={"ASSAY_GATEWAY": "http://127.0.0.1:1", **env}, port=free_port())
+        try:
+            w.spawn()
+            code = w.process.wait(30)
+            assert code != 0 and words in w.log_text(), (code, w.log_text()[-2000:])
+        finally:
+            w.close()
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__])
