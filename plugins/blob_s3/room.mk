@@ -22,7 +22,7 @@ tests_unit_blob_s3_test_LDADD = plugins/blob_s3/libblob_s3.la $(SDK_LIBS) $(CMOC
 # the promises of every blob store, on a real S3 that tests/e2e/test_s3.py starts
 check_PROGRAMS += tests/unit/blob_common_s3_test
 tests_unit_blob_common_s3_test_SOURCES = tests/unit/blob_fs_test.c tests/unit/store_host.h
-tests_unit_blob_common_s3_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBLOB_S3
+tests_unit_blob_common_s3_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir) -DBLOB_S3
 tests_unit_blob_common_s3_test_LDADD = plugins/blob_s3/libblob_s3.la $(SDK_LIBS) $(CMOCKA_LIBS) -lpthread
 endif
 

@@ -76,6 +76,9 @@ static void on_doctype(void *arg, const XML_Char *name, const XML_Char *system, 
 int bs_xml_read(struct assay_str xml, bs_leaf leaf, void *arg, struct assay_err *err)
 {
     struct reading r = {.leaf = leaf, .arg = arg};
+    /* white space keeps a connection open while S3 puts an object together; radosgw sends it before the XML begins */
+    while (xml.n > 0 && strchr(" \t\r\n", xml.p[0]) != NULL && xml.p[0] != '\0')
+        xml.p++, xml.n--;
     if (xml.n > BS_ANSWER_MAX)
         return assay_err_set(err, ASSAY_E_CORRUPT, "the XML has more than %zu bytes", BS_ANSWER_MAX);
     r.parser = XML_ParserCreate(NULL);

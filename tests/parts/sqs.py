@@ -4,6 +4,7 @@ npm puts fauxqs and Amazon's signer into build/aws-parts the first time, by the 
 """
 
 import datetime
+import fcntl
 import hashlib
 import hmac
 import json
@@ -25,15 +26,25 @@ class Missing(Exception):
 
 def installed(build):
     place = pathlib.Path(build) / "aws-parts"
-    if (place / "node_modules" / "fauxqs").exists() and (place / "done").exists():
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with open(place / "lock", "w", encoding="ascii") as lock:  # several tests may want it at once
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return install(place)
+    except PermissionError:
+        raise Missing(f"{place} cannot be written") from None
+
+
+def install(place):
+    if (place / "done").exists():
+        shutil.copy(PARTS / "server.mjs", place / "server.mjs")  # modules are looked for beside the program
         return place
     if not shutil.which("npm") or not shutil.which("node"):
         raise Missing("Node.js and npm are not installed (Debian: apt-get install nodejs npm)")
     version = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout.strip()
     if int(version.lstrip("v").split(".")[0]) < 20:
         raise Missing(f"fauxqs needs Node.js 20 or later, and this is {version}")
-    place.mkdir(parents=True, exist_ok=True)
-    for f in ("package.json", "package-lock.json"):
+    for f in ("package.json", "package-lock.json", "server.mjs"):
         shutil.copy(PARTS / f, place / f)
     a = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=place, capture_output=True, text=True, timeout=600)
     assert a.returncode == 0, f"npm ci: {(a.stderr or a.stdout).strip()[-1000:]}"
@@ -46,7 +57,6 @@ class Sqs:
         self.place = installed(build or ROOT / "build")
 
     def __enter__(self):
-        shutil.copy(PARTS / "server.mjs", self.place / "server.mjs")  # modules are looked for beside the program
         self.process = subprocess.Popen(["node", "server.mjs", KEY, SECRET], cwd=self.place, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()

@@ -39,8 +39,11 @@ def run(program, env, where):
 
 
 def main():
+    place = os.environ.get("ASSAY_PARTS_BUILD")
+    if place is None and not os.access(sqs.ROOT, os.W_OK):
+        place = BUILD  # a source tree that is not ours to write in, as distcheck's
     try:
-        server = sqs.Sqs(os.environ.get("ASSAY_PARTS_BUILD"))
+        server = sqs.Sqs(place)
     except sqs.Missing as why:
         print(f"1..0 # SKIP {why}")
         return 0
@@ -52,7 +55,8 @@ def main():
         if blobs.exists():
             run(blobs.name, {**s.env, "ASSAY_TEST_S3_ENDPOINT": s.url, "ASSAY_TEST_S3_BUCKET": s.bucket("blobs")}, "fauxqs")
             after = s.control("counts")
-            say(after["refused"] == 0 and after["good"] > before["good"] + 100,
+            # the three are what urls_let_clients_put_and_get must see refused
+            say(after["refused"] == 3 and after["good"] > before["good"] + 100,
                 f"all {after['good'] - before['good']} requests to S3 were signed right {after['reason']}")
         else:
             say(True, "blobs in S3 # SKIP built without expat (Debian: libexpat1-dev)")

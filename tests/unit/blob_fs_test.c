@@ -15,6 +15,9 @@
 #include <cmocka.h>
 
 #include "store_host.h"
+#ifdef BLOB_S3
+#include "plugins/aws/aws.h"
+#endif
 
 extern const struct assay_plugin assay_plugin;
 
@@ -38,15 +41,18 @@ static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     sh_init(&f->h, &assay_plugin);
-    f->dir = sh_tempdir();
 #ifdef BLOB_S3
     char prefix[40];
     (void)snprintf(prefix, sizeof prefix, "t-");
     assay_random_hex(prefix + 2, 8);
     sh_option(&f->h, "s3_endpoint_url", getenv("ASSAY_TEST_S3_ENDPOINT"));
     sh_option(&f->h, "s3_bucket", getenv("ASSAY_TEST_S3_BUCKET"));
-    sh_option(&f->h, "s3_prefix", strdup(prefix));
+    f->dir = strdup(prefix);
+    sh_option(&f->h, "s3_prefix", f->dir);
+    sh_option(&f->h, "s3_part_size", "5m");
+    sh_option(&f->h, "s3_multipart_over", "5m");
 #else
+    f->dir = sh_tempdir();
     sh_option(&f->h, "data_dir", f->dir);
 #endif
     f->arena = assay_arena_new(0);
@@ -60,7 +66,9 @@ static int teardown(void **state)
     struct fixture *f = *state;
     assay_plugin.fini(f->self);
     assay_arena_free(f->arena);
+#ifndef BLOB_S3
     sh_remove(f->dir);
+#endif
     free(f->dir);
     free(f);
     return 0;
@@ -322,6 +330,63 @@ static void a_full_disk_leaves_no_half_blob(void **state)
 
 #endif
 
+static void large_blobs_come_back(void **state)
+{
+    struct fixture *f = *state;
+    size_t n = ((size_t)11 << 20) + 5;
+    char *p = assay_arena_alloc(f->arena, n), ref[ASSAY_BLOB_REF];
+    struct assay_str out = {0};
+    int64_t length = 0;
+    for (size_t i = 0; i < n; i++)
+        p[i] = (char)((i * 2654435761u) >> 11);
+    struct assay_err err = {0, ""};
+    if (assay_blob_put(&f->b, (struct assay_str){p, n}, ref, &err) != 0)
+        fail_msg("%s", err.msg);
+    assert_int_equal(assay_blob_get(&f->b, assay_str(ref), n, f->arena, &out, NULL), 0);
+    assert_true(assay_str_eq(out, (struct assay_str){p, n}));
+    assert_int_equal(put(f, "logs/large", (struct assay_str){p, n}), 0);
+    assert_int_equal(f->b.ops->stat(f->self, ASSAY_STR("logs/large"), &length, NULL), 0);
+    assert_int_equal(length, n);
+    assert_int_equal(get(f, "logs/large", n - 1, &out), ASSAY_E_TOO_LARGE);
+}
+
+#ifdef BLOB_S3
+static int by_url(struct aws_http *http, const char *method, const char *url, const char *type, const char *body, struct assay_buf *out)
+{
+    struct aws_http_reply rp;
+    char line[100] = "";
+    int n = type[0] != '\0' ? snprintf(line, sizeof line, "Content-Type: %s", type) + 1 : 0;
+    int rc = aws_http_do(http, &(struct aws_http_request){.method = method, .url = url, .lines = {line, (size_t)n}, .body = assay_str(body),
+                                                          .timeout_ms = 20000, .reply_max = 1000}, &rp, NULL);
+    assert_int_equal(rc, 0);
+    assay_buf_str(out, assay_buf_view(&rp.body));
+    assay_buf_free(&rp.body);
+    return rp.status;
+}
+
+/* Signed URLs are good for what they are signed for and for nothing else. */
+static void urls_let_clients_put_and_get(void **state)
+{
+    struct fixture *f = *state;
+    struct aws_http *http = aws_http_new("");
+    ASSAY_CLEANUP_BUF struct assay_buf put_url = ASSAY_BUF_INIT, get_url = ASSAY_BUF_INIT, got = ASSAY_BUF_INIT;
+    struct assay_str out = {0};
+    assert_int_equal(assay_blob_presign(&f->b, ASSAY_STR("submissions/u/p/1.zip"), "PUT", 60, ASSAY_STR("application/zip"), &put_url, NULL), 0);
+    assert_int_equal(assay_blob_presign(&f->b, ASSAY_STR("submissions/u/p/1.zip"), "GET", 60, ASSAY_STR(""), &get_url, NULL), 0);
+    assert_int_equal(by_url(http, "PUT", put_url.p, "text/plain", "PK", &got), 403);
+    assert_int_equal(by_url(http, "GET", put_url.p, "application/zip", "", &got), 403);
+    assert_int_equal(by_url(http, "PUT", put_url.p, "application/zip", "PK by a client", &got), 200);
+    assert_int_equal(get(f, "submissions/u/p/1.zip", 100, &out), 0);
+    assert_true(assay_str_is(out, "PK by a client"));
+    assay_buf_reset(&got);
+    assert_int_equal(by_url(http, "GET", get_url.p, "", "", &got), 200);
+    assert_true(assay_str_is(assay_buf_view(&got), "PK by a client"));
+    get_url.p[get_url.n - 1] = get_url.p[get_url.n - 1] == '0' ? '1' : '0';
+    assert_int_equal(by_url(http, "GET", get_url.p, "", "", &got), 403);
+    aws_http_free(http);
+}
+#endif
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -337,6 +402,10 @@ int main(void)
         T(names_are_checked),
         T(named_blobs_are_replaced_whole_and_deleted),
         T(many_threads_put_the_same),
+        T(large_blobs_come_back),
+#ifdef BLOB_S3
+        T(urls_let_clients_put_and_get),
+#endif
     };
     return cmocka_run_group_tests_name("blobs", tests, NULL, NULL);
 }

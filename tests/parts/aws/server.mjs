@@ -71,7 +71,8 @@ async function verdict(request, body) {
   const options = { signingDate: new Date(at), signableHeaders: new Set(names), unhoistableHeaders: new Set(names) };
   if (signed) {
     again.headers = { ...headers, "x-amz-content-sha256": "UNSIGNED-PAYLOAD" };
-    const out = await signer.presign(again, { ...options, expiresIn: expires });
+    const own = new Set(["x-amz-content-sha256"]); // tells the signer that the body is not signed; it is no part of the URL
+    const out = await signer.presign(again, { ...options, expiresIn: expires, unsignableHeaders: own, unhoistableHeaders: new Set([...names, ...own]) });
     return out.query["X-Amz-Signature"] === given ? "" : "SignatureDoesNotMatch";
   }
   const out = await signer.sign(again, options);
