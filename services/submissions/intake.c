@@ -163,7 +163,7 @@ static const char *script_fault(struct submissions *s, const struct assay_script
     if (rc == ASSAY_E_NOT_FOUND)
         (void)snprintf(text, room, "unknown language: %.*s", ASSAY_FMT(c->language));
     else if (rc < 0)
-        (void)snprintf(text, room, "%s", err.msg);
+        (void)snprintf(text, room, "%.*s", (int)room - 1, err.msg);
     return rc < 0 ? text : NULL;
 }
 
