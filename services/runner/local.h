@@ -548,6 +548,8 @@ struct runner {
     char machine[ASSAY_SHA256_HEX]; /* what of this machine a compiler can see */
     struct loop *loop;
     struct remote *remote; /* runners elsewhere: remote.h */
+    struct dispatch *dispatch[2]; /* brokers that work goes out through: dispatch.c */
+    size_t n_dispatch;
     char away_kinds[16];   /* kinds of jobs that they may lease, as assay_lease_ask has them */
     struct processors processors;
     int64_t reruns_max;

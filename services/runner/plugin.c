@@ -36,6 +36,10 @@ static const struct assay_option options[] = {
     {"build_memory_limit", NULL, ASSAY_OPT_BYTES, "2g", 64 << 20, INT64_C(1) << 40, NULL, "memory of a build", 0, 0},
     {"runner_lease", NULL, ASSAY_OPT_DURATION, "60s", 1000, 3600000, NULL,
      "how long a job is the runner's without a sign of life", 0, 1000},
+    {"dispatch_timeout", NULL, ASSAY_OPT_DURATION, "10m", 1000, 86400000, NULL,
+     "how long a job that went out through a broker may take before it is published again, under a new fence", 0, 1000},
+    {"dispatch_max", NULL, ASSAY_OPT_INT, "1000", 1, 1000000, NULL,
+     "most jobs that are out through a broker at once; the others wait in the queue", 0, 0},
     {"runner_drain", NULL, ASSAY_OPT_DURATION, "5s", 0, 600000, NULL,
      "how long a stop waits for programs that run; then they are handed back", 0, 1000},
     {"runner_cache", NULL, ASSAY_OPT_BYTES, "64m", 0, INT64_C(1) << 36, NULL,
@@ -113,6 +117,7 @@ static int on_bell(void *self, const struct assay_event_row *ev, struct assay_tx
     (void)err;
     loop_ring(self);
     remote_ring(self);
+    dispatch_ring(self);
     return ASSAY_OK;
 }
 
@@ -204,6 +209,8 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     memcpy(r->away_kinds, " 0 1 ", sizeof " 0 1 ");
     int rc = remote_new(r, err);
     if (rc >= 0)
+        rc = dispatch_open(r, err);
+    if (rc >= 0)
         rc = processors_choose(host->option_str(host->ctx, "runner_pin"), &r->processors, err);
     if (rc >= 0)
         rc = seccomp_compile(r->arena, true, &r->seccomp, err);
@@ -225,7 +232,8 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
 
 static int start(void *self, struct assay_err *err)
 {
-    return loop_start(self, err);
+    int rc = dispatch_start(self, err);
+    return rc < 0 ? rc : loop_start(self, err);
 }
 
 /* Some languages may lack their image; who has others is ready all the same. */
@@ -269,6 +277,7 @@ static int ready(void *self, struct assay_err *why)
 static void drain(void *self)
 {
     remote_drain(self);
+    dispatch_drain(self);
     loop_drain(self);
 }
 
@@ -281,6 +290,7 @@ static void fini(void *self)
         r->jobs->set_languages(r->jobs_self, NULL, NULL);
     loop_stop(r);
     remote_free(r);
+    dispatch_free(r);
     languages_free(&r->languages);
     environments_free(&r->environments);
     cache_free(r->cache);

@@ -201,6 +201,9 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
     rc = lease->assay.n != 0 ? away_job_decode(lease->assay, j->arena, &away, err) : ASSAY_OK;
     if (rc < 0)
         return assay_err_prefix(err, "what the gateway says of the job");
+    rc = away_keep(r, &away, err);
+    if (rc < 0)
+        return rc;
     j->away_id = away.submission_id;
     j->away_fence = away.fence;
     j->task = lease->kind == ASSAY_JOB_TASK || (j->away_id.n != 0 && away.kind == ASSAY_JOB_TASK);

@@ -140,7 +140,7 @@ int remote_lease(struct runner *r, const struct poll *p, struct assay_response *
     for (size_t i = 0; i < n; i++) {
         struct assay_str script;
         struct assay_err why;
-        if (away_export(r, &list[i], arena, &script, &why) < 0) {
+        if (away_export(r, &list[i], false, arena, &script, &why) < 0) {
             struct assay_err ignored; /* then its lease expires */
             (void)away_return(r, p->holder, list[i].submission_id, list[i].fence, true, assay_str(why.msg), &ignored);
             continue;

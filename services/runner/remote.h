@@ -29,6 +29,10 @@ struct away_job {
     struct assay_str payload;
     struct assay_str toolchains; /* JSON object or "" */
     int feedback, warm_interpreters;
+    struct assay_json_array blobs; /* struct away_blob: what the manifest names, for who cannot fetch it */
+};
+struct away_blob {
+    struct assay_str data;
 };
 int away_job_encode(const struct away_job *a, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
 int away_job_decode(struct assay_str json, struct assay_arena *arena, struct away_job *out, struct assay_err *err);
@@ -75,11 +79,12 @@ extern const struct assay_json_field lease_fields[], result_fields[];
 
 /* ---- remote_job.c: between jobs and messages ------------------------------------------------------------------ */
 
-/* The message for a leased job. Blocks. A failure is ours (the store or a blob). */
-int away_export(struct runner *r, const struct assay_job *lease, struct assay_arena *arena, struct assay_str *out,
+/* The message for a leased job; whole: with the blobs that it names, as far as a message holds them. Blocks. A failure is ours (the store or a blob). */
+int away_export(struct runner *r, const struct assay_job *lease, bool whole, struct assay_arena *arena, struct assay_str *out,
                 struct assay_err *err);
 /*
- * Writes what a runner elsewhere made of the lease that the holder has, as the end of a local job is written.  Blocks.
+ * Writes what a runner elsewhere made of the lease that the holder has, as the end of a local job is written; fence 0: of
+ * whatever lease it has.  Blocks.
  * ASSAY_E_GUARD: the holder has no such lease (any more), and nothing was changed.  ASSAY_E_INVALID: it is no result of
  * this job; nothing was changed.
  */
@@ -94,6 +99,17 @@ int away_return(struct runner *r, struct assay_str holder, struct assay_str subm
 /* As cache_read; of a job that a gateway gave, what is not here is fetched from there, and kept. Blocks. */
 int away_read(struct runner *r, const struct job *j, struct assay_str ref, size_t max, struct assay_arena *arena,
               struct assay_str *out, struct assay_err *err);
+
+/* Keeps the blobs that came with a job. Blocks. */
+int away_keep(struct runner *r, const struct away_job *a, struct assay_err *err);
+
+/* ---- dispatch.c: through brokers ------------------------------------------------------------------------------------ */
+
+int dispatch_open(struct runner *r, struct assay_err *err); /* before anything is leased */
+int dispatch_start(struct runner *r, struct assay_err *err);
+void dispatch_ring(struct runner *r); /* there may be work; any thread */
+void dispatch_drain(struct runner *r);
+void dispatch_free(struct runner *r);
 
 /* ---- remote.c: who is there and who waits --------------------------------------------------------------------- */
 

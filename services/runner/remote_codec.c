@@ -31,8 +31,23 @@ static int into_arena(struct assay_jw *w, struct assay_arena *arena, struct assa
     return rc >= 0 && out->p == NULL ? assay_err_set(err, ASSAY_E_NOMEM, "no memory") : rc;
 }
 
+static void text_write(struct assay_jw *w, const char *key, struct assay_str s, size_t most)
+{
+    ASSAY_CLEANUP_BUF struct assay_buf b = ASSAY_BUF_INIT;
+    struct assay_str kept = {s.p, s.n > most ? most : s.n};
+    if (kept.n == 0)
+        return;
+    assay_buf_base64(&b, kept);
+    assay_jw_kstr(w, key, assay_buf_view(&b));
+}
+
 /* ---- jobs ----------------------------------------------------------------------------------------------------- */
 
+static const struct assay_json_field blob_fields[] = {
+    ROW(away_blob, "data", ASSAY_JSON_STRING, data, .flags = ASSAY_JSON_REQUIRED | ASSAY_JSON_BASE64, .max = (double)AWAY_MAX),
+    ANYTHING,
+    END,
+};
 static const struct assay_json_field job_fields[] = {
     ROW(away_job, "submission_id", ASSAY_JSON_STRING, submission_id, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 64),
     ROW(away_job, "fence", ASSAY_JSON_INT, fence, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = COUNT_MAX),
@@ -43,6 +58,8 @@ static const struct assay_json_field job_fields[] = {
     ROW(away_job, "toolchains", ASSAY_JSON_RAW, toolchains, .max = 1 << 20),
     ROW(away_job, "feedback", ASSAY_JSON_ENUM, feedback, .names = assay_feedback_names),
     ROW(away_job, "warm_interpreters", ASSAY_JSON_ENUM, warm_interpreters, .names = assay_warm_pin_names),
+    {.name = "blobs", .type = ASSAY_JSON_ARRAY, .offset = offsetof(struct away_job, blobs), .has_offset = -1, .max = 20100,
+     .fields = blob_fields, .elem_size = sizeof(struct away_blob)},
     ANYTHING,
     END,
 };
@@ -63,6 +80,17 @@ int away_job_encode(const struct away_job *a, struct assay_arena *arena, struct 
         assay_jw_kraw(w, "toolchains", a->toolchains);
     assay_jw_kz(w, "feedback", assay_feedback_names[a->feedback]);
     assay_jw_kz(w, "warm_interpreters", assay_warm_pin_names[a->warm_interpreters]);
+    const struct away_blob *blob = a->blobs.items;
+    if (a->blobs.n != 0) {
+        assay_jw_key(w, "blobs");
+        assay_jw_array(w);
+        for (size_t i = 0; i < a->blobs.n; i++) {
+            assay_jw_object(w);
+            text_write(w, "data", blob[i].data, AWAY_MAX);
+            assay_jw_end(w);
+        }
+        assay_jw_end(w);
+    }
     assay_jw_end(w);
     return into_arena(w, arena, out, err);
 }
@@ -146,16 +174,6 @@ static int64_t since(int64_t at_ms, int64_t begin_ms)
 static int64_t at_least(int64_t v, int64_t least)
 {
     return v < least ? least : v;
-}
-
-static void text_write(struct assay_jw *w, const char *key, struct assay_str s, size_t most)
-{
-    ASSAY_CLEANUP_BUF struct assay_buf b = ASSAY_BUF_INIT;
-    struct assay_str kept = {s.p, s.n > most ? most : s.n};
-    if (kept.n == 0)
-        return;
-    assay_buf_base64(&b, kept);
-    assay_jw_kstr(w, key, assay_buf_view(&b));
 }
 
 static void test_write(struct assay_jw *w, const struct job *j, const struct test *t, size_t most)

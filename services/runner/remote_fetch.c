@@ -31,3 +31,13 @@ int away_read(struct runner *r, const struct job *j, struct assay_str ref, size_
     rc = fetch(r, ref, max, arena, out, err);
     return rc < 0 ? rc : assay_blob_put(r->host->blobs, *out, kept, err);
 }
+
+int away_keep(struct runner *r, const struct away_job *a, struct assay_err *err)
+{
+    const struct away_blob *list = a->blobs.items;
+    char kept[ASSAY_BLOB_REF];
+    int rc = ASSAY_OK;
+    for (size_t i = 0; rc >= 0 && i < a->blobs.n; i++)
+        rc = assay_blob_put(r->host->blobs, list[i].data, kept, err);
+    return rc;
+}

@@ -27,7 +27,50 @@ static int bytes_of(struct runner *r, struct assay_str bytes, struct assay_str r
     return ref.n != 0 ? assay_blob_get(r->host->blobs, ref, max, arena, out, err) : ASSAY_OK;
 }
 
-int away_export(struct runner *r, const struct assay_job *lease, struct assay_arena *arena, struct assay_str *out,
+/* Adds the blob unless it is there, empty, or over what a message may hold: then the other side must have it. */
+static int add_blob(struct runner *r, struct away_job *a, struct assay_str ref, struct assay_str *refs, size_t *room,
+                    struct assay_arena *arena, struct assay_err *err)
+{
+    struct away_blob *list = a->blobs.items;
+    struct assay_str bytes;
+    for (size_t i = 0; i < a->blobs.n; i++) {
+        if (assay_str_eq(refs[i], ref))
+            return ASSAY_OK;
+    }
+    if (ref.n == 0)
+        return ASSAY_OK;
+    int rc = cache_read(r->cache, r->host->blobs, ref, TEST_READ_MAX, arena, &bytes, err);
+    if (rc < 0 || bytes.n == 0 || bytes.n > *room)
+        return rc;
+    *room -= bytes.n;
+    refs[a->blobs.n] = ref;
+    list[a->blobs.n++].data = bytes;
+    return ASSAY_OK;
+}
+
+static int add_blobs(struct runner *r, struct away_job *a, struct assay_arena *arena, struct assay_err *err)
+{
+    struct assay_manifest m;
+    size_t room = AWAY_MAX / 2; /* base64, and the rest of the message */
+    memset(&m, 0, sizeof m);
+    int rc = assay_manifest_decode(a->manifest, arena, &m, err);
+    size_t most = rc >= 0 ? 2 * m.tests.n + 1 : 0;
+    a->blobs.items = assay_arena_array(arena, most + 1, sizeof(struct away_blob));
+    struct assay_str *refs = assay_arena_array(arena, most + 1, sizeof *refs);
+    if (rc >= 0 && (a->blobs.items == NULL || refs == NULL))
+        return no_memory(err);
+    const struct assay_manifest_test *t = m.tests.items;
+    if (rc >= 0)
+        rc = add_blob(r, a, m.harness_ref, refs, &room, arena, err);
+    for (size_t i = 0; rc >= 0 && i < m.tests.n; i++) {
+        rc = add_blob(r, a, t[i].input_ref, refs, &room, arena, err);
+        if (rc >= 0)
+            rc = add_blob(r, a, t[i].expected_ref, refs, &room, arena, err);
+    }
+    return rc;
+}
+
+int away_export(struct runner *r, const struct assay_job *lease, bool whole, struct assay_arena *arena, struct assay_str *out,
                 struct assay_err *err)
 {
     struct assay_script s = {.type = ASSAY_SCRIPT_RUN, .id = lease->submission_id, .language = lease->language};
@@ -52,6 +95,8 @@ int away_export(struct runner *r, const struct assay_job *lease, struct assay_ar
             a.warm_interpreters = rules.warm_interpreters;
             a.toolchains = rules.toolchains;
         }
+        if (rc >= 0 && whole)
+            rc = add_blobs(r, &a, arena, err);
     }
     if (rc >= 0 && lease->files)
         rc = files_decode(source, arena, &s.files, err);
@@ -373,7 +418,7 @@ int away_import(struct runner *r, struct assay_str holder, struct assay_str subm
     int rc = r->jobs->held_away(r->jobs_self, holder, submission_id, fence, j->arena, &j->lease, err);
     if (rc >= 0 && result->assay.n != 0) {
         rc = away_result_decode(result->assay, j->arena, &a, err);
-        if (rc >= 0 && (!assay_str_eq(a.submission_id, submission_id) || a.fence != fence))
+        if (rc >= 0 && (!assay_str_eq(a.submission_id, submission_id) || a.fence != j->lease.fence))
             rc = assay_err_set(err, ASSAY_E_INVALID, "the result is of another lease");
     } else if (rc >= 0) {
         rc = from_plain(result, j->arena, &a, err);

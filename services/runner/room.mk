@@ -2,7 +2,7 @@
 # libseccomp is included by seccomp.c only
 plugins_LTLIBRARIES += services/runner/assay_runner.la
 services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runner/cache.c services/runner/calibrate.c \
-	services/runner/codec.c services/runner/compare.c services/runner/domain.c services/runner/environment.c services/runner/finish.c services/runner/http.c \
+	services/runner/codec.c services/runner/compare.c services/runner/dispatch.c services/runner/domain.c services/runner/environment.c services/runner/finish.c services/runner/http.c \
 	services/runner/judge.c services/runner/languages.c services/runner/lease.c services/runner/local.h \
 	services/runner/loop.c services/runner/loop.h services/runner/machine.c services/runner/place.c services/runner/plugin.c \
 	services/runner/prefork.c \
@@ -42,4 +42,9 @@ TESTS += tests/unit/remote_test
 tests_unit_remote_test_SOURCES = tests/unit/remote_test.c
 tests_unit_remote_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/runner
 tests_unit_remote_test_LDADD = $(SVC_TEST_LIBS)
+check_PROGRAMS += tests/unit/remote_dispatch_test
+TESTS += tests/unit/remote_dispatch_test
+tests_unit_remote_dispatch_test_SOURCES = tests/unit/remote_dispatch_test.c
+tests_unit_remote_dispatch_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/runner
+tests_unit_remote_dispatch_test_LDADD = $(SVC_TEST_LIBS)
 endif

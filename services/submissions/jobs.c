@@ -242,7 +242,7 @@ int jobs_away_over(struct submissions *s, const struct watched *w, struct assay_
         return ASSAY_OK;
     rc = repo_away_over(tx, w, err);
     if (rc >= 0)
-        rc = take_back(s, tx, &h, true, false, ASSAY_STR("the lease expired"), err);
+        rc = take_back(s, tx, &h, !w->broker, w->broker, ASSAY_STR("the lease expired"), err);
     if (rc >= 0)
         rc = assay_store_exec(s->host->store, tx, err);
     if (rc >= 0)

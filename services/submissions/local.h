@@ -175,6 +175,7 @@ struct watched {
     int64_t fence; /* 0 for a gateway */
     int64_t beat, lease_ms;
     int64_t since_ms; /* our monotonic clock when this beat was seen first */
+    bool broker;      /* a broker has it: that it took long says nothing about the job */
 };
 /* The thread of the sweep only, once the service has started. */
 struct leases {

@@ -26,14 +26,15 @@ const struct assay_stmt instance_leave_stmt = {.name = "submissions.instance_lea
                                                .columns = "",
                                                .write = true};
 const struct assay_stmt instances_stmt = {.name = "submissions.instances",
-                                          .sql = "SELECT id, 0, beat, lease_ms FROM submissions_instances ORDER BY id",
+                                          .sql = "SELECT id, 0, beat, lease_ms, 0 FROM submissions_instances ORDER BY id",
                                           .params = "",
-                                          .columns = "tiii"};
+                                          .columns = "tiiii"};
 const struct assay_stmt away_stmt = {.name = "submissions.away",
-                                     .sql = "SELECT id, fence, lease_beat, COALESCE(lease_ms, 0) FROM submissions"
+                                     .sql = "SELECT id, fence, lease_beat, COALESCE(lease_ms, 0),"
+                                            " CASE WHEN lease_worker LIKE 'broker:%' THEN 1 ELSE 0 END FROM submissions"
                                             " WHERE state = 'running' AND lease_boot = 'remote' ORDER BY id",
                                      .params = "",
-                                     .columns = "tiii"};
+                                     .columns = "tiiii"};
 const struct assay_stmt cancels_stmt = {.name = "submissions.cancels",
                                         .sql = "SELECT id FROM submissions WHERE state = 'running' AND lease_boot = $1"
                                                " AND cancel_requested = 1 LIMIT 1000",
@@ -57,8 +58,8 @@ const struct assay_stmt away_held_stmt = {
     .name = "submissions.away_held",
     .sql = "SELECT id, kind, benchmark_id, problem_id, agent_id, owner_id, language, source_kind, source_ref, payload_ref,"
            " manifest_ref, traceparent, request_id, fence, attempts, created_ms, interruptions, cancel_requested"
-           " FROM submissions WHERE id = $1 AND fence = $2 AND state = 'running' AND lease_boot = 'remote'"
-           " AND lease_worker = $3",
+           " FROM submissions WHERE id = $1 AND (fence = $2 OR CAST($2 AS BIGINT) = 0) AND state = 'running'"
+           " AND lease_boot = 'remote' AND lease_worker = $3",
     .params = "tit",
     .columns = "tittttti" "tttttiiiii"};
 
@@ -129,6 +130,7 @@ int repo_watch(struct submissions *s, bool instances, struct watched **out, size
         w->fence = c[1].i;
         w->beat = c[2].i;
         w->lease_ms = c[3].i;
+        w->broker = c[4].i != 0;
         ++*n;
     }
     qsort(list, *n, sizeof *list, by_id); /* a database may sort by other rules than we do */

@@ -117,7 +117,8 @@ struct assay_jobs_ops {
     /* Renews those of the n leases that are the holder's, for the time that they were given for, and says of each
      * what it is. A failure is the store's, and says nothing about any of them. */
     int (*renew_away)(void *self, struct assay_str holder, struct assay_lease *list, size_t n, struct assay_err *err);
-    /* The job of a lease that the holder has, without source and payload. ASSAY_E_GUARD: it has no such lease. The job
+    /* The job of a lease that the holder has, without source and payload; fence 0: whichever lease it has of it.
+     * ASSAY_E_GUARD: it has none such. The job
      * may then be given to finish, give_back and progress, whose guard is the same. */
     int (*held_away)(void *self, struct assay_str holder, struct assay_str submission_id, int64_t fence,
                      struct assay_arena *arena, struct assay_job *out, struct assay_err *err);
