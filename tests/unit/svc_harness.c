@@ -1,6 +1,7 @@
 #include "svc_harness.h"
 
 #include "fake_broker.h"
+#include "memory_blobs.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -39,12 +40,6 @@ struct loaded {
     char *name;
     bool initialised;
 };
-struct blob {
-    struct blob *next;
-    char *name;
-    char *bytes;
-    size_t n;
-};
 struct lent_broker {
     const char *name;
     struct fake_broker *broker;
@@ -78,8 +73,7 @@ struct svc {
     struct assay_host host;
     struct assay_host for_driver; /* without store and blobs */
     struct assay_store store;
-    struct assay_blobs blobs;
-    struct assay_blob_ops blob_ops;
+    struct memory_blobs blobs;
     struct assay_arena *arena;
     char dir[256];
     char instance[ASSAY_ID_SIZE];
@@ -103,7 +97,6 @@ struct svc {
     assay_ticket last_ticket;
     struct job *jobs;
     bool stopping;
-    struct blob *blob;
     struct assay_buf log;
     struct metric metric[MAX_METRICS];
     size_t n_metrics;
@@ -412,92 +405,6 @@ static int host_sandbox_info(void *ctx, struct assay_buf *out, struct assay_err 
     return ASSAY_OK;
 }
 
-/* ---- blobs in memory --------------------------------------------------------------------------- */
-
-static struct blob *blob_find(struct svc *h, struct assay_str name)
-{
-    for (struct blob *b = h->blob; b != NULL; b = b->next) {
-        if (assay_str_is(name, b->name))
-            return b;
-    }
-    return NULL;
-}
-
-static int blob_put(void *self, struct assay_str name, struct assay_str bytes, struct assay_err *err)
-{
-    struct svc *h = self;
-    (void)err;
-    pthread_mutex_lock(&h->lock);
-    if (blob_find(h, name) == NULL) {
-        struct blob *b = calloc(1, sizeof *b);
-        assert(b != NULL);
-        b->name = strndup(name.p, name.n);
-        b->bytes = malloc(bytes.n + 1);
-        assert(b->name != NULL && b->bytes != NULL);
-        if (bytes.n != 0)
-            memcpy(b->bytes, bytes.p, bytes.n);
-        b->n = bytes.n;
-        b->next = h->blob;
-        h->blob = b;
-    }
-    pthread_mutex_unlock(&h->lock);
-    return ASSAY_OK;
-}
-
-static int blob_get(void *self, struct assay_str name, size_t max, struct assay_arena *arena, struct assay_str *out,
-                    struct assay_err *err)
-{
-    struct svc *h = self;
-    int rc = ASSAY_OK;
-    pthread_mutex_lock(&h->lock);
-    struct blob *b = blob_find(h, name);
-    if (b == NULL)
-        rc = assay_err_set(err, ASSAY_E_NOT_FOUND, "no blob %.*s", ASSAY_FMT(name));
-    else if (b->n > max)
-        rc = assay_err_set(err, ASSAY_E_TOO_LARGE, "blob %.*s is larger than %zu", ASSAY_FMT(name), max);
-    else
-        *out = assay_arena_str(arena, (struct assay_str){b->bytes, b->n});
-    pthread_mutex_unlock(&h->lock);
-    return rc;
-}
-
-static int blob_stat(void *self, struct assay_str name, int64_t *bytes, struct assay_err *err)
-{
-    struct svc *h = self;
-    pthread_mutex_lock(&h->lock);
-    struct blob *b = blob_find(h, name);
-    if (b != NULL)
-        *bytes = (int64_t)b->n;
-    pthread_mutex_unlock(&h->lock);
-    return b != NULL ? ASSAY_OK : assay_err_set(err, ASSAY_E_NOT_FOUND, "no blob %.*s", ASSAY_FMT(name));
-}
-
-static int blob_del(void *self, struct assay_str name, struct assay_err *err)
-{
-    struct svc *h = self;
-    (void)err;
-    pthread_mutex_lock(&h->lock);
-    for (struct blob **p = &h->blob; *p != NULL; p = &(*p)->next) {
-        struct blob *b = *p;
-        if (!assay_str_is(name, b->name))
-            continue;
-        *p = b->next;
-        free(b->name);
-        free(b->bytes);
-        free(b);
-        break;
-    }
-    pthread_mutex_unlock(&h->lock);
-    return ASSAY_OK;
-}
-
-static int blob_health(void *self, struct assay_err *err)
-{
-    (void)self;
-    (void)err;
-    return ASSAY_OK;
-}
-
 /* ---- loading ---------------------------------------------------------------------------------- */
 
 static const struct assay_plugin *load(const char *dir, const char *name)
@@ -558,14 +465,12 @@ static struct svc *new_on(const char *dir)
         if (mkdtemp(h->dir) == NULL)
             die("mkdtemp %s: %s", h->dir, strerror(errno));
     }
-    h->blob_ops = (struct assay_blob_ops){.size = sizeof h->blob_ops, .put = blob_put, .get = blob_get,
-                                          .stat = blob_stat, .del = blob_del, .health = blob_health};
-    h->blobs = (struct assay_blobs){&h->blob_ops, h};
+    memory_blobs_init(&h->blobs);
     h->host = (struct assay_host){
         .size = sizeof h->host, .abi_major = ASSAY_ABI_MAJOR, .abi_minor = ASSAY_ABI_MINOR, .ctx = h,
         .log = host_log, .now_ms = host_now_ms, .mono_ns = host_mono_ns, .option_str = host_option_str,
         .option_int = host_option_int, .metric_add = host_metric, .metric_set = host_metric_set,
-        .metric_observe = host_metric, .store = &h->store, .blobs = &h->blobs, .offload = host_offload,
+        .metric_observe = host_metric, .store = &h->store, .blobs = &h->blobs.blobs, .offload = host_offload,
         .after = host_after, .defer = host_defer, .resume = host_resume, .need = host_need,
         .sign_token = host_sign_token, .warden_open = host_warden_open, .warden_fate = host_warden_fate, .sandbox_info = host_sandbox_info,
         .version = "0.1.0", .instance_id = h->instance, .broker = host_broker, .quit = host_quit};
@@ -731,13 +636,7 @@ static void release(struct svc *h)
         free(h->plugin[i].name);
     for (size_t i = 0; i < h->n_json; i++)
         json_decref(h->json[i]);
-    while (h->blob != NULL) {
-        struct blob *b = h->blob;
-        h->blob = b->next;
-        free(b->name);
-        free(b->bytes);
-        free(b);
-    }
+    memory_blobs_fini(&h->blobs);
     free(h->json);
     assay_buf_free(&h->log);
     assay_arena_free(h->arena);
@@ -765,8 +664,7 @@ struct svc *svc_restart(struct svc *h)
         n->given[n->n_given++] = h->given[i];
     for (size_t i = 0; i < h->n_brokers; i++)
         svc_broker(n, h->broker[i].name, h->broker[i].broker);
-    n->blob = h->blob;
-    h->blob = NULL;
+    memory_blobs_move(&n->blobs, &h->blobs);
     n->ahead_ms = h->ahead_ms;
     n->host.warden_open = h->host.warden_open; /* before the plugins start: their threads read it */
     release(h);
@@ -1215,7 +1113,7 @@ const struct assay_store *svc_store(struct svc *h)
 }
 const struct assay_blobs *svc_blobs(struct svc *h)
 {
-    return &h->blobs;
+    return &h->blobs.blobs;
 }
 struct assay_arena *svc_arena(struct svc *h)
 {
