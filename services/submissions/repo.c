@@ -676,7 +676,8 @@ int repo_lease(struct submissions *s, const struct assay_lease_ask *ask, struct 
     struct assay_job *job = assay_arena_array(arena, rows->n != 0 ? rows->n : 1, sizeof *job);
     if (job == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
-    qsort(rows->row, rows->n, sizeof *rows->row, row_by_turn); /* RETURNING has no order of its own */
+    if (rows->n > 1) /* RETURNING has no order of its own */
+        qsort(rows->row, rows->n, sizeof *rows->row, row_by_turn);
     for (size_t i = 0; i < rows->n; i++) {
         const struct assay_val *c = rows->row[i].col;
         job[i] = repo_job(c);
