@@ -76,7 +76,7 @@ static void on_doctype(void *arg, const XML_Char *name, const XML_Char *system, 
 int bs_xml_read(struct assay_str xml, bs_leaf leaf, void *arg, struct assay_err *err)
 {
     struct reading r = {.leaf = leaf, .arg = arg};
-    /* white space keeps a connection open while S3 puts an object together; radosgw sends it before the XML begins */
+    /* white space keeps a connection open while S3 puts an object together, and may come before the XML begins */
     while (xml.n > 0 && strchr(" \t\r\n", xml.p[0]) != NULL && xml.p[0] != '\0')
         xml.p++, xml.n--;
     if (xml.n > BS_ANSWER_MAX)

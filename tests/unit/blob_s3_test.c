@@ -101,7 +101,7 @@ static void serve(void *arg, const struct fake_request *rq, struct fake_answer *
         if (w->lose_completion)
             a->way = FAKE_RESET;
         else
-            assay_buf_puts(&a->body, " \n <?xml version=\"1.0\"?><CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>");
+            assay_buf_puts(&a->body, " \n <?xml version=\"1.0\"?><CompleteMultipartUploadResult><Key>k</Key><ETag></ETag></CompleteMultipartUploadResult>");
     } else if (del && strncmp(query, "uploadId=", 9) == 0) {
         w->aborted++;
         (void)snprintf(w->aborted_id, sizeof w->aborted_id, "%s", query + 9);
