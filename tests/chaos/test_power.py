@@ -22,7 +22,7 @@ from harness import Server, main, program
 from power import Disk, records
 
 NIGHT = os.environ.get("ASSAY_NIGHT") == "1"
-CUTS = int(os.environ.get("ASSAY_CUTS", "2000" if NIGHT else "250"))
+CUTS = int(os.environ.get("ASSAY_CUTS", "2000" if NIGHT else "150"))
 SEED = int(os.environ.get("ASSAY_SEED", str(random.SystemRandom().randrange(1 << 30))))
 
 
