@@ -77,7 +77,8 @@ static bool is_of_use(const char *path, const char *const *drivers)
         return true;
     if (seen.kind == ASSAY_PLUGIN_SANDBOX)
         return false;
-    if (seen.kind != ASSAY_PLUGIN_STORE && seen.kind != ASSAY_PLUGIN_BLOB && seen.kind != ASSAY_PLUGIN_BROKER)
+    if (seen.kind != ASSAY_PLUGIN_STORE && seen.kind != ASSAY_PLUGIN_BLOB && seen.kind != ASSAY_PLUGIN_BROKER &&
+        seen.kind != ASSAY_PLUGIN_SESSION)
         return true;
     for (; *drivers != NULL; drivers++) {
         char file[120];

@@ -338,6 +338,23 @@ int assay_server_brokers(struct assay_server *s, struct assay_err *err)
     return rc;
 }
 
+/* What gateways share about accounts, where session_driver names it. */
+static int session_driver(struct assay_server *s, struct assay_err *err)
+{
+    if (s->setup.sessions == NULL)
+        return 0;
+    struct assay_plugin_entry *e = assay_plugins_find(&s->setup.plugins, s->setup.sessions);
+    int rc = init_plugin(s, e, err);
+    const struct assay_session_ops *ops = e->p->driver;
+    const size_t least = offsetof(struct assay_session_ops, health) + sizeof ops->health;
+    if (rc == 0 && ops->size < least)
+        return assay_err_set(err, ASSAY_E_CONFIG, "session driver %s has %u bytes of operations and needs %zu", e->p->name, ops->size, least);
+    s->shared.sessions = (struct assay_sessions){ops, e->self};
+    s->shared.refuse = strcmp(assay_config_str(s->setup.config, "session_fallback"), "refuse") == 0;
+    s->shared.metrics = s->metrics;
+    return rc != 0 ? rc : assay_shared_accounts_count(&s->shared, err);
+}
+
 static bool is_service(const struct assay_plugin_entry *e)
 {
     return e->p->kind == ASSAY_PLUGIN_SERVICE;
@@ -421,7 +438,16 @@ static void connect_gate(struct assay_server *s)
     const struct assay_plugin_entry *t = assay_plugins_provider(&s->setup.plugins, ASSAY_AGENT_TOKENS_INTERFACE, &agents);
     bool has_a = a != NULL && accounts->version == ASSAY_ACCOUNTS_VERSION;
     bool has_t = t != NULL && agents->version == ASSAY_AGENT_TOKENS_VERSION;
-    assay_gate_services(s->gate, has_a ? accounts->ops : NULL, has_a ? a->self : NULL, has_t ? agents->ops : NULL,
+    const void *ops = has_a ? accounts->ops : NULL;
+    void *self = has_a ? a->self : NULL;
+    if (has_a && s->shared.sessions.ops != NULL) {
+        s->shared.store = accounts->ops;
+        s->shared.store_self = a->self;
+        s->shared.gate = s->gate;
+        ops = &assay_shared_accounts_ops;
+        self = &s->shared;
+    }
+    assay_gate_services(s->gate, ops, self, has_t ? agents->ops : NULL,
                         has_t ? t->self : NULL);
 }
 
@@ -434,6 +460,8 @@ static int subscribe(struct assay_server *s, struct assay_err *err)
     int rc = s->dispatch != NULL ? 0 : err->code;
     for (size_t i = 0; rc == 0 && i < sizeof gate_subs / sizeof gate_subs[0]; i++)
         rc = assay_dispatch_add(s->dispatch, &gate_subs[i], s->gate, "gate", err);
+    for (size_t i = 0; rc == 0 && s->shared.store != NULL && i < 2; i++)
+        rc = assay_dispatch_add(s->dispatch, &assay_shared_accounts_subs[i], &s->shared, "gate", err);
     for (size_t i = 0; rc == 0 && i < ps->n_order; i++) {
         const struct assay_plugin_entry *e = ps->entry[ps->order[i]];
         for (uint32_t k = 0; rc == 0 && is_service(e) && k < e->p->subscriptions.count; k++)
@@ -624,6 +652,8 @@ static int start(struct assay_server *s, struct assay_err *err)
         rc = assay_server_drivers(s, err);
     if (rc == 0)
         rc = assay_server_brokers(s, err);
+    if (rc == 0)
+        rc = session_driver(s, err);
     if (rc == 0)
         rc = prepare_services(s, err);
     for (size_t i = 0; rc == 0 && i < ps->n_order; i++)

@@ -23,6 +23,7 @@
 #include "proxies.h"
 #include "queue/topics.h"
 #include "server.h"
+#include "sessions.h"
 #include "setup.h"
 
 struct assay_server {
@@ -38,6 +39,7 @@ struct assay_server {
     bool store_started, dispatch_started;
     struct assay_secret *secret;
     struct assay_gate *gate;
+    struct assay_shared_accounts shared; /* shared.sessions.ops NULL: no session driver */
     struct assay_dispatch *dispatch;
     struct assay_bound_route *routes;
     int *listen_fds;

@@ -156,6 +156,11 @@ bool assay_server_readiness(struct assay_server *s, struct assay_jw *w)
         ok = check(checks, "store", rc, &err) && ok;
         rc = s->blobs.ops->health != NULL ? s->blobs.ops->health(s->blobs.self, &err) : 0;
         ok = check(checks, "blobs", rc, &err) && ok;
+        if (s->shared.store != NULL) {
+            err.msg[0] = '\0';
+            rc = assay_shared_accounts_health(&s->shared, &err);
+            ok = check_with(checks, "sessions", rc, &err, err.msg) && ok;
+        }
         if (s->wants_boxes) {
             rc = assay_boxes_connected(s->boxes) ? 0 : assay_err_set(&err, ASSAY_E_BUSY, "the boxkeeper is not connected");
             ok = check(checks, "boxkeeper", rc, &err) && ok;

@@ -146,6 +146,10 @@ static const struct assay_option core_rows[] = {
     {.name = "script_done", .type = ASSAY_OPT_CHOICE, .default_text = "auto", .choices = "auto|exit|ignore",
      .help = "What a message {\"type\":\"done\"} does: exit answers what is held and stops with exit status 0; auto does so where this "
              "process is only a worker (only is set)."},
+    {.name = "session_driver", .type = ASSAY_OPT_CHOICE, .default_text = "store", .choices = "store|redis",
+     .help = "Where gateways look up the accounts of tokens: each time in the store, or first in a Redis that they share."},
+    {.name = "session_fallback", .type = ASSAY_OPT_CHOICE, .default_text = "store", .choices = "store|refuse",
+     .help = "While Redis is away: store asks the store instead; refuse answers 503 to tokens that were not seen in the last second."},
     {.name = "sandbox", .type = ASSAY_OPT_STRING, .default_text = "auto", .help = "Sandbox driver: auto, native or docker; reduced: boxes without namespaces, where nothing better is to be had."},
 };
 #define N_CORE (sizeof core_rows / sizeof core_rows[0])
@@ -295,6 +299,9 @@ static int cross_check(struct assay_setup *s, struct assay_err *err)
     size_t n = 0;
     s->driver[n++] = s->store;
     s->driver[n++] = s->blobs;
+    s->sessions = strcmp(assay_config_str(s->config, "session_driver"), "redis") == 0 ? "session_redis" : NULL;
+    if (s->sessions != NULL)
+        s->driver[n++] = s->sessions;
     for (size_t i = 0; i < s->n_brokers; i++)
         s->driver[n++] = s->broker[i];
     s->driver[n] = NULL;

@@ -19,7 +19,7 @@
 #define ASSAY_EXIT_CONFIG 78
 
 #define ASSAY_SETUP_BROKERS 8
-#define ASSAY_SETUP_DRIVERS (2 + ASSAY_SETUP_BROKERS)
+#define ASSAY_SETUP_DRIVERS (3 + ASSAY_SETUP_BROKERS)
 
 struct assay_setup {
     struct assay_config *config;
@@ -27,7 +27,8 @@ struct assay_setup {
     struct assay_option *core; /* the core's rows, with the defaults of this machine */
     char *text[8];             /* those defaults */
     const char *store, *blobs; /* names of the driver plugins that the configuration asks for */
-    const char *driver[ASSAY_SETUP_DRIVERS + 1]; /* the two and those of the brokers, NULL-terminated */
+    const char *driver[ASSAY_SETUP_DRIVERS + 1]; /* the two, that of sessions and those of the brokers, NULL-terminated */
+    const char *sessions; /* the plugin, or NULL */
     char broker[ASSAY_SETUP_BROKERS][72];
     size_t n_brokers;
 };

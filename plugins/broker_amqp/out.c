@@ -13,6 +13,7 @@
 
 #define MS ((int64_t)1000000)
 #define BYTES_MAX ((size_t)256 << 20) /* of publications that wait or are under way */
+#define SHORT_MAX 255 /* of AMQP's short strings */
 #define UNCONFIRMED_MS 300000         /* a broker that is there, and blocks */
 
 static struct aq_out *out_of(struct aq_link *l)
@@ -86,17 +87,23 @@ int aq_publish(void *self, const struct assay_publication *p, assay_published do
     struct aq_out *out = &d->out;
     if ((unsigned)p->channel >= ASSAY_CHANNELS)
         return assay_err_set(err, ASSAY_E_UNSUPPORTED, "no such channel");
-    if (p->key.n > 255 || p->reply_to.n > 255 || p->correlation.n > 255) /* a short string of AMQP */
-        return assay_err_set(err, ASSAY_E_INVALID, "a message id, reply_to or correlation id has more than 255 bytes");
+    char digest[ASSAY_SHA256_HEX];
+    struct assay_str key = p->key;
+    if (key.n > SHORT_MAX) { /* the same for the same key all the same */
+        assay_sha256_hex(key, digest);
+        key = assay_str(digest);
+    }
+    if (p->reply_to.n > SHORT_MAX || p->correlation.n > SHORT_MAX)
+        return assay_err_set(err, ASSAY_E_INVALID, "a reply_to or correlation id has more than 255 bytes");
     if (aq_queue_of(d, p->channel)[0] == '\0' && !(p->channel == ASSAY_CHANNEL_RESULTS && p->reply_to.n != 0))
         return assay_err_set(err, ASSAY_E_UNSUPPORTED, "no queue is configured for %s", aq_channel_name(p->channel));
-    size_t text = p->key.n + p->body.n + p->reply_to.n + p->correlation.n + p->traceparent.n;
+    size_t text = key.n + p->body.n + p->reply_to.n + p->correlation.n + p->traceparent.n;
     struct aq_item *i = calloc(1, sizeof *i + text);
     if (!i)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory for a publication");
     char *at = i->text;
     i->ch = p->channel;
-    i->key = keep(&at, p->key);
+    i->key = keep(&at, key);
     i->body = keep(&at, p->body);
     i->reply_to = keep(&at, p->reply_to);
     i->correlation = keep(&at, p->correlation);

@@ -705,7 +705,13 @@ static void what_can_never_be_published_is_gone(void **state)
     char id[300];
     memset(id, 'i', 299);
     id[299] = '\0';
-    assert_int_equal(send_body(&r, ASSAY_CHANNEL_WORK, id, ASSAY_STR("{}"), "", &err), ASSAY_E_INVALID);
+    assert_int_equal(send_body(&r, ASSAY_CHANNEL_WORK, "a", ASSAY_STR("{}"), id, &err), ASSAY_E_INVALID);
+    sent(&r, ASSAY_CHANNEL_WORK, id, "{}", "", ASSAY_OK); /* under another id, the same each time */
+    sent(&r, ASSAY_CHANNEL_WORK, id, "{}", "", ASSAY_OK);
+    rig_consume(&r, ASSAY_CHANNEL_WORK, 2);
+    UNTIL(&r, r.n == 2);
+    assert_int_equal(strlen(r.seen[0].key), 64);
+    assert_string_equal(r.seen[0].name, r.seen[1].name);
     rig_down(&r);
 }
 
