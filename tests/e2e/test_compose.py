@@ -89,7 +89,8 @@ def test_the_server_takes_what_each_service_gives_it():
         p = subprocess.run([str(PREFIX / "bin" / "assayd"), "--dump-config", *s.get("command", [])], capture_output=True, text=True, timeout=60,
                            env={"PATH": "/usr/bin:/bin", **{k: str(v) for k, v in s["environment"].items()}})
         assert p.returncode == 0, (name, p.stderr)
-        for key in s["environment"]:  # each is some option's, and not passed over
+        for key in set(s["environment"]) - {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}:  # (which the drivers read themselves)
+            # each is some option's, and not passed over
             driver = next((d for prefix, d in DRIVERS.items() if key.startswith(prefix)), None)
             if driver and not (PREFIX / "lib" / "assay" / "plugins" / f"assay_{driver}.so").exists():
                 print(f"# {key} is not tried: {driver} is not built here")
