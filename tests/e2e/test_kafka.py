@@ -61,6 +61,8 @@ def test_three_workers_share_a_topic_and_a_killed_ones_work_is_done_by_the_other
 
 
 def test_the_broker_may_be_killed_and_come_back_under_load():
+    if not NIGHT:
+        raise kit.Skip("a matter of the night; the chaos tests kill a broker too")
     with kit.kafka(partitions=3) as k, kit.Workers(k, 2) as workers:
         sent, expected = kit.messages(60, "load")
         kit.produce(k, sent)
