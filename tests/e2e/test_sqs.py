@@ -91,6 +91,23 @@ def test_a_killed_worker_leaves_its_messages_to_another():
             two.close()
 
 
+def test_workers_on_one_queue_judge_each_message_once():
+    s = emulator()
+    jobs, results = s.queue("shared-jobs"), s.queue("shared-results")
+    ids = [f"s{i}" for i in range(24)]
+    workers = [worker(s, jobs, results, f"shared{i}") for i in range(3)]
+    try:
+        for w in workers:
+            w.start()
+        for i in ids:
+            s.send(jobs, json.dumps({"type": "script", "id": i, "language": "python", "source": program("right.py") + f"# {i}\n", "tests": TESTS}))
+        got = collect(s, results, ids)
+        assert sorted(got) == sorted(ids) and all([r["status"] for r in v] == ["OK"] for v in got.values()), got
+    finally:
+        for w in workers:
+            w.close()
+
+
 if __name__ == "__main__":
     try:
         main(sys.modules[__name__])
