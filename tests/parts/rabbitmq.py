@@ -6,6 +6,7 @@ import pwd
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -190,3 +191,126 @@ class RabbitMQ:
             if urllib.parse.unquote(name) == queue:
                 return int(ready), int(unacked)
         return None
+
+    def client(self):
+        return Client(self.port)
+
+
+class Client:
+    """As much of AMQP 0-9-1 as a producer and a reader of results need: one connection, one channel, publications confirmed."""
+
+    def __init__(self, port, timeout=30):
+        self.sock = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+        self.stream = self.sock.makefile("rwb")
+        self.published = 0
+        self.stream.write(b"AMQP\0\0\x09\x01")
+        self.stream.flush()
+        self.expect(10, 10)
+        self.send(0, 10, 11, struct.pack(">L", 0) + short("PLAIN") + long(b"\0guest\0guest") + short("en_US"))
+        self.expect(10, 30)
+        self.send(0, 10, 31, struct.pack(">HLH", 2047, 131072, 0))
+        self.send(0, 10, 40, short("/") + short("") + b"\0")
+        self.expect(10, 41)
+        self.send(1, 20, 10, short(""))
+        self.expect(20, 11)
+        self.send(1, 85, 10, b"\0")
+        self.expect(85, 11)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.sock.close()
+
+    def frame(self, kind, channel, payload):
+        self.stream.write(struct.pack(">BHL", kind, channel, len(payload)) + payload + b"\xce")
+
+    def send(self, channel, klass, method, args):
+        self.frame(1, channel, struct.pack(">HH", klass, method) + args)
+        self.stream.flush()
+
+    def read(self):
+        head = self.stream.read(7)
+        if len(head) < 7:
+            raise ConnectionError("RabbitMQ closed the connection")
+        kind, _, size = struct.unpack(">BHL", head)
+        payload = self.stream.read(size + 1)
+        if len(payload) < size + 1:
+            raise ConnectionError("RabbitMQ closed the connection")
+        return kind, payload[:-1]
+
+    def expect(self, klass, *methods):
+        """The arguments of the next method of these, with its number where there are several."""
+        while True:
+            kind, payload = self.read()
+            if kind != 1:
+                continue
+            k, m = struct.unpack(">HH", payload[:4])
+            if k == klass and m in methods:
+                return payload[4:] if len(methods) == 1 else (m, payload[4:])
+            if (k, m) in ((10, 50), (20, 40)):
+                raise ConnectionError(f"RabbitMQ says {payload[4:]!r}")
+
+    def declare(self, queue, passive=False):
+        """Durable; how many messages are ready."""
+        self.send(1, 50, 10, b"\0\0" + short(queue) + (b"\x03" if passive else b"\x02") + struct.pack(">L", 0))
+        args = self.expect(50, 11)
+        return struct.unpack(">L", args[1 + args[0]:5 + args[0]])[0]
+
+    def publish(self, queue, body, message_id=None, reply_to=None, correlation_id=None):
+        """Returns when the broker has it."""
+        flags, props = 1 << 12, b"\x02"
+        for bit, value in ((10, correlation_id), (9, reply_to), (7, message_id)):
+            if value is not None:
+                flags |= 1 << bit
+                props += short(value)
+        body = body if isinstance(body, bytes) else body.encode()
+        self.frame(1, 1, struct.pack(">HHH", 60, 40, 0) + short("") + short(queue) + b"\0")
+        self.frame(2, 1, struct.pack(">HHQH", 60, 0, len(body), flags) + props)
+        for at in range(0, len(body), 100000):
+            self.frame(3, 1, body[at:at + 100000])
+        self.stream.flush()
+        self.published += 1
+        while struct.unpack(">Q", self.expect(60, 80)[:8])[0] < self.published:
+            pass
+
+    def get(self, queue):
+        """(body, {message_id, correlation_id}), acknowledged, or None."""
+        self.send(1, 60, 70, b"\0\0" + short(queue) + b"\1")
+        method, _ = self.expect(60, 71, 72)
+        if method == 72:
+            return None
+        kind, head = self.read()
+        assert kind == 2, kind
+        _, _, size, flags = struct.unpack(">HHQH", head[:14])
+        body = b""
+        while len(body) < size:
+            kind, part = self.read()
+            assert kind == 3, kind
+            body += part
+        return body, properties(flags, head[14:])
+
+
+def short(text):
+    return struct.pack(">B", len(text.encode())) + text.encode()
+
+
+def long(data):
+    return struct.pack(">L", len(data)) + data
+
+
+def properties(flags, data):
+    """The ones of a message that have text or are skipped, up to message_id."""
+    out, at = {}, 0
+    for bit, name in ((15, "content_type"), (14, "content_encoding"), (13, "headers"), (12, None), (11, None), (10, "correlation_id"), (9, "reply_to"),
+                      (8, "expiration"), (7, "message_id")):
+        if not flags & 1 << bit:
+            continue
+        if name is None:
+            at += 1
+        elif name == "headers":
+            at += 4 + struct.unpack(">L", data[at:at + 4])[0]
+        else:
+            out[name] = data[at + 1:at + 1 + data[at]].decode()
+            at += 1 + data[at]
+    return out
