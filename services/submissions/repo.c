@@ -190,17 +190,19 @@ static const struct assay_stmt rejudge_stmt = {
     .columns = "",
     .write = true};
 
+/* Materialized: PostgreSQL may otherwise evaluate the selection more than once, and each time lock and lease other rows. */
 static const struct assay_stmt lease_stmt = {
     .name = "submissions.lease",
-    .sql = "UPDATE submissions SET state = 'running', fence = fence + 1, lease_worker = $1, lease_boot = $2, lease_ms = $3,"
-           " updated_ms = $4, manifest_ref = COALESCE((SELECT p.manifest_ref FROM submissions_problems p"
-           " WHERE p.id = submissions.problem_id), '')"
-           " WHERE state = 'queued' AND id IN (SELECT q.id FROM submissions q WHERE q.state = 'queued'"
+    .sql = "WITH due AS MATERIALIZED (SELECT q.id FROM submissions q WHERE q.state = 'queued'"
            " AND (CAST($6 AS TEXT) = '' OR q.language = ''"
            " OR REPLACE(CAST($6 AS TEXT), ' ' || q.language || ' ', '') <> CAST($6 AS TEXT))"
            " AND (CAST($7 AS TEXT) = ''"
            " OR REPLACE(CAST($7 AS TEXT), ' ' || CAST(q.kind AS TEXT) || ' ', '') <> CAST($7 AS TEXT))"
-           " ORDER BY q.priority, q.turn, q.created_ms, q.id LIMIT $5 /*+skip_locked*/)"
+           " ORDER BY q.priority, q.turn, q.created_ms, q.id LIMIT $5 /*+skip_locked*/) "
+           "UPDATE submissions SET state = 'running', fence = fence + 1, lease_worker = $1, lease_boot = $2, lease_ms = $3,"
+           " updated_ms = $4, manifest_ref = COALESCE((SELECT p.manifest_ref FROM submissions_problems p"
+           " WHERE p.id = submissions.problem_id), '')"
+           " WHERE state = 'queued' AND id IN (SELECT due.id FROM due)"
            " RETURNING id, kind, benchmark_id, problem_id, agent_id, owner_id, language, source_kind, source_ref,"
            " payload_ref, manifest_ref, traceparent, request_id, fence, attempts, created_ms, interruptions,"
            " (SELECT x.source FROM submissions_sources x WHERE x.submission_id = submissions.id),"

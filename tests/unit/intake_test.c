@@ -104,6 +104,7 @@ static size_t lease(struct assay_job *out, size_t max)
     struct assay_err err = {0, ""};
     if (ops->lease(self, ASSAY_STR("test"), max, 60000, arena, &list, &n, &err) != 0)
         fail_msg("lease: %s", err.msg);
+    assert_true(n <= max);
     memcpy(out, list, n * sizeof *out);
     return n;
 }

@@ -15,7 +15,7 @@ sys.dont_write_bytecode = True
 from postgres import Missing, Postgres  # noqa: E402
 
 STORE = ["store_common_postgres_test", "store_postgres_test"]
-SERVICES = ["sdk_request_test", "auth_http_test", "agents_http_test", "benchmarks_http_test", "submissions_test", "leases_test", "scoring_test",
+SERVICES = ["sdk_request_test", "auth_http_test", "agents_http_test", "benchmarks_http_test", "submissions_test", "leases_test", "intake_test", "scoring_test",
             "traces_test", "leaderboard_test", "leaderboard_buckets_test", "runner_test"]
 BUILD = pathlib.Path(os.environ.get("abs_top_builddir", os.getcwd()))
 
