@@ -28,6 +28,7 @@
 #define FLUSH_ROWS 64
 #define RETEST_MS 5000
 #define TESTS_OF_LANGUAGE 3
+#define RETEST_GROWTH 16 /* times language_retest: the longest pause between two trials of a language that failed */
 
 static void on_written(struct assay_tx *tx, void *arg)
 {
@@ -282,6 +283,16 @@ void job_written(struct loop *l, struct mail *m)
     free(m);
 }
 
+/* A trial may fail for want of memory, or of time on a machine that was overloaded: it is made again, later each time. */
+static void try_later(struct loop *l, size_t i)
+{
+    int64_t pause = l->testing[i].pause_ms, first = l->r->language_retest_ms;
+    pause = pause == 0 ? first : pause >= RETEST_GROWTH * first / 2 ? RETEST_GROWTH * first : 2 * pause;
+    l->testing[i].pause_ms = pause;
+    l->testing[i].after_ms = mono_ms(l) + pause;
+    l->testing[i].tries = 0;
+}
+
 static void finish_self_test(struct loop *l, struct job *j)
 {
     struct runner *r = l->r;
@@ -299,6 +310,7 @@ static void finish_self_test(struct loop *l, struct job *j)
         return;
     }
     if (passed) {
+        l->testing[i].pause_ms = 0;
         language_settle(lang, LANGUAGE_OFFERED, j->version_text, "");
         assay_log(r->host, ASSAY_LOG_INFO, "language_offered", ASSAY_KS("language", lang->name),
                   ASSAY_KZ("version", j->version_text), ASSAY_KI("build_ms", j->build_end_ms - j->build_start_ms),
@@ -313,7 +325,9 @@ static void finish_self_test(struct loop *l, struct job *j)
             put_text(why, sizeof why, "its sample got %s (exit code %d, signal %d): %.*s", verdict_name(j->verdict),
                      t->outcome.exit_code, t->outcome.signal, (int)(said.n > 120 ? 120 : said.n), said.p != NULL ? said.p : "");
         language_settle(lang, LANGUAGE_UNAVAILABLE, j->version_text, why);
-        assay_log(r->host, ASSAY_LOG_WARN, "language_not_offered", ASSAY_KS("language", lang->name), ASSAY_KZ("reason", why));
+        enum assay_log_level level = l->testing[i].pause_ms == 0 ? ASSAY_LOG_WARN : ASSAY_LOG_DEBUG;
+        try_later(l, i);
+        assay_log(r->host, level, "language_not_offered", ASSAY_KS("language", lang->name), ASSAY_KZ("reason", why));
     } else {
         assay_log(r->host, ASSAY_LOG_WARN, "self_test_failed", ASSAY_KS("language", lang->name), ASSAY_KZ("reason", j->fault));
     }

@@ -208,7 +208,9 @@ static void explore(struct loop *l, struct lane *la, const struct language *lang
 static bool test_language(struct loop *l, struct lane *la, struct language *lang)
 {
     size_t i = (size_t)(lang - l->r->languages.list);
-    if (atomic_load(&lang->state) != LANGUAGE_UNTESTED || l->testing[i].job != NULL || l->testing[i].after_ms > mono_ms(l))
+    int state = atomic_load(&lang->state);
+    bool wanted = state == LANGUAGE_UNTESTED || (state == LANGUAGE_UNAVAILABLE && l->testing[i].pause_ms > 0);
+    if (!wanted || l->testing[i].job != NULL || l->testing[i].after_ms > mono_ms(l))
         return false;
     if (!language_known(l->r, lang)) {
         explore(l, la, lang);

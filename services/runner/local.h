@@ -553,7 +553,7 @@ struct runner {
     char away_kinds[16];   /* kinds of jobs that they may lease, as assay_lease_ask has them */
     struct processors processors;
     int64_t reruns_max;
-    int64_t max_parallel, time_limit_ms, memory_limit, output_limit, lease_ms, build_time_ms, build_memory, drain_ms, max_attempts,
+    int64_t max_parallel, time_limit_ms, memory_limit, output_limit, lease_ms, language_retest_ms, build_time_ms, build_memory, drain_ms, max_attempts,
         wardens_of_lane, pin_refusals;
     bool warm_interpreters, strict;
     size_t result_max; /* bytes of a script's result */

@@ -146,6 +146,7 @@ struct loop {
         struct job *job;
         int64_t after_ms;
         int tries;
+        int64_t pause_ms; /* of one whose own trial failed: until the next trial; 0: it has not failed */
     } *testing; /* by language */
 };
 

@@ -36,6 +36,8 @@ static const struct assay_option options[] = {
     {"build_memory_limit", NULL, ASSAY_OPT_BYTES, "2g", 64 << 20, INT64_C(1) << 40, NULL, "memory of a build", 0, 0},
     {"runner_lease", NULL, ASSAY_OPT_DURATION, "60s", 1000, 3600000, NULL,
      "how long a job is the runner's without a sign of life", 0, 1000},
+    {"language_retest", NULL, ASSAY_OPT_DURATION, "1m", 1000, 86400000, NULL,
+     "how long after its own trial failed a language is tried again; the pauses grow to 16 times that", 0, 1000},
     {"dispatch_timeout", NULL, ASSAY_OPT_DURATION, "10m", 1000, 86400000, NULL,
      "how long a job that went out through a broker may take before it is published again, under a new fence", 0, 1000},
     {"dispatch_max", NULL, ASSAY_OPT_INT, "1000", 1, 1000000, NULL,
@@ -193,6 +195,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     r->build_time_ms = host->option_int(host->ctx, "build_time_limit");
     r->build_memory = host->option_int(host->ctx, "build_memory_limit");
     r->lease_ms = host->option_int(host->ctx, "runner_lease");
+    r->language_retest_ms = host->option_int(host->ctx, "language_retest");
     r->max_attempts = host->option_int(host->ctx, "max_attempts"); /* of submissions, which it needs anyway */
     r->drain_ms = host->option_int(host->ctx, "runner_drain");
     r->wardens_of_lane = host->option_int(host->ctx, "runner_wardens");

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import sys
 import tempfile
+import time
 
 import harness
 from harness import Server, Skip, wait_for
@@ -224,6 +225,20 @@ def test_a_tool_may_be_pinned_and_what_a_box_cannot_run_is_said():
             assert a.status in (400, 422, 501) and "not offered" in a.body.decode(), a
     finally:
         shutil.rmtree(shim)
+
+
+def test_a_language_whose_trial_failed_is_tried_again():
+    need_awk()
+    # its sample is right from a moment on that comes after the first trials: three, and then again and again
+    soon = time.time() + 25
+    late = awk(sample={"source": f"BEGIN {{ srand(); print (srand() >= {soon:.0f}) ? 6 : 5 }}\n", "input": "", "output": "6\n"})
+    with Folder(late, env={"ASSAY_LANGUAGE_RETEST": "1s"}) as server:
+        server.start()
+        admin = server.login()
+        row = lambda: next(i for i in admin.get("/languages").json["items"] if i["name"] == "awk")  # noqa: E731
+        wait_for("its trial to fail", lambda: not row()["offered"] and "WA" in (row().get("reason") or ""), 25)
+        wait_for("a later one to pass", lambda: row()["offered"], 90)
+        assert judge(prepared(server), "awk", "BEGIN { }\n")[0] == "OK"
 
 
 def test_a_later_file_replaces_one_of_its_name():

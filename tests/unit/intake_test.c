@@ -609,7 +609,7 @@ static void more_than_the_bound_is_held_back_and_comes_later(void **state)
     begin_with(option);
     fake_broker_greedy(b);
     for (int i = 0; i < 6; i++) {
-        char id[8];
+        char id[16];
         snprintf(id, sizeof id, "m%d", i);
         send_script(id);
     }
