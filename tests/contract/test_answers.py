@@ -5,9 +5,11 @@ schema of its operation, and each body that a client sends against the schema of
 """
 
 import copy
+import http.client
 import json
 import os
 import re
+import socket
 import sys
 
 from contract import ROOT, Contract
@@ -77,6 +79,19 @@ class Checked(Api):
             if better is None or len(a.body) > len(better.body) and len(a.body) < 2500:
                 SEEN[op["operationId"], a.status] = a
         return a
+
+
+def endless(api, path):
+    """A stream without an end: its head is held against the contract."""
+    c = http.client.HTTPConnection("127.0.0.1", api.port, timeout=30)
+    c.request("GET", path, headers={"Authorization": f"Bearer {api.token}"})
+    r = c.getresponse()
+    a = harness.Answer(r.status, {k.lower(): v for k, v in r.getheaders()}, b"")
+    c.sock.shutdown(socket.SHUT_RDWR)
+    c.close()
+    faults = judge(CONTRACT, "GET", path, a)
+    assert a.status == 200 and not faults, (path, a, faults)
+    SEEN[CONTRACT.find("GET", path)[1]["operationId"], a.status] = a
 
 
 def checked(server, login="admin", password=ADMIN_PASSWORD):
@@ -422,6 +437,14 @@ def test_submissions(server):
     assert set(admin.get(f"/submissions/{files['id']}/source").json["files"]) == {"main.py", "util.py"}
     other.call("GET", f"/submissions/{done['id']}/source", expect=404)
     user.call("GET", f"/submissions/{done['id']}/source?pretty=1", expect=400)
+    assert "event: state" in user.get(f"/submissions/{done['id']}/events").body.decode()  # it has ended, and so does its stream
+    told = user.get(f"/submissions/{done['id']}/events", headers={"Last-Event-ID": "0"}).body.decode()
+    assert told.count("event: done") == 1, told
+    last = re.findall(r"^id: (\d+)$", told, re.M)[-1]
+    user.call("GET", f"/submissions/{done['id']}/events", headers={"Last-Event-ID": last}, expect=204)
+    other.call("GET", f"/submissions/{done['id']}/events", expect=404)
+    user.call("GET", "/events", headers={"Last-Event-ID": "yesterday"}, expect=400)
+    endless(user, "/events")
     user.call("POST", f"/submissions/{done['id']}/cancel", expect=409)
     user.call("POST", f"/submissions/{done['id']}/rejudge", expect=403)
     admin.post(f"/submissions/{bad['id']}/rejudge", expect=202)
@@ -596,11 +619,13 @@ def test_scores_traces_and_the_leaderboard(server):
 
 def test_a_query_parameter_that_is_not_known_is_refused_by_every_operation(server):
     admin = prepared(server)
+    worker = Checked(server.port, admin.post("/agents/ada/tokens", {"scopes": ["jobs:lease", "results:write"]}, expect=201).json["token"])
     for method, path, op in CONTRACT.operations():
         if op["tags"] == ["operations"]:
             continue  # probes and caches add parameters of their own
         target = re.sub(r"\{[a-z_]+\}", NOWHERE, path)
-        a = admin.call(method, f"{target}?colour=red", {} if "requestBody" in op else None, expect=400)
+        who = worker if op["x-assay-roles"] == ["agent"] else admin
+        a = who.call(method, f"{target}?colour=red", {} if "requestBody" in op else None, expect=400)
         assert "colour" in json.dumps(a.json), (method, path, a)
 
 
@@ -611,12 +636,12 @@ def test_methods_that_a_path_does_not_have(server):
     for method, path, _ in CONTRACT.operations():
         paths.setdefault(path, set()).add(method)
     for path, methods in paths.items():
-        target = path.replace("{id}", NOWHERE).replace("{submission_id}", NOWHERE).replace("{token_id}", NOWHERE)
+        target = re.sub(r"\{[a-z_]+\}", NOWHERE, path)
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - methods:
             a = raw.call(method, target)
             assert a.status == 405 and a.headers["content-type"].startswith("application/problem+json"), (method, target, a)
             assert {m.strip() for m in a.headers["allow"].split(",")} - {"HEAD", "OPTIONS"} == methods, (method, target, a.headers)
-        if "GET" in methods and path not in ("/metrics",):
+        if "GET" in methods and path not in ("/metrics", "/events"):  # figures change, and a stream has no end
             got, head = raw.call("GET", target), raw.call("HEAD", target)
             assert head.status == got.status and not head.body, (path, got, head)
         assert raw.call("OPTIONS", target).status == 204, path
