@@ -240,8 +240,8 @@ def target_room(target, sources, root):
 
 
 def check_room_mk(root, found):
-    files = sorted(root.glob("**/room.mk"))
-    files = [f for f in files if "build" not in f.relative_to(root).parts[:1]]
+    # build/ is not even walked: images are made there, with a /proc of their own for a while
+    files = sorted(f for d in root.iterdir() if d.is_dir() and d.name not in ("build", ".git") for f in d.glob("**/room.mk"))
     known = {}
     texts = {}
     for f in files:
