@@ -277,7 +277,7 @@ def test_a_queue_of_thousands_holds_up_nobody():
         one = api.post("/submissions?wait=60", {"benchmark_id": "flood", "agent_id": "grace", "language": "python", "source": program("right.py")},
                        expect=(200, 202)).json
         done = server.wait_done(api, one["id"], 120)
-        waiting = metric(server, "assay_submissions_open")
+        waiting = wait_for("the gauge", lambda: metric(server, "assay_submissions_open"), 30, 0.2)  # there a second after the start
         assert done["verdict"] == "OK", done
         assert waiting > QUEUED / 2, f"only {waiting} of {QUEUED} still waited: that shows no turns"
         print(f"# one of another submitter was judged while {waiting:.0f} of {QUEUED} were open", flush=True)
