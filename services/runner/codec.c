@@ -217,15 +217,19 @@ int environment_encode(const struct job *j, struct assay_buf *out, struct assay_
         rc = side_write(w, j, SIDE_BUILD, arena, err);
     else
         assay_jw_null(w);
+    if (rc < 0)
+        return rc;
     assay_jw_key(w, "run");
-    if (rc >= 0 && j->stood[SIDE_RUN].n != 0)
+    if (j->stood[SIDE_RUN].n != 0)
         rc = side_write(w, j, SIDE_RUN, arena, err);
-    else if (rc >= 0)
+    else
         assay_jw_null(w); /* its build failed: nothing was run */
+    if (rc < 0)
+        return rc;
     assay_jw_kz(w, "kernel", j->runner->kernel);
     assay_jw_kz(w, "cpu_model", j->runner->cpu_model);
     assay_jw_end(w);
-    return rc < 0 ? rc : assay_jw_finish(w, out, err);
+    return assay_jw_finish(w, out, err);
 }
 
 /* ---- summary and progress -------------------------------------------------------------------------- */
