@@ -8,6 +8,10 @@
  */
 #include "local.h"
 
+#include <unistd.h>
+
+#define MEMORY_WAITS 100
+#define MEMORY_WAIT_US 50000
 #define SWEEP_MS 1000
 #define SWEEP_MAX 64
 #define COUNT_MS 2000
@@ -66,8 +70,14 @@ static int lease(void *self, struct assay_str worker, size_t max, int64_t lease_
         return rc;
     int64_t deadline = mono_ms(s) + lease_ms;
     for (size_t i = 0; i < *n; i++) {
-        /* without its entry the job could never expire: let the caller's finish be the only way out */
-        if (live_lease(s->live, (*out)[i].submission_id, (*out)[i].fence, deadline) < 0)
+        /* without its entry the job could never expire, and the caller's finish be the only way out: memory is waited for */
+        int tracked = ASSAY_E_NOMEM;
+        for (int k = 0; tracked < 0 && k < MEMORY_WAITS; k++) {
+            tracked = live_lease(s->live, (*out)[i].submission_id, (*out)[i].fence, deadline);
+            if (tracked < 0)
+                (void)usleep(MEMORY_WAIT_US);
+        }
+        if (tracked < 0)
             assay_log(s->host, ASSAY_LOG_WARN, "lease_untracked", ASSAY_KS("submission_id", (*out)[i].submission_id));
     }
     return ASSAY_OK;

@@ -337,6 +337,9 @@ def chosen():
 
 
 def test_the_nth_allocation_fails():
+    # not clean yet (docs/reliability.md says what is left), so that a sample of it says nothing about a change
+    if not NIGHT:
+        raise Skip("a matter of the night (ASSAY_NIGHT=1)")
     sweep_all(chosen(), ["no memory"])
 
 
