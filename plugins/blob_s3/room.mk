@@ -1,5 +1,4 @@
 # plugins/blob_s3: blobs in S3. Includes the sdk, plugins/aws and expat.
-if HAVE_EXPAT
 noinst_LTLIBRARIES += plugins/blob_s3/libblob_s3.la
 plugins_blob_s3_libblob_s3_la_SOURCES = \
 	plugins/blob_s3/local.h plugins/blob_s3/objects.c plugins/blob_s3/parts.c plugins/blob_s3/plugin.c plugins/blob_s3/xml.c
@@ -35,5 +34,4 @@ tests_fuzz_s3_xml_fuzz_SOURCES = tests/fuzz/s3_xml_fuzz.c tests/fuzz/fuzz.h plug
 tests_fuzz_s3_xml_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS) $(EXPAT_CFLAGS)
 tests_fuzz_s3_xml_fuzz_LDFLAGS = $(FUZZ_LINK)
 tests_fuzz_s3_xml_fuzz_LDADD = $(SDK_LIBS) $(EXPAT_LIBS)
-endif
 EXTRA_DIST += tests/fuzz/s3_xml_fuzz.c tests/unit/blob_s3_test.c

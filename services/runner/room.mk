@@ -1,20 +1,21 @@
 # services/runner: builds and runs programs in boxes, judges them, keeps the results
-# libseccomp is included by seccomp.c only
+# libseccomp is included by seccomp.c only, expat by junit.c
 plugins_LTLIBRARIES += services/runner/assay_runner.la
 services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runner/cache.c services/runner/calibrate.c \
 	services/runner/codec.c services/runner/compare.c services/runner/dispatch.c services/runner/domain.c services/runner/environment.c services/runner/finish.c services/runner/http.c \
-	services/runner/judge.c services/runner/languages.c services/runner/lease.c services/runner/local.h \
+	services/runner/judge.c services/runner/junit.c services/runner/junit.h services/runner/languages.c services/runner/lease.c services/runner/local.h \
 	services/runner/loop.c services/runner/loop.h services/runner/machine.c services/runner/place.c services/runner/plugin.c \
 	services/runner/prefork.c \
 	services/runner/prepare.c services/runner/recall.c services/runner/remote.c services/runner/remote.h \
 	services/runner/remote_codec.c services/runner/remote_fetch.c services/runner/remote_http.c services/runner/remote_job.c \
+	services/runner/report.c services/runner/report.h services/runner/summary.c services/runner/summary.h \
 	services/runner/schema/006_runner_elsewhere.h services/runner/repo.c services/runner/schema/001_runner.h \
 	services/runner/schema/002_build_cached.h services/runner/schema/003_measured.h \
 	services/runner/script.c services/runner/schema/004_environments.h services/runner/schema/005_warm_interpreters.h services/runner/seccomp.c services/runner/warden.c services/runner/warm.c
-services_runner_assay_runner_la_CPPFLAGS = $(SDK_CPPFLAGS) $(SECCOMP_CFLAGS)
+services_runner_assay_runner_la_CPPFLAGS = $(SDK_CPPFLAGS) $(SECCOMP_CFLAGS) $(EXPAT_CFLAGS)
 services_runner_assay_runner_la_CFLAGS = $(AM_CFLAGS)
 services_runner_assay_runner_la_LDFLAGS = $(PLUGIN_LDFLAGS)
-services_runner_assay_runner_la_LIBADD = $(SDK_LIBS) $(SECCOMP_LIBS) -lm
+services_runner_assay_runner_la_LIBADD = $(SDK_LIBS) $(SECCOMP_LIBS) $(EXPAT_LIBS) -lm
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/runner_test
@@ -27,6 +28,11 @@ TESTS += tests/unit/compare_test
 tests_unit_compare_test_SOURCES = tests/unit/compare_test.c services/runner/compare.c
 tests_unit_compare_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/runner
 tests_unit_compare_test_LDADD = $(SVC_TEST_LIBS) -lm
+check_PROGRAMS += tests/unit/report_test
+TESTS += tests/unit/report_test
+tests_unit_report_test_SOURCES = tests/unit/report_test.c services/runner/junit.c services/runner/report.c services/runner/summary.c
+tests_unit_report_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/runner $(EXPAT_CFLAGS)
+tests_unit_report_test_LDADD = $(SVC_TEST_LIBS) $(EXPAT_LIBS)
 check_PROGRAMS += tests/unit/seccomp_test
 TESTS += tests/unit/seccomp_test
 tests_unit_seccomp_test_SOURCES = tests/unit/seccomp_test.c services/runner/seccomp.c
@@ -48,3 +54,17 @@ tests_unit_remote_dispatch_test_SOURCES = tests/unit/remote_dispatch_test.c
 tests_unit_remote_dispatch_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/runner
 tests_unit_remote_dispatch_test_LDADD = $(SVC_TEST_LIBS)
 endif
+
+# Reports of projects' tests; FUZZ_* are the gateway's room's.
+check_PROGRAMS += tests/fuzz/junit_fuzz tests/fuzz/summary_fuzz
+if !FUZZ
+TESTS += tests/fuzz/junit_fuzz tests/fuzz/summary_fuzz
+endif
+tests_fuzz_junit_fuzz_SOURCES = tests/fuzz/junit_fuzz.c tests/fuzz/fuzz.h services/runner/junit.c services/runner/report.c $(FUZZ_DRIVER)
+tests_fuzz_junit_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS) $(EXPAT_CFLAGS)
+tests_fuzz_junit_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_junit_fuzz_LDADD = $(SDK_LIBS) $(EXPAT_LIBS)
+tests_fuzz_summary_fuzz_SOURCES = tests/fuzz/summary_fuzz.c tests/fuzz/fuzz.h services/runner/report.c services/runner/summary.c $(FUZZ_DRIVER)
+tests_fuzz_summary_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_summary_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_summary_fuzz_LDADD = $(SDK_LIBS)

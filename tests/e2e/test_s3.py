@@ -19,8 +19,6 @@ PAD = "#" * 70000  # sources this long are blobs
 
 def make_server():
     global S3
-    if not (PREFIX / "lib" / "assay" / "plugins" / "assay_blob_s3.so").exists():
-        raise Skip("blobs in S3 were not built: expat was not there (Debian: libexpat1-dev)")
     try:
         S3 = Sqs(os.environ.get("ASSAY_PARTS_BUILD"))
     except Missing as why:

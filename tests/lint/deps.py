@@ -71,8 +71,8 @@ GATEWAY_LIBRARY = {
     "libjwt": r"gate\.c", "inih": r"config\.c", "sodium": r"(gate|server|setup|http[a-z_]*|router)\.c",
 }
 
-# A service sees the SDK and nothing else. The runner compiles the boxes' system call filter, in one file.
-SERVICE_LIBRARY = {"runner": {"seccomp": r"seccomp\.c"}}
+# A service sees the SDK and nothing else. The runner compiles the boxes' system call filter and reads test reports, in one file each.
+SERVICE_LIBRARY = {"runner": {"seccomp": r"seccomp\.c", "xml": r"junit\.c"}}
 
 # The client speaks the HTTP API and sees nothing of ours, but for the file that loads the brokers' drivers.
 CLI_SDK = ("cli/simulate/broker.c",)
@@ -198,7 +198,7 @@ def check_includes(root, found, edges):
             elif room.name == "gateway" and not re.fullmatch(GATEWAY_LIBRARY[library], path.name):
                 found.append((room.name, f"{where}: within the gateway only {GATEWAY_LIBRARY[library]} may include {library}"))
             elif room.name == "services/runner" and not re.fullmatch(SERVICE_LIBRARY["runner"][library], path.name):
-                found.append((room.name, f"{where}: {room.name} may include {library} in seccomp.c only"))
+                found.append((room.name, f"{where}: {room.name} may include {library} in {SERVICE_LIBRARY['runner'][library].replace(chr(92), '')} only"))
 
 
 # ---- room.mk ---------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def main():
             say(after["refused"] == 3 and after["good"] > before["good"] + 100,
                 f"all {after['good'] - before['good']} requests to S3 were signed right {after['reason']}")
         else:
-            say(True, "blobs in S3 # SKIP built without expat (Debian: libexpat1-dev)")
+            say(True, "blobs in S3 # SKIP built without cmocka (Debian: libcmocka-dev)")
     if blobs.exists() and (os.environ.get("ASSAY_NIGHT") == "1" or os.environ.get("ASSAY_RADOSGW") == "1"):
         try:
             with s3.Radosgw() as r:
