@@ -2,7 +2,8 @@
 plugins_LTLIBRARIES += services/leaderboard/assay_leaderboard.la
 services_leaderboard_assay_leaderboard_la_SOURCES = \
 	services/leaderboard/codec.c services/leaderboard/domain.c services/leaderboard/http.c services/leaderboard/local.h \
-	services/leaderboard/plugin.c services/leaderboard/repo.c services/leaderboard/schema.c
+	services/leaderboard/plugin.c services/leaderboard/repo.c services/leaderboard/schema.c \
+	services/leaderboard/stats.c services/leaderboard/stats.h
 services_leaderboard_assay_leaderboard_la_CPPFLAGS = $(SDK_CPPFLAGS)
 services_leaderboard_assay_leaderboard_la_CFLAGS = $(AM_CFLAGS)
 services_leaderboard_assay_leaderboard_la_LDFLAGS = $(PLUGIN_LDFLAGS)
@@ -28,6 +29,14 @@ tests_unit_leaderboard_buckets_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)/
 tests_unit_leaderboard_buckets_test_LDADD = \
 	plugins/store_sqlite/libstore_sqlite.la $(SDK_LIBS) $(SQLITE_LIBS) $(CMOCKA_LIBS) -lm -lpthread
 endif
+
+# statistics against exact arithmetic
+check_PROGRAMS += tests/unit/board_stats
+tests_unit_board_stats_SOURCES = tests/unit/board_stats.c services/leaderboard/stats.c
+tests_unit_board_stats_CPPFLAGS = -I$(top_srcdir)/services/leaderboard
+tests_unit_board_stats_LDADD = -lm
+TESTS += tests/unit/board_stats_test.py
+EXTRA_DIST += tests/unit/board_stats_test.py
 
 # a measurement, not a test: make bench/leaderboard_bench && bench/leaderboard_bench
 EXTRA_PROGRAMS += bench/leaderboard_bench
