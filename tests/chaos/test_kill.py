@@ -10,7 +10,7 @@ import random
 import sys
 
 import run
-from harness import main
+from harness import main, night
 
 NIGHT = os.environ.get("ASSAY_NIGHT") == "1"
 KILLS = int(os.environ.get("ASSAY_KILLS", "1000" if NIGHT else "40"))
@@ -25,9 +25,8 @@ def test_kill_9_loses_and_doubles_nothing_on_postgresql():
     run.chaos(SEED, ["server", "boxkeeper", "supervisor", "postgres"], count=200 if NIGHT else 12, store="postgres")
 
 
+@night  # the image of all languages is made for it
 def test_kill_9_of_the_container_engine_too():
-    if not NIGHT:
-        raise run.Skip("a matter of the night: the image of all languages is made for it")
     run.chaos(SEED, ["server", "boxkeeper", "supervisor", "dockerd"], count=100, driver="docker")
 
 

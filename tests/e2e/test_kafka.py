@@ -1,7 +1,6 @@
 """Workers on a real Kafka (0.9, of 2016: tests/parts/kafka.py): the older worker's producers and consumers do not notice the change."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -9,9 +8,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "parts"))
 import kafka_kit as kit  # noqa: E402
-from harness import PREFIX, main, wait_for  # noqa: E402
-
-NIGHT = os.environ.get("ASSAY_NIGHT") == "1"
+from harness import PREFIX, main, night, wait_for  # noqa: E402
 
 
 def simulate(k, *argv):
@@ -60,9 +57,8 @@ def test_three_workers_share_a_topic_and_a_killed_ones_work_is_done_by_the_other
         assert repeated <= 4, repeated  # what was confirmed and not yet committed when it was killed
 
 
+@night  # the chaos tests kill a broker too
 def test_the_broker_may_be_killed_and_come_back_under_load():
-    if not NIGHT:
-        raise kit.Skip("a matter of the night; the chaos tests kill a broker too")
     with kit.kafka(partitions=3) as k, kit.Workers(k, 2) as workers:
         sent, expected = kit.messages(60, "load")
         kit.produce(k, sent)
