@@ -1,7 +1,7 @@
 /* The manifest's codec. */
 #include <assay/manifest.h>
 
-const char *const assay_judge_mode_names[] = {"program", "harness", "answer", NULL};
+const char *const assay_judge_mode_names[] = {"program", "harness", "answer", "function", NULL};
 const char *const assay_compare_names[] = {"exact", "tokens", "float", "nocase", "lines", "unordered_lines", "unordered_tokens", NULL};
 
 #define ROW(type_, struct_, member, ...)                                                                               \

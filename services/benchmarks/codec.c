@@ -208,10 +208,11 @@ void benchmarks_check_problem(const struct problem_in *in, struct assay_json_fau
     bool harness = in->harness.language.n != 0;
     if (harness && !benchmarks_language_valid(in->harness.language))
         assay_json_fault(f, a, "/harness/language", "must be a language's name: [a-z0-9][a-z0-9+#._-]{0,31}");
-    if (in->mode == ASSAY_JUDGE_HARNESS && !harness)
-        assay_json_fault(f, a, "/harness", "is required for mode \"harness\"");
-    if (in->mode != ASSAY_JUDGE_HARNESS && harness)
-        assay_json_fault(f, a, "/harness", "is only taken with mode \"harness\"");
+    bool takes = in->mode == ASSAY_JUDGE_HARNESS || in->mode == ASSAY_JUDGE_FUNCTION;
+    if (takes && !harness)
+        assay_json_fault(f, a, "/harness", "is required for the modes \"harness\" and \"function\"");
+    if (!takes && harness)
+        assay_json_fault(f, a, "/harness", "is only taken with the modes \"harness\" and \"function\"");
     if (in->compare != ASSAY_COMPARE_FLOAT && (in->float_abs > 0 || in->float_rel > 0))
         assay_json_fault(f, a, in->float_abs > 0 ? "/float_abs" : "/float_rel", "is only taken with compare \"float\"");
     benchmarks_check_tests(&in->tests, f, a);

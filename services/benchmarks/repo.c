@@ -122,7 +122,7 @@ static int read_problem(const struct assay_val *c, struct problem *p, struct ass
                           .harness_language = c[15].s, .harness_ref = c[16].s, .manifest_ref = c[17].s,
                           .test_count = c[18].i, .sample_count = c[19].i, .version = c[20].i, .created_ms = c[21].i,
                           .updated_ms = c[22].i};
-    int rc = enum_of(c[5].i, ASSAY_JUDGE_ANSWER + 1, &p->mode, err);
+    int rc = enum_of(c[5].i, ASSAY_JUDGE_MODES, &p->mode, err);
     return rc < 0 ? rc : enum_of(c[6].i, ASSAY_COMPARE_MODES, &p->compare, err);
 }
 

@@ -75,6 +75,7 @@ const struct assay_json_field language_fields[] = {
     ROW(language_file, "title", ASSAY_JSON_STRING, title, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 100),
     ROW(language_file, "aliases", ASSAY_JSON_STRINGS, aliases, .max = 32),
     ROW(language_file, "source", ASSAY_JSON_STRING, source, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 100),
+    ROW(language_file, "unit", ASSAY_JSON_STRING, unit, .min = 1, .max = 100),
     ROW(language_file, "extensions", ASSAY_JSON_STRINGS, extensions, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 16),
     ROW(language_file, "tools", ASSAY_JSON_MAP, tools, .max = 16),
     ROW(language_file, "image", ASSAY_JSON_STRING, image, .min = 1, .max = 255),

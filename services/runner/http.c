@@ -141,6 +141,7 @@ int http_languages(void *self, struct assay_request *rq, struct assay_response *
         assay_jw_kz(w, "reason", staff && state != LANGUAGE_OFFERED && reason[0] != '\0' ? reason : NULL);
         pthread_mutex_unlock(&l->lock);
         assay_jw_kstr(w, "source_name", l->source);
+        assay_jw_kstr(w, "unit_name", l->unit);
         assay_jw_end(w);
     }
     return assay_list_end(rq, rs, w, ASSAY_STR_NULL, err);

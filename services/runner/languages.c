@@ -62,6 +62,7 @@ static void language_from(struct language *l, const struct language_file *f)
     l->name = f->name;
     l->title = f->title;
     l->source = f->source;
+    l->unit = f->unit;
     l->aliases = f->aliases;
     l->extensions = f->extensions;
     l->builds = f->has_build;
@@ -237,6 +238,12 @@ static int load_one(const char *path, struct languages *out, struct assay_err *e
     }
     atomic_store(&l->state, LANGUAGE_UNTESTED);
     language_from(l, &file);
+    if (l->unit.n == 0)
+        l->unit = assay_arena_fmt(out->arena, "solution%.*s", ASSAY_FMT(l->extensions.items[0]));
+    if (l->unit.p == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    if (assay_str_eq(l->unit, l->source) || memchr(l->unit.p, '/', l->unit.n) != NULL)
+        return assay_err_set(err, ASSAY_E_CONFIG, "%s: /unit: must be a file's name, and not that of source", path);
     return ASSAY_OK;
 }
 

@@ -108,6 +108,7 @@ struct stage {
 };
 struct language {
     struct assay_str name, title, source;
+    struct assay_str unit; /* what a submission is called beside a harness (mode "function") */
     struct assay_strs aliases, extensions, artefacts;
     struct assay_json_map tools; /* name to candidates */
     struct assay_str image, run_image; /* as the file says, "" nothing */
@@ -393,7 +394,7 @@ int script_result(const struct job *j, struct assay_arena *arena, struct assay_s
 
 extern const struct assay_json_field language_fields[];
 struct language_file { /* as decoded */
-    struct assay_str name, title, source;
+    struct assay_str name, title, source, unit;
     struct assay_strs aliases, extensions;
     struct assay_json_map tools;
     bool has_build;

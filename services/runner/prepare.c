@@ -74,23 +74,38 @@ static bool mentions(const struct assay_strs *argv, const char *word)
     return false;
 }
 
-/* The files of the program; settles the job as BF when they cannot be one. */
-static int program_files(struct job *j, struct assay_str source, const struct assay_json_map *map, struct assay_err *err)
+/* The files of the program; settles the job as BF when they cannot be one. harness: the main program, when what was
+ * submitted is to stand beside it (ASSAY_JUDGE_FUNCTION), else NULL. */
+static int program_files(struct job *j, struct assay_str source, const struct assay_json_map *map, const struct assay_str *harness,
+                         struct assay_err *err)
 {
     const struct language *l = j->language;
     bool files = map->n != 0;
     size_t n = files ? map->n : 1;
-    j->file = assay_arena_array(j->arena, n, sizeof *j->file);
-    j->path = assay_arena_array(j->arena, n, sizeof *j->path);
+    struct assay_str name = harness != NULL ? l->unit : l->source; /* the file that must be there */
+    j->file = assay_arena_array(j->arena, n + 1, sizeof *j->file);
+    j->path = assay_arena_array(j->arena, n + 1, sizeof *j->path);
     if (j->file == NULL || j->path == NULL)
         return no_memory(err);
-    bool main_file = !files;
+    bool main_file = !files, taken = false;
     for (size_t i = 0; i < n; i++) {
-        j->path[i] = files ? map->items[i].key : l->source;
+        j->path[i] = files ? map->items[i].key : name;
         j->file[i] = (struct assay_box_file){j->path[i], files ? map->items[i].value : source, 0644};
-        main_file = main_file || assay_str_eq(j->path[i], l->source);
+        main_file = main_file || assay_str_eq(j->path[i], name);
+        taken = taken || (harness != NULL && assay_str_eq(j->path[i], l->source));
     }
     j->n_files = n;
+    if (harness != NULL) {
+        char text[300];
+        j->path[n] = l->source;
+        j->file[n] = (struct assay_box_file){l->source, *harness, 0644};
+        j->n_files++;
+        if (main_file && !taken)
+            return ASSAY_OK;
+        snprintf(text, sizeof text, "this problem has the main program, %.*s; your functions go into %.*s\n", ASSAY_FMT(l->source),
+                 ASSAY_FMT(name));
+        return settle(j, VERDICT_BF, text);
+    }
     const struct assay_strs *argv = l->builds ? &l->build.argv : &l->run.argv;
     if (!main_file && mentions(argv, "{source}")) {
         char text[200];
@@ -186,7 +201,7 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
     struct assay_job *lease = &j->lease;
     struct assay_manifest m;
     memset(&m, 0, sizeof m);
-    struct assay_str source = lease->source, language = lease->language;
+    struct assay_str source = lease->source, language = lease->language, harness = ASSAY_STR("");
     struct rules rules = {.toolchains = ASSAY_STR("")};
     struct away_job away = {.manifest = ASSAY_STR("")};
     struct assay_script script = {.type = ASSAY_SCRIPT_RUN};
@@ -260,9 +275,18 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
         if (rc < 0)
             return assay_err_prefix(err, "the source");
     }
+    if (j->mode == ASSAY_JUDGE_FUNCTION) {
+        rc = away_read(r, j, m.harness_ref, SOURCE_READ_MAX, j->arena, &harness, err);
+        if (rc < 0)
+            return assay_err_prefix(err, "the harness");
+    }
     j->language = languages_find(&r->languages, language);
     if (j->language == NULL)
         return settle(j, VERDICT_IE, "this runner has no definition of the language");
+    if (j->mode == ASSAY_JUDGE_FUNCTION && languages_find(&r->languages, m.harness_language) != j->language) {
+        struct assay_str text = assay_arena_fmt(j->arena, "this problem takes functions in %.*s\n", ASSAY_FMT(m.harness_language));
+        return text.p != NULL ? settle(j, VERDICT_BF, text.p) : no_memory(err);
+    }
     rc = pin_of(r, j, rules.toolchains, err);
     if (rc < 0)
         return rc;
@@ -275,7 +299,7 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
     struct assay_json_map map = j->mode == ASSAY_JUDGE_HARNESS ? (struct assay_json_map){NULL, 0} : script.files;
     rc = files ? files_decode(source, j->arena, &map, err) : ASSAY_OK;
     if (rc >= 0)
-        rc = program_files(j, source, &map, err);
+        rc = program_files(j, source, &map, j->mode == ASSAY_JUDGE_FUNCTION ? &harness : NULL, err);
     if (rc < 0 || j->stage == STAGE_FINISH)
         return rc;
     rc = j->n_tests != 0 ? job_load(r, j, err) : ASSAY_OK;
@@ -322,7 +346,7 @@ struct job *job_self_test(struct runner *r, struct language *l)
     j->test = assay_arena_array(j->arena, 1, sizeof *j->test);
     struct assay_err ignored;
     static const struct assay_json_map no_files;
-    if (j->test == NULL || program_files(j, l->sample_source, &no_files, &ignored) < 0) {
+    if (j->test == NULL || program_files(j, l->sample_source, &no_files, NULL, &ignored) < 0) {
         job_free(j);
         return NULL;
     }

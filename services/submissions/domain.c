@@ -141,7 +141,7 @@ struct refusal draft_refusal(const struct draft *d, const struct facts *f)
     }
     if (f->benchmark_entrants.n != 0 && !entrant)
         REFUSE(ASSAY_E_FORBIDDEN, "/agent_id", "the agent is not an entrant of the benchmark");
-    if (f->mode == ASSAY_JUDGE_PROGRAM) {
+    if (f->mode == ASSAY_JUDGE_PROGRAM || f->mode == ASSAY_JUDGE_FUNCTION) {
         if (d->source_kind == SOURCE_NONE)
             REFUSE(ASSAY_E_INVALID, "/payload", "this problem takes a program: send language and source");
         if (f->benchmark_languages.n != 0 && !list_has(f->benchmark_languages, d->language))

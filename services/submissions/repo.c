@@ -60,9 +60,10 @@ static const struct assay_stmt insert_stmt = {
     " OR REPLACE(b.entrants, CAST($15 AS TEXT), '') <> b.entrants)"
     " AND (b.starts_ms = 0 OR b.starts_ms <= CAST($12 AS BIGINT)) AND (b.ends_ms = 0 OR b.ends_ms > CAST($12 AS BIGINT))"
     " AND (b.entrants = '' OR REPLACE(b.entrants, CAST($15 AS TEXT), '') <> b.entrants)"
-    " AND ((p.mode = 0 AND CAST($7 AS BIGINT) <> 0"
+    /* modes that take a program, as assay/manifest.h numbers them */
+    " AND ((p.mode IN (0, 3) AND CAST($7 AS BIGINT) <> 0"
     " AND (b.languages = '' OR REPLACE(b.languages, CAST($14 AS TEXT), '') <> b.languages))"
-    " OR (p.mode <> 0 AND CAST($16 AS BIGINT) = 1))",
+    " OR (p.mode NOT IN (0, 3) AND CAST($16 AS BIGINT) = 1))",
     .params = "tttttti" "ttttii" "ttiti",
     .columns = "",
     .write = true};

@@ -244,6 +244,37 @@ def test_an_answer_is_compared_and_never_run(server):
         assert s["verdict"] == want and s["score"] == (100 if want == "OK" else 0), (payload, s)
 
 
+MAINS = {
+    "python": ("import solution\nprint(solution.twice(int(input())))\n", "def twice(n): return 2 * n\n", "def twice(n): return n\n"),
+    "cpp": ("#include <iostream>\n#include \"solution.hpp\"\nint main() { int n; std::cin >> n; std::cout << twice(n) << '\\n'; }\n",
+            "int twice(int n) { return 2 * n; }\n", "int twice(int n) { return n; }\n"),
+    "c": ("#include <stdio.h>\nint twice(int);\nint main(void) { int n; if (scanf(\"%d\", &n) == 1) printf(\"%d\\n\", twice(n)); }\n",
+          "int twice(int n) { return 2 * n; }\n", "int twice(int n) { return n; }\n"),
+}
+
+
+def test_a_function_stands_beside_the_main_program_of_its_problem(server):
+    admin = start(server)
+    for language, (main, right, wrong) in MAINS.items():
+        b = publish(admin, [("21\n", "42\n")], mode="function", harness={"language": language, "source": main})
+        assert verdict(admin, b, right, language) == "OK", language
+        assert verdict(admin, b, wrong, language) == "WA", language
+    b = publish(admin, [("21\n", "42\n")], mode="function", harness={"language": "python3", "source": MAINS["python"][0]})
+    assert verdict(admin, b, MAINS["python"][1]) == "OK", "a language has several names"
+    r = result(admin, judge(admin, b, MAINS["c"][1], "c"))
+    assert r["verdict"] == "BF" and "functions in python" in r["build_output"], r
+    more = {"solution.py": "import more\ntwice = more.twice\n", "more.py": MAINS["python"][1]}
+
+    def of_files(files):
+        s = admin.post("/submissions?wait=60", {"benchmark_id": b, "agent_id": "ada", "language": "python", "files": files}, expect=200)
+        return result(admin, s.json)
+    assert of_files(more)["verdict"] == "OK"
+    for files in ({"other.py": "pass"}, {"solution.py": MAINS["python"][2], "main.py": "print(42)"}):
+        r = of_files(files)
+        assert r["verdict"] == "BF" and "solution.py" in r["build_output"], r
+    admin.call("POST", "/submissions", {"benchmark_id": b, "agent_id": "ada", "payload": "x"}, expect=400)
+
+
 # ---- bytes ---------------------------------------------------------------------------------------------------------
 
 

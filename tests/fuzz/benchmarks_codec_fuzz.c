@@ -39,8 +39,8 @@ static void check_limits(const struct limits *l)
 static void a_problem(const struct problem_in *in, struct assay_arena *a)
 {
     check_limits(&in->limits);
-    FUZZ_CHECK(in->mode >= 0 && in->mode <= ASSAY_JUDGE_ANSWER && in->compare >= 0 && in->compare < ASSAY_COMPARE_MODES);
-    FUZZ_CHECK((in->mode == ASSAY_JUDGE_HARNESS) == (in->harness.language.n != 0));
+    FUZZ_CHECK(in->mode >= 0 && in->mode < ASSAY_JUDGE_MODES && in->compare >= 0 && in->compare < ASSAY_COMPARE_MODES);
+    FUZZ_CHECK((in->mode == ASSAY_JUDGE_HARNESS || in->mode == ASSAY_JUDGE_FUNCTION) == (in->harness.language.n != 0));
     const struct test_in *t = in->tests.items;
     for (size_t i = 0; i < in->tests.n; i++)
         FUZZ_CHECK(!t[i].has_points || t[i].points > 0);

@@ -117,6 +117,13 @@ static void rules_between_fields_are_checked(void **state)
     benchmarks_check_problem(&p, &f, a);
     assert_true(f.n == 1 && has_fault(&f, "/harness"));
     f.n = 0;
+    p.mode = ASSAY_JUDGE_FUNCTION;
+    benchmarks_check_problem(&p, &f, a);
+    assert_int_equal(f.n, 0);
+    p.harness.language = ASSAY_STR("");
+    benchmarks_check_problem(&p, &f, a);
+    assert_true(f.n == 1 && has_fault(&f, "/harness"));
+    f.n = 0;
     p = (struct problem_in){.has_limits = true, .has_statement = true};
     benchmarks_check_no_problem(&p, &f, a);
     assert_true(f.n == 2 && has_fault(&f, "/limits") && has_fault(&f, "/statement"));

@@ -22,7 +22,9 @@ enum assay_judge_mode {
     ASSAY_JUDGE_PROGRAM, /* the source is built and run on each test */
     ASSAY_JUDGE_HARNESS, /* the payload goes to the harness's stdin; the harness is the program */
     ASSAY_JUDGE_ANSWER,  /* the payload is compared with the expected output of each test */
+    ASSAY_JUDGE_FUNCTION, /* the harness is the main program, and the source stands beside it as a file that it uses */
 };
+#define ASSAY_JUDGE_MODES (ASSAY_JUDGE_FUNCTION + 1)
 /* White space is ASCII's. The numbers are kept in databases: new ones go to the end. */
 enum assay_compare {
     ASSAY_COMPARE_EXACT,            /* the same bytes, a final newline included */
@@ -63,7 +65,7 @@ struct assay_manifest {
  */
 int64_t assay_hard_time_limit(int64_t time_limit_ms);
 
-extern const char *const assay_judge_mode_names[]; /* "program", "harness", "answer", NULL */
+extern const char *const assay_judge_mode_names[]; /* "program", "harness", "answer", "function", NULL */
 extern const char *const assay_compare_names[];    /* "exact", "tokens", "float", "nocase", "lines", "unordered_lines", "unordered_tokens", NULL */
 
 int assay_manifest_decode(struct assay_str json, struct assay_arena *arena, struct assay_manifest *out,
