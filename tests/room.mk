@@ -22,7 +22,7 @@ EXTRA_DIST += tests/lint/deps.py
 
 # ---- fuzz targets of the codecs that have none in their own rooms, and the long form -----------------------
 CODEC_FUZZ = tests/fuzz/submissions_codec_fuzz tests/fuzz/runner_codec_fuzz tests/fuzz/traces_codec_fuzz \
-	tests/fuzz/boards_codec_fuzz tests/fuzz/proxies_fuzz tests/fuzz/script_codec_fuzz tests/fuzz/remote_codec_fuzz
+	tests/fuzz/boards_codec_fuzz tests/fuzz/proxies_fuzz tests/fuzz/script_codec_fuzz tests/fuzz/remote_codec_fuzz tests/fuzz/checker_fuzz
 check_PROGRAMS += $(CODEC_FUZZ)
 if !FUZZ
 TESTS += $(CODEC_FUZZ)
@@ -36,6 +36,10 @@ tests_fuzz_runner_codec_fuzz_SOURCES = tests/fuzz/runner_codec_fuzz.c services/r
 tests_fuzz_runner_codec_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_runner_codec_fuzz_LDFLAGS = $(FUZZ_LINK)
 tests_fuzz_runner_codec_fuzz_LDADD = $(SDK_LIBS) -lm
+tests_fuzz_checker_fuzz_SOURCES = tests/fuzz/checker_fuzz.c services/runner/checker.c $(FUZZ_DRIVER)
+tests_fuzz_checker_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_checker_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_checker_fuzz_LDADD = $(SDK_LIBS) -lm
 tests_fuzz_remote_codec_fuzz_SOURCES = tests/fuzz/remote_codec_fuzz.c services/runner/remote_codec.c $(FUZZ_DRIVER)
 tests_fuzz_remote_codec_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_remote_codec_fuzz_LDFLAGS = $(FUZZ_LINK)

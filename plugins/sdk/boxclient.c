@@ -204,7 +204,7 @@ static int spec_check(const struct assay_box_spec *s, struct assay_err *err)
             return assay_err_set(err, ASSAY_E_INVALID, "box: limit %zu is %lld", i, (long long)bound[i].value);
     if (s->limits.cpu_hard_ms != 0 && s->limits.cpu_hard_ms < s->limits.cpu_ms)
         return assay_err_set(err, ASSAY_E_INVALID, "box: the hard limit of CPU time is below the limit");
-    if (s->flags & ~(uint32_t)(ASSAY_BOX_STDERR_TO_STDOUT | ASSAY_BOX_STRICT_OUTPUT | ASSAY_BOX_WARM))
+    if (s->flags & ~(uint32_t)(ASSAY_BOX_STDERR_TO_STDOUT | ASSAY_BOX_STRICT_OUTPUT | ASSAY_BOX_WARM | ASSAY_BOX_COLLECT_ALWAYS))
         return assay_err_set(err, ASSAY_E_INVALID, "box: unknown flags %#x", s->flags);
     return 0;
 }

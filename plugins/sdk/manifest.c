@@ -4,6 +4,8 @@
 const char *const assay_judge_mode_names[] = {"program", "harness", "answer", "function", NULL};
 const char *const assay_compare_names[] = {"exact", "tokens", "float", "nocase", "lines", "unordered_lines", "unordered_tokens", NULL};
 
+const char *const assay_checker_kind_names[] = {"validator", "testlib", "script", NULL};
+
 #define ROW(type_, struct_, member, ...)                                                                               \
     {.name = #member, .type = (type_), .offset = offsetof(struct struct_, member), .has_offset = -1, __VA_ARGS__}
 #define MUST .flags = ASSAY_JSON_REQUIRED
@@ -15,6 +17,19 @@ static const struct assay_json_field test_fields[] = {
     ROW(ASSAY_JSON_REAL, assay_manifest_test, points, MUST),
     ROW(ASSAY_JSON_STRING, assay_manifest_test, input_ref),
     ROW(ASSAY_JSON_STRING, assay_manifest_test, expected_ref),
+    {.name = "*", .type = ASSAY_JSON_RAW, .has_offset = -1},
+    {.name = NULL},
+};
+
+static const struct assay_json_field checker_fields[] = {
+    ROW(ASSAY_JSON_ENUM, assay_manifest_checker, kind, MUST, .names = assay_checker_kind_names),
+    ROW(ASSAY_JSON_STRING, assay_manifest_checker, language, MUST),
+    ROW(ASSAY_JSON_STRING, assay_manifest_checker, source_ref, MUST),
+    ROW(ASSAY_JSON_STRINGS, assay_manifest_checker, flags),
+    ROW(ASSAY_JSON_BOOL, assay_manifest_checker, interactive),
+    ROW(ASSAY_JSON_INT, assay_manifest_checker, passes, MUST, .min = 1, .max = 1000),
+    ROW(ASSAY_JSON_INT, assay_manifest_checker, time_limit_ms, MUST, .min = 1, .max = 86400000),
+    ROW(ASSAY_JSON_INT, assay_manifest_checker, memory_limit_bytes, MUST, .min = 1, .max = 9e15),
     {.name = "*", .type = ASSAY_JSON_RAW, .has_offset = -1},
     {.name = NULL},
 };
@@ -36,6 +51,8 @@ static const struct assay_json_field manifest_fields[] = {
     ROW(ASSAY_JSON_INT, assay_manifest, process_limit, MUST),
     ROW(ASSAY_JSON_STRING, assay_manifest, harness_language),
     ROW(ASSAY_JSON_STRING, assay_manifest, harness_ref),
+    {.name = "checker", .type = ASSAY_JSON_OBJECT, .offset = offsetof(struct assay_manifest, checker),
+     .has_offset = offsetof(struct assay_manifest, has_checker), .fields = checker_fields},
     ROW(ASSAY_JSON_ARRAY, assay_manifest, tests, MUST, .fields = test_fields,
         .elem_size = sizeof(struct assay_manifest_test), .min = 0, .max = 100000),
     {.name = "*", .type = ASSAY_JSON_RAW, .has_offset = -1},
@@ -51,6 +68,25 @@ int assay_manifest_decode(struct assay_str json, struct assay_arena *arena, stru
 {
     *out = (struct assay_manifest){.version = 0};
     return assay_json_decode(json, manifest_fields, out, NULL, arena, NULL, err);
+}
+
+static void write_checker(struct assay_jw *w, const struct assay_manifest_checker *c)
+{
+    assay_jw_key(w, "checker");
+    assay_jw_object(w);
+    assay_jw_kz(w, "kind", assay_checker_kind_names[c->kind]);
+    assay_jw_kstr(w, "language", c->language);
+    assay_jw_kstr(w, "source_ref", c->source_ref);
+    assay_jw_key(w, "flags");
+    assay_jw_array(w);
+    for (size_t i = 0; i < c->flags.n; i++)
+        assay_jw_str(w, c->flags.items[i]);
+    assay_jw_end(w);
+    assay_jw_kbool(w, "interactive", c->interactive);
+    assay_jw_kint(w, "passes", c->passes);
+    assay_jw_kint(w, "time_limit_ms", c->time_limit_ms);
+    assay_jw_kint(w, "memory_limit_bytes", c->memory_limit_bytes);
+    assay_jw_end(w);
 }
 
 int assay_manifest_encode(const struct assay_manifest *m, struct assay_buf *out, struct assay_err *err)
@@ -73,6 +109,8 @@ int assay_manifest_encode(const struct assay_manifest *m, struct assay_buf *out,
     assay_jw_kint(w, "process_limit", m->process_limit);
     assay_jw_kstr(w, "harness_language", m->harness_language);
     assay_jw_kstr(w, "harness_ref", m->harness_ref);
+    if (m->has_checker)
+        write_checker(w, &m->checker);
     assay_jw_key(w, "tests");
     assay_jw_array(w);
     const struct assay_manifest_test *tests = m->tests.items;

@@ -652,7 +652,8 @@ void init_main(const struct box_world *w, struct slot *s, const int ours[3], con
     for (int i = 0; i < 3; i++)
         (void)close(theirs[i]); /* or the warden would never see their end */
     wait_program(&m, program);
-    if (w->request->head.n_collect > 0 && WIFEXITED(s->status) && WEXITSTATUS(s->status) == 0) {
+    bool kept = WIFEXITED(s->status) && (WEXITSTATUS(s->status) == 0 || (w->request->head.flags & FLAG_COLLECT_ALWAYS));
+    if (w->request->head.n_collect > 0 && kept) {
         char hex[65];
         if (files_collect(m.box, w->request, hex, &s->artefact_bytes, &s->note) == 0)
             memcpy(s->artefact, hex, sizeof hex);

@@ -240,7 +240,7 @@ int request_parse(const uint8_t *p, size_t n, char **pointers, struct request *r
     struct assay_warden_run *h = &q.head;
     if (!take(&c, h, sizeof *h))
         return note_set(why, "a RUN of %zu bytes", n);
-    if (h->zero != 0 || (h->flags & ~(uint32_t)(FLAG_STDERR_TO_STDOUT | FLAG_STRICT_OUTPUT | FLAG_WARM)))
+    if (h->zero != 0 || (h->flags & ~(uint32_t)(FLAG_STDERR_TO_STDOUT | FLAG_STRICT_OUTPUT | FLAG_WARM | FLAG_COLLECT_ALWAYS)))
         return note_set(why, "unknown flags %#x", h->flags);
     if (limits_ok(h, why) < 0)
         return -1;

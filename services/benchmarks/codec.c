@@ -50,6 +50,21 @@ static const struct assay_json_field harness_fields[] = {
     END,
 };
 
+#define CHECKER(member, type_, ...)                                                                                    \
+    {.name = #member, .type = type_, .offset = offsetof(struct checker_in, member), .has_offset = -1, __VA_ARGS__}
+static const struct assay_json_field checker_fields[] = {
+    CHECKER(kind, ASSAY_JSON_ENUM, .flags = ASSAY_JSON_REQUIRED, .names = assay_checker_kind_names),
+    CHECKER(language, ASSAY_JSON_STRING, .flags = ASSAY_JSON_REQUIRED),
+    {.name = "source", .type = ASSAY_JSON_STRING, .flags = ASSAY_JSON_REQUIRED, .offset = offsetof(struct checker_in, source),
+     .min = 1, .max = BENCHMARKS_SOURCE_MAX, .has_offset = HAS(checker_in, has_source)},
+    CHECKER(flags, ASSAY_JSON_STRINGS, .min = 0, .max = BENCHMARKS_FLAGS_MAX),
+    CHECKER(interactive, ASSAY_JSON_BOOL, .alias = NULL),
+    CHECKER(passes, ASSAY_JSON_INT, .min = 1, .max = BENCHMARKS_PASSES_MAX),
+    CHECKER(time_limit_ms, ASSAY_JSON_INT, .min = 100, .max = 600000),
+    CHECKER(memory_limit_bytes, ASSAY_JSON_INT, .min = 4 * MIB, .max = 16384 * MIB),
+    END,
+};
+
 #define P(base, json, member, type_, flags_, has, ...)                                                                 \
     {.name = json, .type = type_, .flags = flags_, .offset = (base) + offsetof(struct problem_in, member),             \
      .has_offset = (ptrdiff_t)(base) + HAS(problem_in, has), __VA_ARGS__}
@@ -63,7 +78,9 @@ static const struct assay_json_field harness_fields[] = {
         P(base, "stop_on_failure", stop_on_failure, ASSAY_JSON_BOOL, 0, has_stop, .alias = NULL),                      \
         P(base, "limits", limits, ASSAY_JSON_OBJECT, 0, has_limits, .fields = limits_),                                \
         P(base, "harness", harness, ASSAY_JSON_OBJECT, null, has_harness, .fields = harness_fields,                    \
-          .elem_size = sizeof(struct harness_in))
+          .elem_size = sizeof(struct harness_in)),                                                                     \
+        P(base, "checker", checker, ASSAY_JSON_OBJECT, null, has_checker, .fields = checker_fields,                    \
+          .elem_size = sizeof(struct checker_in))
 #define TESTS(base, flags_)                                                                                            \
     P(base, "tests", tests, ASSAY_JSON_ARRAY, flags_, has_tests, .min = 1, .max = BENCHMARKS_TESTS_MAX,                \
       .fields = test_fields, .elem_size = sizeof(struct test_in))
@@ -197,6 +214,27 @@ void benchmarks_check_tests(const struct assay_json_array *tests, struct assay_j
     }
 }
 
+static void check_checker(const struct problem_in *in, struct assay_json_faults *f, struct assay_arena *a)
+{
+    const struct checker_in *c = &in->checker;
+    if (c->language.n == 0)
+        return;
+    if (!benchmarks_language_valid(c->language))
+        assay_json_fault(f, a, "/checker/language", "must be a language's name: [a-z0-9][a-z0-9+#._-]{0,31}");
+    for (size_t i = 0; i < c->flags.n; i++) {
+        if (!printable(c->flags.items[i]) || c->flags.items[i].n == 0 || c->flags.items[i].n > BENCHMARKS_FLAG_BYTES)
+            fault_at(f, a, "checker/flags", i, "", "must be 1 to 500 bytes without control characters");
+    }
+    if (in->mode != ASSAY_JUDGE_PROGRAM && in->mode != ASSAY_JUDGE_HARNESS)
+        assay_json_fault(f, a, "/checker", "is only taken with the modes \"program\" and \"harness\"");
+    if (c->interactive && in->mode == ASSAY_JUDGE_HARNESS)
+        assay_json_fault(f, a, "/checker/interactive", "is not taken with mode \"harness\", which reads the payload on stdin");
+    if (c->interactive && c->kind == ASSAY_CHECKER_SCRIPT)
+        assay_json_fault(f, a, "/checker/interactive", "is not taken with kind \"script\", whose stdout is its answer");
+    if (c->passes > 1 && c->kind != ASSAY_CHECKER_VALIDATOR)
+        assay_json_fault(f, a, "/checker/passes", "more than one is only taken with kind \"validator\"");
+}
+
 void benchmarks_check_problem(const struct problem_in *in, struct assay_json_faults *f, struct assay_arena *a)
 {
     if (!printable(in->name))
@@ -215,6 +253,7 @@ void benchmarks_check_problem(const struct problem_in *in, struct assay_json_fau
         assay_json_fault(f, a, "/harness", "is only taken with the modes \"harness\" and \"function\"");
     if (in->compare != ASSAY_COMPARE_FLOAT && (in->float_abs > 0 || in->float_rel > 0))
         assay_json_fault(f, a, in->float_abs > 0 ? "/float_abs" : "/float_rel", "is only taken with compare \"float\"");
+    check_checker(in, f, a);
     benchmarks_check_tests(&in->tests, f, a);
 }
 
@@ -228,6 +267,7 @@ void benchmarks_check_no_problem(const struct problem_in *in, struct assay_json_
         {in->has_statement, "/statement"}, {in->has_mode, "/mode"},          {in->has_compare, "/compare"},
         {in->has_float_abs, "/float_abs"}, {in->has_float_rel, "/float_rel"}, {in->has_stop, "/stop_on_failure"},
         {in->has_limits, "/limits"},       {in->has_harness, "/harness"},
+        {in->has_checker, "/checker"},
     };
     for (size_t i = 0; i < sizeof given / sizeof given[0]; i++) {
         if (given[i].has)
@@ -360,7 +400,28 @@ void benchmarks_write_problem_ref(struct assay_jw *w, const struct problem *p)
     assay_jw_end(w);
 }
 
-void benchmarks_write_problem(struct assay_jw *w, const struct problem *p, bool detail, const struct assay_str *harness_source)
+static void write_checker(struct assay_jw *w, const struct assay_manifest_checker *c, struct assay_str source)
+{
+    assay_jw_key(w, "checker");
+    if (c->language.n == 0) {
+        assay_jw_null(w);
+        return;
+    }
+    assay_jw_object(w);
+    assay_jw_kz(w, "kind", assay_checker_kind_names[c->kind]);
+    assay_jw_kstr(w, "language", c->language);
+    assay_jw_kbool(w, "interactive", c->interactive);
+    assay_jw_kint(w, "passes", c->passes);
+    assay_jw_kint(w, "time_limit_ms", c->time_limit_ms);
+    assay_jw_kint(w, "memory_limit_bytes", c->memory_limit_bytes);
+    if (source.p != NULL) { /* flags may say what a program must not know */
+        write_strs(w, "flags", &c->flags);
+        assay_jw_kstr(w, "source", source);
+    }
+    assay_jw_end(w);
+}
+
+void benchmarks_write_problem(struct assay_jw *w, const struct problem *p, bool detail, const struct sources *sources)
 {
     assay_jw_object(w);
     assay_jw_kstr(w, "id", p->id);
@@ -389,10 +450,12 @@ void benchmarks_write_problem(struct assay_jw *w, const struct problem *p, bool 
     } else {
         assay_jw_object(w);
         assay_jw_kstr(w, "language", p->harness_language);
-        if (harness_source != NULL)
-            assay_jw_kstr(w, "source", *harness_source);
+        if (sources != NULL && sources->harness.p != NULL)
+            assay_jw_kstr(w, "source", sources->harness);
         assay_jw_end(w);
     }
+    if (detail)
+        write_checker(w, &p->checker, sources != NULL ? sources->checker : ASSAY_STR_NULL);
     assay_jw_kint(w, "test_count", p->test_count);
     assay_jw_kint(w, "sample_count", p->sample_count);
     assay_jw_kint(w, "version", p->version);

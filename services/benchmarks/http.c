@@ -96,21 +96,29 @@ static int reply_benchmark(struct assay_response *rs, int status, const struct b
     return assay_reply_json(rs, status, w, err);
 }
 
-/* With the harness's source where the caller may see it. */
+static int load_source(struct service *s, struct assay_request *rq, struct assay_str ref, const char *what, struct assay_str *out,
+                       struct assay_err *err)
+{
+    int rc = ref.n != 0 ? assay_blob_get(s->host->blobs, ref, BENCHMARKS_SOURCE_MAX, rq->arena, out, err) : ASSAY_OK;
+    return rc == ASSAY_E_NOT_FOUND ? assay_err_set(err, ASSAY_E_CORRUPT, "the %s's source is lost", what) : rc;
+}
+
+/* With the sources of what judges where the caller may see them. */
 static int reply_problem(struct service *s, struct assay_request *rq, struct assay_response *rs, int status,
                          const struct problem *p, const struct benchmark *b, struct assay_err *err)
 {
-    struct assay_str source = ASSAY_STR("");
-    bool show = p->harness_ref.n != 0 && benchmarks_is_judge(b, rq->who);
-    if (show) {
-        int rc = assay_blob_get(s->host->blobs, p->harness_ref, BENCHMARKS_SOURCE_MAX, rq->arena, &source, err);
+    struct sources sources = {ASSAY_STR_NULL, ASSAY_STR_NULL};
+    if (benchmarks_is_judge(b, rq->who)) {
+        int rc = load_source(s, rq, p->harness_ref, "harness", &sources.harness, err);
+        if (rc >= 0)
+            rc = load_source(s, rq, p->checker.source_ref, "checker", &sources.checker, err);
         if (rc < 0)
-            return rc == ASSAY_E_NOT_FOUND ? assay_err_set(err, ASSAY_E_CORRUPT, "the harness's source is lost") : rc;
+            return rc;
     }
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
     if (w == NULL)
         return no_memory(err);
-    benchmarks_write_problem(w, p, true, show ? &source : NULL);
+    benchmarks_write_problem(w, p, true, &sources);
     return assay_reply_json(rs, status, w, err);
 }
 
@@ -176,6 +184,28 @@ int benchmarks_do_list(void *self, struct assay_request *rq, struct assay_respon
     return assay_list_end(rq, rs, w, n > shown ? b[shown - 1].id : ASSAY_STR(""), err);
 }
 
+/* Its source goes to the blob store, unless it stays the one that it was. */
+static int make_checker(struct service *s, struct assay_request *rq, const struct checker_in *in, struct assay_manifest_checker *out,
+                        struct assay_err *err)
+{
+    char ref[ASSAY_BLOB_REF];
+    if (in->language.n == 0) {
+        *out = (struct assay_manifest_checker){.language = ASSAY_STR("")};
+        return ASSAY_OK;
+    }
+    struct assay_str kept = out->source_ref;
+    *out = (struct assay_manifest_checker){.kind = in->kind, .language = in->language, .source_ref = kept, .flags = in->flags,
+                                           .interactive = in->interactive, .passes = in->passes,
+                                           .time_limit_ms = in->time_limit_ms, .memory_limit_bytes = in->memory_limit_bytes};
+    if (!in->has_source)
+        return ASSAY_OK;
+    int rc = assay_blob_put(s->host->blobs, in->source, ref, err);
+    if (rc < 0)
+        return rc;
+    out->source_ref = assay_arena_str(rq->arena, assay_str(ref));
+    return out->source_ref.p != NULL ? ASSAY_OK : no_memory(err);
+}
+
 /* Everything a new problem is, from what was sent; tests and harness go to the blob store here. */
 static int make_problem(struct service *s, struct assay_request *rq, const struct problem_in *in, struct problem *p,
                         struct assay_err *err)
@@ -198,7 +228,9 @@ static int make_problem(struct service *s, struct assay_request *rq, const struc
             return rc;
     }
     p->harness_ref = assay_arena_str(rq->arena, assay_str(ref));
-    int rc = benchmarks_store_tests(s->host->blobs, &in->tests, rq->arena, &tests, err);
+    int rc = make_checker(s, rq, &in->checker, &p->checker, err);
+    if (rc >= 0)
+        rc = benchmarks_store_tests(s->host->blobs, &in->tests, rq->arena, &tests, err);
     return rc < 0 ? rc : benchmarks_store_manifest(s->host->blobs, p, &tests, rq->arena, err);
 }
 
@@ -207,7 +239,7 @@ int benchmarks_do_create(void *self, struct assay_request *rq, struct assay_resp
     struct service *s = self;
     struct benchmark_in in = {.visibility = ASSAY_VISIBLE_PUBLIC,
                               .feedback = ASSAY_FEEDBACK_SAMPLES,
-                              .problem = {.limits = benchmarks_default_limits}};
+                              .problem = {.limits = benchmarks_default_limits, .checker = benchmarks_default_checker}};
     int rc = assay_body_json(rq, rs, benchmarks_create_fields, &in, err);
     if (rc == ASSAY_OK || rc == ASSAY_E_INVALID) {
         struct assay_json_faults *f = assay_faults(rq, rs);
@@ -420,7 +452,7 @@ int benchmarks_do_problem_create(void *self, struct assay_request *rq, struct as
 {
     struct service *s = self;
     struct benchmark b;
-    struct problem_in in = {.limits = benchmarks_default_limits};
+    struct problem_in in = {.limits = benchmarks_default_limits, .checker = benchmarks_default_checker};
     int rc = changeable(s, rq, rq->param[0], &b, err);
     if (rc < 0)
         return rc;
@@ -478,7 +510,10 @@ int benchmarks_do_problem_get(void *self, struct assay_request *rq, struct assay
     struct service *s = self;
     struct problem p;
     struct benchmark b;
+    struct assay_json_array tests;
     int rc = visible_problem(s, rq, &p, &b, err);
+    if (rc == ASSAY_OK)
+        rc = benchmarks_load_manifest(s->host->blobs, &p, rq->arena, &tests, err);
     return rc < 0 ? rc : reply_problem(s, rq, rs, 200, &p, &b, err);
 }
 
@@ -508,13 +543,21 @@ int benchmarks_do_problem_update(void *self, struct assay_request *rq, struct as
         struct benchmark b;
         struct assay_json_array tests;
         int rc = changeable_problem(s, rq, &p, &b, err);
+        if (rc == ASSAY_OK)
+            rc = benchmarks_load_manifest(s->host->blobs, &p, rq->arena, &tests, err);
         if (rc < 0)
             return rc;
         /* what the body leaves out stays as it is */
         struct problem_in in = {.name = p.name, .statement = p.statement, .position = p.position, .mode = p.mode,
                                 .compare = p.compare, .float_abs = p.float_abs, .float_rel = p.float_rel,
                                 .stop_on_failure = p.stop_on_failure, .limits = p.limits,
-                                .harness = {.language = p.harness_language}};
+                                .harness = {.language = p.harness_language},
+                                .checker = benchmarks_default_checker};
+        if (p.checker.language.n != 0)
+            in.checker = (struct checker_in){.kind = p.checker.kind, .language = p.checker.language, .flags = p.checker.flags,
+                                             .interactive = p.checker.interactive, .passes = p.checker.passes,
+                                             .time_limit_ms = p.checker.time_limit_ms,
+                                             .memory_limit_bytes = p.checker.memory_limit_bytes};
         rc = assay_body_json(rq, rs, benchmarks_problem_patch_fields, &in, err);
         if (rc == ASSAY_OK || rc == ASSAY_E_INVALID)
             benchmarks_check_problem(&in, assay_faults(rq, rs), rq->arena);
@@ -545,7 +588,7 @@ int benchmarks_do_problem_update(void *self, struct assay_request *rq, struct as
                 return rc;
             p.harness_ref = assay_arena_str(rq->arena, assay_str(ref));
         }
-        rc = benchmarks_load_tests(s->host->blobs, &p, rq->arena, &tests, err);
+        rc = make_checker(s, rq, &in.checker, &p.checker, err);
         if (rc == ASSAY_OK)
             rc = commit_problem(s, rq, &p, &b, &tests, moved, err);
         if (rc != ASSAY_E_GUARD)
@@ -596,7 +639,7 @@ int benchmarks_do_tests_get(void *self, struct assay_request *rq, struct assay_r
     if (rc == ASSAY_OK)
         rc = visible_problem(s, rq, &p, &b, err);
     if (rc == ASSAY_OK)
-        rc = benchmarks_load_tests(s->host->blobs, &p, rq->arena, &tests, err);
+        rc = benchmarks_load_manifest(s->host->blobs, &p, rq->arena, &tests, err);
     if (rc < 0)
         return rc;
     bool judge = benchmarks_is_judge(&b, rq->who);
@@ -638,7 +681,7 @@ int benchmarks_do_tests_put(void *self, struct assay_request *rq, struct assay_r
     struct problem p;
     struct benchmark b;
     struct tests_in in = {.tests = {NULL, 0}};
-    struct assay_json_array tests;
+    struct assay_json_array tests, before;
     int rc = changeable_problem(s, rq, &p, &b, err);
     if (rc < 0)
         return rc;
@@ -649,6 +692,9 @@ int benchmarks_do_tests_put(void *self, struct assay_request *rq, struct assay_r
     if (rc == ASSAY_OK)
         rc = benchmarks_store_tests(s->host->blobs, &in.tests, rq->arena, &tests, err);
     for (int i = 0; rc == ASSAY_OK && i < TRIES; i++) {
+        rc = benchmarks_load_manifest(s->host->blobs, &p, rq->arena, &before, err); /* the checker stays */
+        if (rc < 0)
+            return rc;
         rc = commit_problem(s, rq, &p, &b, &tests, false, err);
         if (rc == ASSAY_OK)
             return reply_problem(s, rq, rs, 200, &p, &b, err);

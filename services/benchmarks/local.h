@@ -31,7 +31,10 @@
 #define BENCHMARKS_PROBLEMS_MAX 200
 #define BENCHMARKS_TESTS_MAX 2000
 #define BENCHMARKS_TEST_BYTES (16 << 20)  /* of one input or output */
-#define BENCHMARKS_SOURCE_MAX (1 << 20)   /* of a harness */
+#define BENCHMARKS_SOURCE_MAX (1 << 20)   /* of a harness, of a checker */
+#define BENCHMARKS_FLAGS_MAX 32           /* of a checker */
+#define BENCHMARKS_FLAG_BYTES 500         /* of each */
+#define BENCHMARKS_PASSES_MAX 50
 #define BENCHMARKS_PAGE_BYTES (8 << 20)   /* of inputs and outputs in one page of tests, but for the first */
 #define BENCHMARKS_MANIFEST_MAX (16 << 20)
 
@@ -62,11 +65,14 @@ struct problem {
     bool stop_on_failure;
     struct limits limits;
     struct assay_str harness_language, harness_ref; /* "" without */
+    /* read from the manifest, where it alone is kept, by benchmarks_load_manifest; no language: compared */
+    struct assay_manifest_checker checker;
     struct assay_str manifest_ref;
     int64_t test_count, sample_count;
     int64_t version, created_ms, updated_ms;
 };
 
+struct checker_in;
 /* ---- domain.c: the rules; no I/O ------------------------------------------------------------------------- */
 
 bool benchmarks_may_see(const struct benchmark *b, const struct assay_principal *who);
@@ -78,6 +84,7 @@ bool benchmarks_language_valid(struct assay_str s); /* [a-z0-9][a-z0-9+#._-]{0,3
 int64_t benchmarks_hard_limit(const struct limits *l);
 int64_t benchmarks_wall_limit(const struct limits *l);
 extern const struct limits benchmarks_default_limits;
+extern const struct checker_in benchmarks_default_checker;
 
 /* ---- codec.c: JSON -------------------------------------------------------------------------------------------- */
 
@@ -94,6 +101,13 @@ struct harness_in {
     struct assay_str language, source;
     bool has_source;
 };
+struct checker_in {
+    int kind; /* enum assay_checker_kind */
+    struct assay_str language, source;
+    struct assay_strs flags;
+    bool interactive, has_source;
+    int64_t passes, time_limit_ms, memory_limit_bytes;
+};
 struct problem_in {
     struct assay_str id, name, statement;
     int64_t position;
@@ -102,7 +116,9 @@ struct problem_in {
     bool stop_on_failure;
     struct limits limits;
     struct harness_in harness;
+    struct checker_in checker;
     struct assay_json_array tests; /* struct test_in */
+    bool has_checker;
     bool has_id, has_name, has_statement, has_position, has_mode, has_compare, has_float_abs, has_float_rel, has_stop,
         has_limits, has_harness, has_tests;
 };
@@ -133,7 +149,10 @@ void benchmarks_check_no_problem(const struct problem_in *in, struct assay_json_
 
 /* items is what a list shows; detail adds what may be long. */
 void benchmarks_write(struct assay_jw *w, const struct benchmark *b, bool detail);
-void benchmarks_write_problem(struct assay_jw *w, const struct problem *p, bool detail, const struct assay_str *harness_source);
+struct sources { /* p NULL: not shown */
+    struct assay_str harness, checker;
+};
+void benchmarks_write_problem(struct assay_jw *w, const struct problem *p, bool detail, const struct sources *sources);
 void benchmarks_write_problem_ref(struct assay_jw *w, const struct problem *p); /* {id, name, position} */
 void benchmarks_write_test(struct assay_jw *w, const struct assay_manifest_test *t, struct assay_str input,
                            struct assay_str expected);
@@ -186,8 +205,9 @@ void benchmarks_add_agent(struct assay_tx *tx, struct assay_str agent, struct as
 /* Stores every input and output; gives the manifest's rows. */
 int benchmarks_store_tests(const struct assay_blobs *b, const struct assay_json_array *in, struct assay_arena *a,
                            struct assay_json_array *out, struct assay_err *err) ASSAY_MUST_CHECK;
-int benchmarks_load_tests(const struct assay_blobs *b, const struct problem *p, struct assay_arena *a,
-                          struct assay_json_array *out, struct assay_err *err) ASSAY_MUST_CHECK;
+/* The tests, and p's checker. */
+int benchmarks_load_manifest(const struct assay_blobs *b, struct problem *p, struct assay_arena *a,
+                             struct assay_json_array *tests, struct assay_err *err) ASSAY_MUST_CHECK;
 /* Stores the manifest of p with these tests; sets manifest_ref and the counts. */
 int benchmarks_store_manifest(const struct assay_blobs *b, struct problem *p, const struct assay_json_array *tests,
                               struct assay_arena *a, struct assay_err *err) ASSAY_MUST_CHECK;

@@ -36,8 +36,8 @@ int benchmarks_store_tests(const struct assay_blobs *b, const struct assay_json_
     return ASSAY_OK;
 }
 
-int benchmarks_load_tests(const struct assay_blobs *b, const struct problem *p, struct assay_arena *a,
-                          struct assay_json_array *out, struct assay_err *err)
+int benchmarks_load_manifest(const struct assay_blobs *b, struct problem *p, struct assay_arena *a,
+                             struct assay_json_array *tests, struct assay_err *err)
 {
     struct assay_str text;
     struct assay_manifest m;
@@ -46,8 +46,10 @@ int benchmarks_load_tests(const struct assay_blobs *b, const struct problem *p, 
         rc = assay_manifest_decode(text, a, &m, err);
     if (rc == ASSAY_E_NOT_FOUND || rc == ASSAY_E_INVALID) /* ours, not the client's */
         return assay_err_set(err, ASSAY_E_CORRUPT, "the manifest of problem %.*s cannot be read", ASSAY_FMT(p->id));
-    if (rc == ASSAY_OK)
-        *out = m.tests;
+    if (rc == ASSAY_OK) {
+        *tests = m.tests;
+        p->checker = m.checker;
+    }
     return rc;
 }
 
@@ -72,6 +74,8 @@ int benchmarks_store_manifest(const struct assay_blobs *b, struct problem *p, co
                                .process_limit = p->limits.process_limit,
                                .harness_language = p->harness_language,
                                .harness_ref = p->harness_ref,
+                               .has_checker = p->checker.language.n != 0,
+                               .checker = p->checker,
                                .tests = *tests};
     int rc = assay_manifest_encode(&m, &text, err);
     if (rc == ASSAY_OK)

@@ -341,6 +341,15 @@ int test_event_encode(const struct job *j, const struct test *t, struct assay_ar
     return finish_into_arena(w, arena, out, err);
 }
 
+int alarm_encode(struct assay_str reason, struct assay_arena *arena, struct assay_str *out, struct assay_err *err)
+{
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    assay_jw_object(w);
+    assay_jw_kstr(w, "reason", reason);
+    assay_jw_end(w);
+    return finish_into_arena(w, arena, out, err);
+}
+
 int running_event_encode(const struct job *j, struct assay_arena *arena, struct assay_str *out, struct assay_err *err)
 {
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
@@ -430,7 +439,13 @@ static void test_write(struct assay_jw *w, const struct result *r, const struct 
         assay_jw_kbool(w, "stderr_truncated", t->stderr_bytes > (int64_t)t->err.n);
         if (t->message.n != 0)
             assay_jw_kstr(w, "message", t->message);
+        if (t->team_message.n != 0)
+            assay_jw_kstr(w, "team_message", t->team_message);
+        if (t->transcript.n != 0)
+            bytes(w, "transcript", "transcript_base64", t->transcript, (int64_t)t->transcript.n);
     }
+    if (t->judge_message.n != 0 && r->all) /* it may say what the program should have printed */
+        assay_jw_kstr(w, "judge_message", t->judge_message);
     assay_jw_end(w);
 }
 

@@ -168,6 +168,12 @@ static int add_end(struct loop *l, struct job *j, struct assay_tx *tx, struct ma
     }
     rc = r->jobs->finish(r->jobs_self, &j->lease, &end, tx, err);
     size_t events = tx->n_events;
+    struct assay_str why;
+    if (rc >= 0 && j->alarm && j->lease.kind != ASSAY_JOB_SCRIPT) {
+        rc = alarm_encode(assay_str(j->fault), tx->arena, &why, err);
+        if (rc >= 0)
+            rc = r->jobs->progress(r->jobs_self, &j->lease, "submission.checker_failed", why, tx, err);
+    }
     if (rc >= 0)
         rc = add_news(l, j, tx, m, err);
     if (rc >= 0 && events == 1 && tx->n_events > 1) { /* the end is the last of the news */
@@ -370,6 +376,11 @@ void job_decide(struct job *j)
 void job_finish(struct loop *l, struct job *j)
 {
     const struct slot *s = j->slot;
+    if (j->kind == JOB_CHECKER) {
+        check_failed(l, j, "it was ended", true);
+        return;
+    }
+    check_dismiss(l, j);
     if (s != NULL && s->client != NULL && assay_box_client_hello(s->client) != NULL)
         put_text(j->mode_text, sizeof j->mode_text, "%s", assay_box_client_hello(s->client)->mode);
     slot_release(j);
@@ -399,6 +410,10 @@ void job_waits(struct loop *l, struct job *j, const char *why)
 
 void job_failed(struct loop *l, struct job *j, const char *why, bool charge)
 {
+    if (j->kind == JOB_CHECKER) {
+        check_failed(l, j, why, charge);
+        return;
+    }
     put_text(j->fault, sizeof j->fault, "%s", why);
     j->give_back = true;
     j->charge = charge;

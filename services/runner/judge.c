@@ -53,6 +53,15 @@ void job_run(struct loop *l, struct job *j, enum side side, const struct stage *
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
     int rc = arena == NULL ? assay_err_set(&err, ASSAY_E_NOMEM, "no memory")
                            : job_command(j, side, stage, spec->limits.memory_bytes, arena, &argv, &env, &err);
+    /* what the spec has already goes behind the stage's command */
+    struct assay_str *whole = rc >= 0 && spec->n_argv != 0 ? assay_arena_array(arena, argv.n + spec->n_argv, sizeof *whole) : NULL;
+    if (whole != NULL) {
+        memcpy(whole, argv.items, argv.n * sizeof *whole);
+        memcpy(whole + argv.n, spec->argv, spec->n_argv * sizeof *whole);
+        argv = (struct assay_strs){whole, argv.n + spec->n_argv};
+    } else if (rc >= 0 && spec->n_argv != 0) {
+        rc = assay_err_set(&err, ASSAY_E_NOMEM, "no memory");
+    }
     if (rc >= 0) {
         spec->argv = argv.items;
         spec->n_argv = argv.n;
@@ -125,7 +134,7 @@ void build_spec(const struct runner *r, const struct job *j, struct assay_box_sp
                                                                     : 16384}};
 }
 
-static void run_build(struct loop *l, struct job *j)
+void job_build(struct loop *l, struct job *j)
 {
     struct assay_box_spec spec;
     build_spec(l->r, j, &spec);
@@ -205,6 +214,10 @@ static void load_tests(struct loop *l, struct job *j)
 
 void job_next_step(struct loop *l, struct job *j)
 {
+    if (j->kind == JOB_CHECKER) {
+        check_next_step(l, j);
+        return;
+    }
     if (j->cancel || j->dead || j->give_back) {
         job_finish(l, j);
         return;
@@ -214,7 +227,7 @@ void job_next_step(struct loop *l, struct job *j)
             run_version(l, j);
     } else if (j->language->builds && !j->built) {
         if (job_placed(l, j, SIDE_BUILD) && !job_warm(l, j) && !job_recall(l, j))
-            run_build(l, j);
+            job_build(l, j);
     } else if (j->at_test == j->n_tests) {
         if (!job_weighs(l, j))
             job_finish(l, j);
@@ -265,7 +278,7 @@ static void version_done(struct job *j, const struct assay_box_outcome *o)
              o->signal, (int)(text.n > 100 ? 100 : text.n), text.p != NULL ? text.p : "", o->message);
 }
 
-static void build_done(struct loop *l, struct job *j, const struct assay_box_outcome *o)
+void job_built(struct loop *l, struct job *j, const struct assay_box_outcome *o)
 {
     j->build = *o;
     j->built = true;
@@ -317,16 +330,33 @@ static bool run_again(struct loop *l, struct job *j, struct test *t)
     return true;
 }
 
-static void test_done(struct loop *l, struct job *j, const struct assay_box_outcome *o)
+/* A test of more than one pass took what its costliest pass took: each has the limits for itself. */
+static void add_pass(struct assay_box_outcome *o, const struct assay_box_outcome *before)
+{
+    if (before->cpu_us > o->cpu_us) {
+        o->cpu_us = before->cpu_us;
+        o->cpu_user_us = before->cpu_user_us;
+        o->cpu_system_us = before->cpu_system_us;
+    }
+    o->wall_us = before->wall_us > o->wall_us ? before->wall_us : o->wall_us;
+    o->memory_peak_bytes = before->memory_peak_bytes > o->memory_peak_bytes ? before->memory_peak_bytes : o->memory_peak_bytes;
+    o->memory_own_bytes = before->memory_own_bytes > o->memory_own_bytes ? before->memory_own_bytes : o->memory_own_bytes;
+}
+
+/* True: its output is now with the checker. */
+static bool test_done(struct loop *l, struct job *j, const struct assay_box_outcome *o)
 {
     struct test *t = &j->test[j->at_test];
     struct assay_str out = assay_buf_view(&j->out), err = assay_buf_view(&j->err);
+    struct assay_box_outcome before = t->outcome;
     t->outcome = *o;
     job_fork_outcome(j, &t->outcome);
+    if (j->passes > 0)
+        add_pass(&t->outcome, &before);
     t->ran = true;
     t->end_ms = now_ms(l);
     t->verdict = verdict_of_run(o, &j->language->signatures, out, err);
-    if (t->verdict == VERDICT_OK && !j->task && !j->uncompared && !output_matches(&j->compare, t->expected, out)) {
+    if (t->verdict == VERDICT_OK && j->checker == NULL && !j->task && !j->uncompared && !output_matches(&j->compare, t->expected, out)) {
         t->verdict = VERDICT_WA;
         const char *why = presentation_fault(&j->compare, t->expected, out);
         if (why != NULL)
@@ -340,14 +370,30 @@ static void test_done(struct loop *l, struct job *j, const struct assay_box_outc
         t->verdict = VERDICT_RE;
     if (t->verdict == VERDICT_BF) {
         t->ran = false; /* not news before the check has spoken */
-        return;
+        return false;
     }
     if (run_again(l, j, t)) {
         t->ran = false;
-        return;
+        return false;
+    }
+    if (t->verdict == VERDICT_OK && j->checker != NULL) {
+        t->ran = false;
+        t->verdict = VERDICT_NONE;
+        return true;
     }
     script_old_words(j, t, out);
+    check_forget_passes(j);
     count_test(j, t);
+    return false;
+}
+
+void job_test_ended(struct loop *l, struct job *j)
+{
+    struct test *t = &j->test[j->at_test];
+    t->ran = true;
+    check_forget_passes(j);
+    count_test(j, t);
+    job_next_step(l, j);
 }
 
 static void check_done(struct job *j, const struct assay_box_outcome *o)
@@ -374,6 +420,10 @@ void job_box_done(struct loop *l, struct slot *s)
     if (j == NULL)
         return;
     const struct assay_box_outcome *o = &s->outcome;
+    if (j->kind == JOB_CHECKER) {
+        check_box_done(l, j, o);
+        return;
+    }
     if (j->cancel || j->dead || j->give_back) {
         job_finish(l, j);
         return;
@@ -395,14 +445,16 @@ void job_box_done(struct loop *l, struct slot *s)
         job_failed(l, j, "the benchmark wants programs forked from a warm interpreter, and this one's was gone", true);
         return;
     }
-    if (j->stage == STAGE_VERSION)
+    if (j->stage == STAGE_VERSION) {
         version_done(j, o);
-    else if (j->stage == STAGE_BUILD)
-        build_done(l, j, o);
-    else if (j->stage == STAGE_CHECK)
+    } else if (j->stage == STAGE_BUILD) {
+        job_built(l, j, o);
+    } else if (j->stage == STAGE_CHECK) {
         check_done(j, o);
-    else
-        test_done(l, j, o);
+    } else if (test_done(l, j, o)) {
+        job_check(l, j);
+        return;
+    }
     if (j->verdict != VERDICT_NONE)
         job_finish(l, j);
     else if (j->stage == STAGE_TEST && j->at_test < j->n_tests && j->test[j->at_test].verdict == VERDICT_BF)

@@ -312,12 +312,19 @@ bool lane_fill(struct loop *l, struct lane *la)
     for (struct job *j = l->ready_first; j != NULL; j = j->next_ready) {
         char why[sizeof j->fault];
         int state = atomic_load(&j->language->state);
+        const struct language *checks = j->checker != NULL ? j->checker->language : j->language;
+        int other = atomic_load(&checks->state);
         if (state == LANGUAGE_UNTESTED && !out_of_reach(l->r, j->language, why, sizeof why))
+            continue;
+        if (state == LANGUAGE_OFFERED && other == LANGUAGE_UNTESTED && !out_of_reach(l->r, checks, why, sizeof why))
             continue;
         ready_remove(l, j);
         if (state == LANGUAGE_UNTESTED) {
             job_failed(l, j, why, true);
         } else if (state == LANGUAGE_OFFERED && !pin_held(l->r, j, why, sizeof why)) {
+            job_refused(l, j, why);
+        } else if (state == LANGUAGE_OFFERED && other != LANGUAGE_OFFERED) {
+            put_text(why, sizeof why, "%.*s, the language of the problem's checker, is not offered here", ASSAY_FMT(checks->name));
             job_refused(l, j, why);
         } else if (state == LANGUAGE_OFFERED) {
             lane_give(l, la, j);
@@ -331,7 +338,7 @@ bool lane_fill(struct loop *l, struct lane *la)
         return true;
     }
     for (struct job *j = l->ready_first; j != NULL; j = j->next_ready) {
-        if (test_language(l, la, j->language))
+        if (test_language(l, la, j->language) || (j->checker != NULL && test_language(l, la, j->checker->language)))
             return true;
     }
     for (size_t i = 0; i < l->r->languages.n; i++) {

@@ -95,6 +95,35 @@ struct sight {
 };
 struct sight test_sight(int feedback, bool all, bool sample);
 
+/* ---- checker.c: programs that judge; no I/O -------------------------------------------------------------- */
+
+/* Where a checker's box has its files, relative to where it begins. */
+#define CHECK_INPUT "judge/input"
+#define CHECK_ANSWER "judge/answer"
+#define CHECK_OUTPUT "judge/output" /* what the program printed; for a testlib interactor: its own log */
+#define CHECK_FEEDBACK "judge/feedback/"
+#define CHECK_KEEP CHECK_FEEDBACK ".keep" /* an empty file, or there were no directory */
+#define MESSAGE_MAX ((size_t)4 << 10)     /* kept of each message */
+
+/* What a checker said; the views are into what it was given. */
+struct check_says {
+    enum verdict verdict; /* OK or WA; IE: it failed, and fault says how */
+    double part;          /* 0..1 of the test's points; NAN: all or nothing by the verdict */
+    struct assay_str judge, team; /* messages: to staff; to whom the policy shows the test's details */
+    struct assay_str next;        /* input of the next pass, */
+    bool again;                   /* when it wants one */
+    const char *kind;             /* of a fault, for the metric: "crash" "exit" "time" "memory" "output" "feedback" "build" */
+    char fault[200];
+};
+/* The next file of an artefact's encoding (warden_wire.h), which begins at *rest with its magic when it is whole. False: there is none any
+ * more, or what follows is malformed, which *ok tells. */
+bool artefact_file_next(struct assay_str whole, size_t *at, struct assay_box_file *out, bool *ok);
+/* feedback: the encoding of its feedback directory, or "". points: the test's. */
+void check_decide(int kind, const struct assay_box_outcome *o, struct assay_str out, struct assay_str err,
+                  struct assay_str feedback, double points, struct check_says *says);
+/* Its arguments behind its command, without flags; at most 4. */
+size_t check_arguments(int kind, struct assay_str out[4]);
+
 /* ---- languages.c ------------------------------------------------------------------------------------ */
 
 enum language_state { LANGUAGE_UNTESTED, LANGUAGE_OFFERED, LANGUAGE_UNAVAILABLE };
@@ -229,15 +258,17 @@ struct test {
     struct assay_box_outcome outcome;
     struct assay_str out, err; /* as stored: at most STORED_MAX */
     bool ran;
+    struct assay_str judge_message, team_message; /* of a checker: for staff, and for who may see the test's details */
+    struct assay_str transcript;                  /* of an interactive problem's talk: transcript.c; cut */
     int reruns; /* after a time limit on a disturbed machine */
     struct disturbance before;
     int64_t start_ms, end_ms;
 };
-enum job_kind { JOB_SUBMISSION, JOB_SELF_TEST };
+enum job_kind { JOB_SUBMISSION, JOB_SELF_TEST, JOB_CHECKER /* part of another one: check.c */ };
 enum job_stage {
     STAGE_PREPARE, STAGE_READY, STAGE_REFUSED, STAGE_VERSION, STAGE_WARM_FIND, STAGE_WARM, STAGE_WARM_GET, STAGE_WARM_KEEP,
     STAGE_RECALL, STAGE_BRING, STAGE_BUILD, STAGE_LOAD, STAGE_PLACE, STAGE_CARRY, STAGE_TEST, STAGE_CHECK, STAGE_PRESTART, STAGE_WEIGH,
-    STAGE_LIMBO, STAGE_FINISH
+    STAGE_CHECKED, STAGE_SEAT, STAGE_JUDGE, STAGE_FEEDBACK, STAGE_LIMBO, STAGE_FINISH
 };
 #define LOOP_MAIL_SIZE 648 /* a message of the loop; see loop.h */
 
@@ -322,6 +353,16 @@ struct job {
     bool recalled, cached; /* the cache was asked; the artefact is from it */
     struct assay_str build_output;
     int64_t build_start_ms, build_end_ms, leased_ms, prepared_ms, started_ms;
+    /* of a problem with a checker: check.c */
+    struct job *checker; /* its own job, or NULL */
+    struct job *parent;  /* of a checker: whose it is; NULL: that has ended */
+    struct assay_manifest_checker rules;
+    bool entered; /* a checker is among the loop's jobs, and not its parent's to free */
+    int passes;   /* of the test under way, that have ended */
+    int faults;   /* of the checker on the check under way */
+    struct assay_arena *pass_arena; /* what one pass leaves to the next */
+    struct assay_str pass_feedback; /* the encoding of the feedback directory */
+    struct assay_box_outcome check_outcome;
     /* of the run under way */
     struct slot *slot;
     struct assay_buf out, err;
@@ -353,6 +394,7 @@ struct job {
     int64_t retry_mono_ms; /* LIMBO, FINISH: when to go on */
     int keeper;            /* LIMBO: process that made the warden */
     bool give_back, charge;
+    bool alarm; /* its checker failed, which an event says */
 };
 /* What the program's build takes, however the program came here. */
 static inline int64_t job_build_ms(const struct job *j)
@@ -442,6 +484,8 @@ int files_decode(struct assay_str json, struct assay_arena *arena, struct assay_
 int summary_encode(const struct job *j, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
 int test_event_encode(const struct job *j, const struct test *t, struct assay_arena *arena, struct assay_str *out,
                       struct assay_err *err);
+/* Of submission.checker_failed, which staff alone are told. */
+int alarm_encode(struct assay_str reason, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
 int running_event_encode(const struct job *j, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
 
 /* A stored result, as it is read. */
@@ -463,6 +507,7 @@ struct result_test {
     int64_t reruns;
     bool finished;
     struct assay_str name, verdict, out, err, message;
+    struct assay_str judge_message, team_message, transcript;
     double points;
     bool sample, ran;
 };
@@ -470,7 +515,7 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
 
 /* ---- repo.c ---------------------------------------------------------------------------------------------------------- */
 
-#define RUNNER_MIGRATIONS 6
+#define RUNNER_MIGRATIONS 7
 #define RUNNER_STATEMENTS 14
 extern const struct assay_migration runner_migrations[RUNNER_MIGRATIONS];
 extern const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS];
@@ -526,7 +571,7 @@ void loop_look(struct runner *r, struct loop_state *out);
 
 enum {
     METRIC_VERDICTS, METRIC_QUEUE_WAIT, METRIC_BUILD, METRIC_RUN, METRIC_SLOTS_BUSY, METRIC_WARDEN_DEATHS, METRIC_REFUSED,
-    METRIC_CACHE, METRIC_CACHE_BYTES, METRIC_WORKERS, METRIC_AWAY_LEASED, METRIC_AWAY_RESULTS, METRIC_COUNT
+    METRIC_CHECKER_FAULTS, METRIC_CHECK, METRIC_CACHE, METRIC_CACHE_BYTES, METRIC_WORKERS, METRIC_AWAY_LEASED, METRIC_AWAY_RESULTS, METRIC_COUNT
 };
 extern const struct assay_metric runner_metrics[METRIC_COUNT];
 extern const struct image_options {

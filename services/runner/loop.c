@@ -142,18 +142,24 @@ static void stop_job(struct loop *l, struct job *j)
         return;
     if (j->stage == STAGE_READY)
         ready_remove(l, j);
-    if (j->stage == STAGE_READY || j->stage == STAGE_PLACE || j->stage == STAGE_REFUSED)
+    if (j->stage == STAGE_READY || j->stage == STAGE_PLACE || j->stage == STAGE_REFUSED || j->stage == STAGE_CHECKED)
         job_finish(l, j);
 }
 
 static void tick_job(struct loop *l, struct job *j, int64_t now)
 {
     struct runner *r = l->r;
+    if (j->kind == JOB_CHECKER && j->stage == STAGE_LIMBO && j->parent == NULL && !j->fate_asked) {
+        check_free(l, j);
+        return;
+    }
     if (j->stage == STAGE_LIMBO) {
         if (now >= j->retry_mono_ms)
             job_leave_limbo(l, j);
         return;
     }
+    if (j->kind == JOB_CHECKER) /* all else of it is its parent's */
+        return;
     if (l->draining && now >= l->drain_until_ms && j->stage != STAGE_FINISH && !j->give_back) {
         put_text(j->fault, sizeof j->fault, "the server is stopping");
         j->give_back = true;
@@ -213,6 +219,8 @@ static void schedule(struct loop *l)
         }
         open += lane_stands(la);
         idle += lane_idle(la);
+        check_seat(l, la);
+        lane_keep(&l->lane[l->n_lanes + i]);
     }
     lease_more(l, now, open, idle);
 }
@@ -229,7 +237,7 @@ static void show(struct loop *l)
     l->look.slots = (int64_t)l->n_lanes;
     l->look.ready = ready;
     l->look.busy = busy;
-    l->look.leased = (int64_t)l->n_jobs;
+    l->look.leased = (int64_t)(l->n_jobs - l->n_checkers);
     pthread_mutex_unlock(&l->lock);
     if (changed)
         l->r->host->metric_set(l->r->host->ctx, &runner_metrics[METRIC_SLOTS_BUSY], NULL, (double)busy);
@@ -309,14 +317,14 @@ int loop_start(struct runner *r, struct assay_err *err)
     atomic_init(&l->stop, false);
     size_t places = r->environments.n;
     l->n_lanes = (size_t)r->max_parallel;
-    l->n_slots = l->n_lanes * places;
-    l->lane = calloc(l->n_lanes, sizeof *l->lane);
+    l->n_slots = 2 * l->n_lanes * places;
+    l->lane = calloc(2 * l->n_lanes, sizeof *l->lane);
     l->slot = calloc(l->n_slots, sizeof *l->slot);
     l->testing = calloc(r->languages.n + 1, sizeof *l->testing);
     if (l->lane == NULL || l->slot == NULL || l->testing == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
-    for (size_t i = 0; i < l->n_lanes; i++)
-        l->lane[i] = (struct lane){.index = (int)i, .slot = l->slot + i * places};
+    for (size_t i = 0; i < 2 * l->n_lanes; i++)
+        l->lane[i] = (struct lane){.index = (int)(i % l->n_lanes), .twin = i >= l->n_lanes, .slot = l->slot + i * places};
     for (size_t i = 0; i < l->n_slots; i++)
         l->slot[i] = (struct slot){.loop = l, .lane = &l->lane[i / places], .env = i % places, .opened_place = ASSAY_BUF_INIT};
     l->epoll = epoll_create1(EPOLL_CLOEXEC);

@@ -53,6 +53,8 @@ struct held { /* an artefact in a warden's store */
  * a time; wardens that were not used for long make room for others. The loop's thread only. */
 struct lane {
     int index;
+    bool twin;         /* another lane's, for the checkers of what runs there: no program of a submission comes here */
+    int64_t used_mono_ms; /* a twin: when it last had a job */
     struct slot *slot; /* one for each environment */
     struct job *job;
     size_t home;       /* environment that is opened when there is nothing to do */
@@ -100,7 +102,7 @@ struct loop {
     /* set before the thread runs, then only read, by any thread */
     struct runner *r;
     int epoll, wake;
-    struct lane *lane; /* the arrays; what is in them is the loop's */
+    struct lane *lane; /* the arrays; what is in them is the loop's. After the n_lanes lanes come their twins */
     struct slot *slot;
     size_t n_lanes, n_slots;
 
@@ -119,7 +121,7 @@ struct loop {
 
     /* the loop's thread only; a worker has lease_mail while leasing is set */
     struct job *jobs; /* all of them */
-    size_t n_jobs;
+    size_t n_jobs, n_checkers; /* all; and those that are a part of another one */
     struct job *ready_first, *ready_last;
     size_t n_ready;
     size_t asked, ahead; /* of the lease under way; kept ahead beyond one for each slot */
@@ -264,6 +266,24 @@ int job_command(const struct job *j, enum side side, const struct stage *stage, 
 void job_next_step(struct loop *l, struct job *j);
 void job_loaded(struct loop *l, struct mail *m);
 void job_box_done(struct loop *l, struct slot *s);
+
+void job_build(struct loop *l, struct job *j);
+void job_built(struct loop *l, struct job *j, const struct assay_box_outcome *o);
+/* The test under way has its verdict. */
+void job_test_ended(struct loop *l, struct job *j);
+
+/* check.c */
+/* The program's output is to be judged by the job's checker: job_test_ended follows, or another pass, or the job's end. */
+void job_check(struct loop *l, struct job *j);
+/* The test under way is to be run again with the input of a next pass, or is over: what passes left is forgotten. */
+void check_forget_passes(struct job *j);
+void check_next_step(struct loop *l, struct job *c);
+void check_box_done(struct loop *l, struct job *c, const struct assay_box_outcome *o);
+void check_got(struct loop *l, struct slot *s); /* in FEEDBACK, the get has ended */
+void check_failed(struct loop *l, struct job *c, const char *why, bool charge); /* ours: its box, its warden, a blob */
+void check_dismiss(struct loop *l, struct job *j); /* the job ends: its checker goes, as soon as nothing of it is under way */
+void check_free(struct loop *l, struct job *c);
+void check_seat(struct loop *l, struct lane *la); /* gives its twin to the checker that waits for it */
 
 /* calibrate.c */
 /* Begins a run of it on this idle lane; false when there is nothing to do here. */

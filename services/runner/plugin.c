@@ -100,6 +100,10 @@ const struct assay_metric runner_metrics[METRIC_COUNT] = {
                               NULL},
     [METRIC_REFUSED] = {"assay_runner_pin_refusals_total", ASSAY_METRIC_COUNTER,
                         "Jobs that were refused because their benchmark pins another toolchain", "", NULL},
+    [METRIC_CHECKER_FAULTS] = {"assay_runner_checker_faults_total", ASSAY_METRIC_COUNTER,
+                               "Checkers that failed: a problem is broken, or somebody tries to break it (crash, exit, time, memory, output, "
+                               "feedback, passes, build)", "fault", NULL},
+    [METRIC_CHECK] = {"assay_runner_check_seconds", ASSAY_METRIC_HISTOGRAM, "Wall time of a check by a problem's own program", "kind", seconds},
     [METRIC_CACHE] = {"assay_runner_build_cache_total", ASSAY_METRIC_COUNTER, "Look-ups in the build cache (hit, miss, damaged)",
                       "outcome", NULL},
     [METRIC_WORKERS] = {"assay_runner_workers", ASSAY_METRIC_GAUGE, "Runners elsewhere that were heard of in the last two minutes", "", NULL},

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#define CHECKER_OUTPUT ((int64_t)1 << 20)
 #define LOAD_MAX ((size_t)32 << 20) /* test data of one job in memory at once, unless a single test is larger */
 
 static int no_memory(struct assay_err *err)
@@ -21,7 +22,10 @@ void job_free(struct job *j)
     assay_buf_free(&j->err);
     assay_buf_free(&j->kept.encoding);
     assay_buf_free(&j->carry);
+    if (j->checker != NULL && !j->checker->entered)
+        job_free(j->checker);
     assay_arena_free(j->test_arena);
+    assay_arena_free(j->pass_arena);
     struct assay_arena *arena = j->arena;
     free(j->mail);
     free(j);
@@ -157,6 +161,39 @@ static int prepare_task(struct runner *r, struct job *j, struct assay_err *err)
     j->n_tests = 1;
     j->test[0].def = (struct assay_manifest_test){.number = 1, .sample = true, .points = 1};
     limits_of(r, j, &none);
+    return ASSAY_OK;
+}
+
+/* The checker's own job: its program, its limits. */
+static int prepare_checker(struct runner *r, struct job *j, const struct assay_manifest_checker *m, struct assay_err *err)
+{
+    struct job *c = job_new(r);
+    if (c == NULL)
+        return no_memory(err);
+    j->checker = c;
+    c->parent = j;
+    c->kind = JOB_CHECKER;
+    c->rules = *m;
+    c->lease.submission_id = assay_arena_str(c->arena, j->lease.submission_id); /* it may outlive the lease */
+    c->language = languages_find(&r->languages, m->language);
+    if (c->language == NULL)
+        return settle(j, VERDICT_IE, "this runner has no definition of the checker's language");
+    static const struct assay_json_map one_file;
+    struct assay_str source;
+    int rc = away_read(r, j, m->source_ref, SOURCE_READ_MAX, c->arena, &source, err);
+    if (rc >= 0)
+        rc = program_files(c, source, &one_file, NULL, err);
+    if (rc < 0)
+        return assay_err_prefix(err, "the checker");
+    const struct language *l = c->language;
+    c->limits = (struct assay_box_limits){.cpu_ms = scaled(m->time_limit_ms, l->time_factor),
+                                          .memory_bytes = scaled(m->memory_limit_bytes, l->memory_factor) + l->memory_extra,
+                                          .stdout_bytes = CHECKER_OUTPUT,
+                                          .stderr_bytes = STORED_MAX,
+                                          .processes = l->run.limits.processes > 64 ? l->run.limits.processes : 64,
+                                          .open_files = l->run.limits.open_files};
+    c->limits.wall_ms = c->limits.cpu_ms * 2 + 1000;
+    c->stage = STAGE_READY;
     return ASSAY_OK;
 }
 
@@ -300,6 +337,8 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
     rc = files ? files_decode(source, j->arena, &map, err) : ASSAY_OK;
     if (rc >= 0)
         rc = program_files(j, source, &map, j->mode == ASSAY_JUDGE_FUNCTION ? &harness : NULL, err);
+    if (rc >= 0 && j->stage != STAGE_FINISH && m.has_checker)
+        rc = prepare_checker(r, j, &m.checker, err);
     if (rc < 0 || j->stage == STAGE_FINISH)
         return rc;
     rc = j->n_tests != 0 ? job_load(r, j, err) : ASSAY_OK;

@@ -45,10 +45,11 @@ struct away_test {
     int end; /* enum assay_box_end */
     int64_t cpu_us, user_us, system_us, wall_us, peak, own, max_rss, oom_kills, voluntary, forced, precision;
     int64_t out_bytes, err_bytes, reruns, start_ms, end_ms; /* times from the begin of the job */
-    struct assay_str out, err, message;
+    struct assay_str out, err, message, judge_message, team_message, transcript;
 };
 struct away_result {
     struct assay_str submission_id, mode, fault, environment, build_output;
+    bool alarm; /* fault is the checker's */
     int64_t fence;
     int verdict;
     bool build_cached;

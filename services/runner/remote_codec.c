@@ -132,6 +132,9 @@ static const struct assay_json_field test_fields[] = {
     ROW(away_test, "stderr", ASSAY_JSON_STRING, err, .flags = ASSAY_JSON_BASE64, .max = TEXT_MAX),
     ROW(away_test, "stderr_bytes", ASSAY_JSON_INT, err_bytes, .min = 0, .max = COUNT_MAX),
     ROW(away_test, "message", ASSAY_JSON_STRING, message, .max = 255),
+    ROW(away_test, "judge_message", ASSAY_JSON_STRING, judge_message, .flags = ASSAY_JSON_BASE64, .max = TEXT_MAX),
+    ROW(away_test, "team_message", ASSAY_JSON_STRING, team_message, .flags = ASSAY_JSON_BASE64, .max = TEXT_MAX),
+    ROW(away_test, "transcript", ASSAY_JSON_STRING, transcript, .flags = ASSAY_JSON_BASE64, .max = TEXT_MAX),
     ANYTHING,
     END,
 };
@@ -141,6 +144,7 @@ static const struct assay_json_field away_fields[] = {
     ROW(away_result, "verdict", ASSAY_JSON_ENUM, verdict, .flags = ASSAY_JSON_REQUIRED, .names = verdict_names),
     ROW(away_result, "mode", ASSAY_JSON_STRING, mode, .max = 31),
     ROW(away_result, "fault", ASSAY_JSON_STRING, fault, .max = 299),
+    ROW(away_result, "alarm", ASSAY_JSON_BOOL, alarm),
     ROW(away_result, "environment", ASSAY_JSON_RAW, environment, .max = (double)AWAY_RECORD_MAX),
     ROW(away_result, "build_output", ASSAY_JSON_STRING, build_output, .flags = ASSAY_JSON_BASE64, .max = TEXT_MAX),
     ROW(away_result, "build_cached", ASSAY_JSON_BOOL, build_cached),
@@ -209,6 +213,12 @@ static void test_write(struct assay_jw *w, const struct job *j, const struct tes
         assay_jw_kint(w, "stderr_bytes", at_least(o->stderr_bytes, (int64_t)t->err.n));
         if (o->message[0] != '\0')
             assay_jw_kz(w, "message", o->message);
+        if (t->judge_message.n != 0)
+            text_write(w, "judge_message", t->judge_message, MESSAGE_MAX);
+        if (t->team_message.n != 0)
+            text_write(w, "team_message", t->team_message, MESSAGE_MAX);
+        if (t->transcript.n != 0)
+            text_write(w, "transcript", t->transcript, most);
     }
     assay_jw_end(w);
 }
@@ -221,7 +231,8 @@ static size_t most_of_each(const struct job *j)
         size_t sum = 0;
         for (size_t i = 0; i < j->n_tests; i++) {
             const struct test *t = &j->test[i];
-            sum += (t->out.n < most ? t->out.n : most) + (t->err.n < most ? t->err.n : most);
+            sum += (t->out.n < most ? t->out.n : most) + (t->err.n < most ? t->err.n : most) +
+                   (t->transcript.n < most ? t->transcript.n : most);
         }
         if (sum <= AWAY_TEXTS_MAX || most == 0)
             return most;
@@ -239,6 +250,8 @@ int away_result_encode(const struct job *j, int64_t now_ms, struct assay_arena *
     assay_jw_kz(w, "verdict", verdict_names[j->verdict]);
     assay_jw_kz(w, "mode", j->mode_text);
     assay_jw_kz(w, "fault", j->fault);
+    if (j->alarm)
+        assay_jw_kbool(w, "alarm", true);
     if (j->environment_body.n != 0 && j->environment_body.n <= AWAY_RECORD_MAX)
         assay_jw_kraw(w, "environment", j->environment_body);
     text_write(w, "build_output", j->build_output, STORED_MAX);

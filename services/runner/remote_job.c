@@ -54,7 +54,7 @@ static int add_blobs(struct runner *r, struct away_job *a, struct assay_arena *a
     size_t room = AWAY_MAX / 2; /* base64, and the rest of the message */
     memset(&m, 0, sizeof m);
     int rc = assay_manifest_decode(a->manifest, arena, &m, err);
-    size_t most = rc >= 0 ? 2 * m.tests.n + 1 : 0;
+    size_t most = rc >= 0 ? 2 * m.tests.n + 2 : 0;
     a->blobs.items = assay_arena_array(arena, most + 1, sizeof(struct away_blob));
     struct assay_str *refs = assay_arena_array(arena, most + 1, sizeof *refs);
     if (rc >= 0 && (a->blobs.items == NULL || refs == NULL))
@@ -62,6 +62,8 @@ static int add_blobs(struct runner *r, struct away_job *a, struct assay_arena *a
     const struct assay_manifest_test *t = m.tests.items;
     if (rc >= 0)
         rc = add_blob(r, a, m.harness_ref, refs, &room, arena, err);
+    if (rc >= 0 && m.has_checker)
+        rc = add_blob(r, a, m.checker.source_ref, refs, &room, arena, err);
     for (size_t i = 0; rc >= 0 && i < m.tests.n; i++) {
         rc = add_blob(r, a, t[i].input_ref, refs, &room, arena, err);
         if (rc >= 0)
@@ -229,6 +231,9 @@ static void test_fill(struct test *t, const struct away_test *a, int64_t begin_m
     t->reruns = (int)a->reruns;
     t->out = cut(a->out);
     t->err = cut(a->err);
+    t->judge_message = cut(a->judge_message);
+    t->team_message = cut(a->team_message);
+    t->transcript = cut(a->transcript);
     t->start_ms = begin_ms + a->start_ms;
     t->end_ms = begin_ms + (a->end_ms > a->start_ms ? a->end_ms : a->start_ms);
     o->end = a->end != 0 ? (enum assay_box_end)a->end : ASSAY_BOX_EXITED;
@@ -367,8 +372,8 @@ static int write_end(struct runner *r, struct job *j, struct assay_err *err)
     return rc < 0 ? rc : assay_store_exec(r->host->store, tx, err);
 }
 
-static int give_back(struct runner *r, const struct assay_job *lease, struct assay_str holder, bool charge, struct assay_str reason,
-                     struct assay_err *err)
+static int give_back(struct runner *r, const struct assay_job *lease, struct assay_str holder, bool charge, bool alarm,
+                     struct assay_str reason, struct assay_err *err)
 {
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
     struct assay_tx *tx = arena != NULL ? assay_tx_new(arena, "runner.away_return") : NULL;
@@ -378,6 +383,16 @@ static int give_back(struct runner *r, const struct assay_job *lease, struct ass
         return no_memory(err);
     }
     int rc = r->jobs->give_back(r->jobs_self, lease, charge, reason, tx, err);
+    struct assay_str news;
+    if (rc >= 0 && alarm) {
+        rc = alarm_encode(reason, tx->arena, &news, err);
+        if (rc >= 0)
+            assay_tx_event(tx, (struct assay_event){.topic = ASSAY_STR("submission.checker_failed"),
+                                                         .subject = lease->submission_id,
+                                                         .owner = lease->owner_id,
+                                                         .benchmark = lease->benchmark_id,
+                                                         .payload = news});
+    }
     /* the last attempt: the result says what went wrong, to those who can mend it */
     if (rc >= 0 && charge && !lease->cancel_requested && lease->attempt >= r->max_attempts) {
         j->lease = *lease;
@@ -404,7 +419,7 @@ int away_return(struct runner *r, struct assay_str holder, struct assay_str subm
     if (arena == NULL)
         return no_memory(err);
     int rc = r->jobs->held_away(r->jobs_self, holder, submission_id, fence, arena, &lease, err);
-    return rc < 0 ? rc : give_back(r, &lease, holder, charge, reason, err);
+    return rc < 0 ? rc : give_back(r, &lease, holder, charge, false, reason, err);
 }
 
 int away_import(struct runner *r, struct assay_str holder, struct assay_str submission_id, int64_t fence,
@@ -425,7 +440,13 @@ int away_import(struct runner *r, struct assay_str holder, struct assay_str subm
     }
     if (rc >= 0 && (a.verdict == VERDICT_IE || j->lease.cancel_requested)) {
         bool charge = !j->lease.cancel_requested;
-        rc = give_back(r, &j->lease, holder, charge, a.fault.n != 0 ? a.fault : ASSAY_STR("the runner could not judge it"), err);
+        if (a.alarm) {
+            const char *label[] = {"elsewhere"};
+            host->metric_add(host->ctx, &runner_metrics[METRIC_CHECKER_FAULTS], label, 1);
+            assay_log(host, ASSAY_LOG_ERROR, "checker_failed", ASSAY_KS("submission_id", submission_id),
+                      ASSAY_KS("problem_id", j->lease.problem_id), ASSAY_KS("runner", holder), ASSAY_KS("reason", a.fault));
+        }
+        rc = give_back(r, &j->lease, holder, charge, a.alarm, a.fault.n != 0 ? a.fault : ASSAY_STR("the runner could not judge it"), err);
         job_free(j);
         return rc;
     }

@@ -20,6 +20,9 @@ const struct assay_migration runner_migrations[RUNNER_MIGRATIONS] = {
     {6, "runner_elsewhere",
 #include "schema/006_runner_elsewhere.h"
      , "0.1.0"},
+    {7, "checkers",
+#include "schema/007_checkers.h"
+     , "0.1.0"},
 };
 
 static const struct assay_stmt put_result = {
@@ -48,9 +51,9 @@ static const struct assay_stmt put_test = {
     .sql = "INSERT INTO runner_tests (submission_id, fence, number, name, sample, points, verdict, ran, exit_code, signal,"
            " cpu_ms, wall_ms, memory_peak, stdout, stdout_bytes, stderr, stderr_bytes, message, cpu_us, user_us,"
            " system_us, wall_us, memory_own, max_rss, oom_kills, voluntary_switches, forced_switches, over_limit, finished,"
-           " reruns) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,"
-           " $23, $24, $25, $26, $27, $28, $29, $30)",
-    .params = "tiitirtiii" "iiibibit" "iiiiiiiiiiii",
+           " reruns, judge_message, team_message, transcript) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,"
+           " $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)",
+    .params = "tiitirtiii" "iiibibit" "iiiiiiiiiiii" "bbb",
     .columns = "",
     .write = true};
 static const struct assay_stmt drop_tests = {.name = "runner.drop_tests",
@@ -120,10 +123,11 @@ static const struct assay_stmt tests_stmt = {
     .name = "runner.tests",
     .sql = "SELECT number, name, sample, points, verdict, ran, exit_code, signal, cpu_ms, wall_ms, memory_peak, stdout,"
            " stdout_bytes, stderr, stderr_bytes, message, cpu_us, user_us, system_us, wall_us, memory_own, max_rss, oom_kills,"
-           " voluntary_switches, forced_switches, over_limit, finished, reruns FROM runner_tests WHERE submission_id = $1 AND fence = $2"
+           " voluntary_switches, forced_switches, over_limit, finished, reruns, judge_message,"
+           " team_message, transcript FROM runner_tests WHERE submission_id = $1 AND fence = $2"
            " ORDER BY number",
     .params = "ti",
-    .columns = "itirtiiiiiibibit" "iiiiiiiiiiii"};
+    .columns = "itirtiiiiiibibit" "iiiiiiiiiiii" "bbb"};
 
 static const struct assay_stmt project_benchmark = {
     .name = "runner.project_benchmark",
@@ -150,6 +154,11 @@ static int tx_check(const struct assay_tx *tx, struct assay_err *err)
 static struct assay_str or_empty(struct assay_str s)
 {
     return s.p == NULL ? ASSAY_STR("") : s;
+}
+
+static struct assay_str or_none(const struct assay_val *v)
+{
+    return v->type != ASSAY_VAL_NULL ? v->s : ASSAY_STR("");
 }
 
 int repo_rules(struct runner *r, struct assay_str benchmark_id, struct assay_arena *arena, struct rules *out, struct assay_err *err)
@@ -200,7 +209,8 @@ int repo_add_tests(struct assay_tx *tx, const struct job *j, size_t from, size_t
                  ASSAY_VI(o->cpu_system_us), ASSAY_VI(o->wall_us), ASSAY_VI(in_box ? o->memory_own_bytes : -1),
                  ASSAY_VI(in_box ? o->max_rss_bytes : -1), ASSAY_VI(in_box ? o->oom_kills : -1),
                  ASSAY_VI(in_box ? o->voluntary_switches : -1), ASSAY_VI(in_box ? o->forced_switches : -1),
-                 ASSAY_VI(over_limit_of(o)), ASSAY_VI(o->finished ? 1 : 0), ASSAY_VI(t->reruns));
+                 ASSAY_VI(over_limit_of(o)), ASSAY_VI(o->finished ? 1 : 0), ASSAY_VI(t->reruns),
+                 ASSAY_VB(or_empty(t->judge_message)), ASSAY_VB(or_empty(t->team_message)), ASSAY_VB(or_empty(t->transcript)));
     }
     return tx_check(tx, err);
 }
@@ -351,7 +361,10 @@ int repo_tests(struct runner *r, const struct result *res, struct assay_arena *a
                                        .forced = c[24].i,
                                        .over_limit = c[25].i,
                                        .finished = c[26].i != 0,
-                                       .reruns = c[27].i};
+                                       .reruns = c[27].i,
+                                       .judge_message = or_none(&c[28]),
+                                       .team_message = or_none(&c[29]),
+                                       .transcript = or_none(&c[30])};
     }
     *out = list;
     *n = rows.n;

@@ -30,6 +30,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define TWIN_IDLE_MS 60000 /* a twin's wardens are closed when no checker came for so long */
 #define OPEN_TIMEOUT_MS 10000
 #define BACKOFF_MAX_MS 5000
 #define LIMBO_MS 300
@@ -145,11 +146,16 @@ void lane_keep(struct lane *la)
     }
     if (la->job != NULL && la->job->stage == STAGE_PLACE)
         slot_want(la->job->slot);
+    bool resting = la->twin && la->job == NULL && mono_ms(la->slot->loop) - la->used_mono_ms > TWIN_IDLE_MS;
     for (size_t i = 0; i < la->slot->loop->r->environments.n; i++) {
-        if (la->slot[i].client != NULL || la->slot[i].opening)
+        struct slot *s = &la->slot[i];
+        if (resting && slot_stands(s) && !assay_box_client_busy(s->client) && s->keep == NULL)
+            close_warden(s);
+        if (!la->twin && (s->client != NULL || s->opening))
             return;
     }
-    slot_want(&la->slot[la->home]);
+    if (!la->twin)
+        slot_want(&la->slot[la->home]);
 }
 
 static void say_trouble(struct loop *l, const char *text)
@@ -390,6 +396,8 @@ void slot_on_ready(struct slot *s)
         s->told = false;
         if (s->job != NULL && s->job->stage == STAGE_CARRY)
             job_carried(s->loop, s);
+        else if (s->job != NULL && s->job->stage == STAGE_FEEDBACK)
+            check_got(s->loop, s);
         else if (s->job != NULL && s->job->stage == STAGE_WARM_GET)
             job_warm_got(s->loop, s);
         else if (s->job != NULL)

@@ -99,7 +99,7 @@ static const char *const ends[] = {"submission.created", "submission.done", "sub
 /* stream_topics, and what tells whose a benchmark is */
 static const char *const streamed[] = {"submission.created", "submission.queued", "submission.running", "submission.test",
                                        "submission.done", "submission.cancelled", "submission.deleted", "leaderboard.updated",
-                                       "benchmark.changed", NULL};
+                                       "submission.checker_failed", "benchmark.changed", NULL};
 
 static int on_project(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err)
 {

@@ -14,12 +14,12 @@
 
 const char *const stream_topics[] = {"submission.created", "submission.queued",    "submission.running",
                                      "submission.test",    "submission.done",      "submission.cancelled",
-                                     "submission.deleted", "leaderboard.updated",  NULL};
+                                     "submission.deleted", "leaderboard.updated",  "submission.checker_failed", NULL};
 
 /* The name under which a client listens; NULL: not for streams. */
 const char *stream_name(struct assay_str topic)
 {
-    static const char *const names[] = {"queued", "queued", "running", "test", "done", "cancelled", "deleted", "board"};
+    static const char *const names[] = {"queued", "queued", "running", "test", "done", "cancelled", "deleted", "board", "checker_failed"};
     for (size_t i = 0; stream_topics[i] != NULL; i++) {
         if (assay_str_is(topic, stream_topics[i]))
             return names[i];
@@ -40,6 +40,8 @@ enum voice stream_voice(const struct stream_filter *f, const struct stream_bench
     bool board = assay_str_is(ev->ev.topic, "leaderboard.updated");
     if (f->staff || (b->known && assay_str_is(b->owner_id, f->user_id)))
         return VOICE_ALL;
+    if (assay_str_is(ev->ev.topic, "submission.checker_failed")) /* what a checker says of itself may give the tests away */
+        return VOICE_NONE;
     if (board)
         return b->known && b->visibility == ASSAY_VISIBLE_PUBLIC ? VOICE_PUBLIC : VOICE_NONE;
     return assay_str_is(ev->ev.owner, f->user_id) ? VOICE_OWNER : VOICE_NONE;

@@ -41,14 +41,16 @@ static void a_problem(const struct problem_in *in, struct assay_arena *a)
     check_limits(&in->limits);
     FUZZ_CHECK(in->mode >= 0 && in->mode < ASSAY_JUDGE_MODES && in->compare >= 0 && in->compare < ASSAY_COMPARE_MODES);
     FUZZ_CHECK((in->mode == ASSAY_JUDGE_HARNESS || in->mode == ASSAY_JUDGE_FUNCTION) == (in->harness.language.n != 0));
+    FUZZ_CHECK(in->checker.language.n == 0 || (in->checker.kind >= 0 && in->checker.kind < ASSAY_CHECKER_KINDS && in->checker.passes >= 1));
     const struct test_in *t = in->tests.items;
     for (size_t i = 0; i < in->tests.n; i++)
         FUZZ_CHECK(!t[i].has_points || t[i].points > 0);
     struct problem p = {.name = in->name, .statement = in->statement, .limits = in->limits, .mode = in->mode,
-                        .compare = in->compare, .float_abs = in->float_abs, .harness_language = in->harness.language};
+                        .compare = in->compare, .float_abs = in->float_abs,
+                        .checker = {.kind = in->checker.kind, .language = in->checker.language, .flags = in->checker.flags}, .harness_language = in->harness.language};
     struct assay_buf out = ASSAY_BUF_INIT;
     struct assay_jw *w = assay_jw_new();
-    benchmarks_write_problem(w, &p, true, &in->harness.source);
+    benchmarks_write_problem(w, &p, true, &(struct sources){in->harness.source, in->checker.source});
     FUZZ_CHECK(assay_jw_finish(w, &out, NULL) == 0);
     static const struct assay_json_field any[] = {{.name = "*", .type = ASSAY_JSON_RAW, .has_offset = -1}, {.name = NULL}};
     int nothing = 0;
@@ -66,8 +68,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     struct assay_str text = {(const char *)data + 1, size - 1};
-    struct benchmark_in b = {.problem = {.limits = benchmarks_default_limits}};
-    struct problem_in p = {.limits = benchmarks_default_limits};
+    struct benchmark_in b = {.problem = {.limits = benchmarks_default_limits, .checker = benchmarks_default_checker}};
+    struct problem_in p = {.limits = benchmarks_default_limits, .checker = benchmarks_default_checker};
     struct tests_in t = {.tests = {NULL, 0}};
     switch (data[0] % 5) {
     case 0:

@@ -46,6 +46,7 @@ struct assay_box_mount {
 enum assay_box_flag {
     ASSAY_BOX_STDERR_TO_STDOUT = 1 << 0,
     ASSAY_BOX_STRICT_OUTPUT = 1 << 1, /* reading stops and the tree dies at the first byte over stdout_bytes */
+    ASSAY_BOX_COLLECT_ALWAYS = 1 << 3, /* what is to be collected is collected after any exit code */
     ASSAY_BOX_WARM = 1 << 2, /* fork it from the warm interpreter if that has just this argv and env; else execute it */
 };
 

@@ -37,6 +37,26 @@ enum assay_compare {
 };
 #define ASSAY_COMPARE_MODES (ASSAY_COMPARE_UNORDERED_TOKENS + 1)
 
+/*
+ * A program that judges in place of a comparison.  What each kind is called with and how it answers is said in
+ * docs/judging.md and decided in services/runner/checker.c.
+ */
+enum assay_checker_kind {
+    ASSAY_CHECKER_VALIDATOR, /* Kattis and ICPC: input, answer, feedback directory; exit code 42 or 43 */
+    ASSAY_CHECKER_TESTLIB,   /* input, output, answer; exit code 0 to 3, 7, or 16 and up */
+    ASSAY_CHECKER_SCRIPT,    /* input, output, answer, feedback directory; exit code 0 or 1 */
+};
+#define ASSAY_CHECKER_KINDS (ASSAY_CHECKER_SCRIPT + 1)
+
+struct assay_manifest_checker {
+    int kind;                /* enum assay_checker_kind */
+    struct assay_str language, source_ref;
+    struct assay_strs flags; /* behind its other arguments */
+    bool interactive;        /* it talks with the program while that runs */
+    int64_t passes;          /* at most so many runs of the program on one test; 1 unless its kind is validator */
+    int64_t time_limit_ms, memory_limit_bytes; /* its own, for each check */
+};
+
 struct assay_manifest_test {
     int64_t number; /* 1.. */
     struct assay_str name;
@@ -55,6 +75,8 @@ struct assay_manifest {
     int64_t time_limit_ms, wall_limit_ms, memory_limit_bytes, output_limit_bytes, process_limit;
     int64_t hard_time_limit_ms; /* where a program over its time is killed; 0, in older manifests: assay_hard_time_limit */
     struct assay_str harness_language, harness_ref;
+    bool has_checker; /* then compare is not looked at */
+    struct assay_manifest_checker checker;
     struct assay_json_array tests; /* struct assay_manifest_test */
 };
 
@@ -65,6 +87,7 @@ struct assay_manifest {
  */
 int64_t assay_hard_time_limit(int64_t time_limit_ms);
 
+extern const char *const assay_checker_kind_names[]; /* "validator", "testlib", "script", NULL */
 extern const char *const assay_judge_mode_names[]; /* "program", "harness", "answer", "function", NULL */
 extern const char *const assay_compare_names[];    /* "exact", "tokens", "float", "nocase", "lines", "unordered_lines", "unordered_tokens", NULL */
 
