@@ -307,6 +307,37 @@ def test_agents(server):
     user.call("GET", f"/agents/{a['id']}", expect=404)
 
 
+def test_pits(server):
+    admin, user = prepared(server), person(server, "walter")
+    pit = {"id": "shell-project", "title": "A project", "language": "bash", "buildTool": "sh", "testCommand": "sh ./run-tests", "maxTimeoutMs": 10000}
+    made = admin.post("/pits", pit, headers={"Idempotency-Key": "pit"}, expect=201)
+    assert admin.post("/pits", pit, headers={"Idempotency-Key": "pit"}, expect=201).json == made.json
+    admin.call("POST", "/pits", {**pit, "title": "another"}, headers={"Idempotency-Key": "pit"}, expect=422)
+    admin.call("POST", "/pits", pit, expect=409)
+    refused = admin.call("POST", "/pits", {"id": "b", "testCommand": "x", "requiredFiles": ["../up"], "environment": {"1": ""}}, expect=400)
+    assert {e["pointer"] for e in refused.json["errors"]} == {"/requiredFiles/0", "/environment"}, refused
+    user.call("POST", "/pits", {"id": "mine", "testCommand": "x"}, expect=403)
+    seen = user.get("/pits/shell-project").json
+    assert "testCommand" not in seen and seen["active"] and seen["source"] == "api", seen
+    assert admin.patch("/pits/shell-project", {"max_timeout_ms": 20000, "requiredFiles": ["run-tests"]}).json["maxTimeoutMs"] == 20000
+    admin.call("PATCH", "/pits/shell-project", {"id": "x"}, expect=400)
+    admin.call("PATCH", "/pits/none", {"title": "x"}, expect=404)
+    assert "shell-project" in {p["id"] for p in user.get("/pits?limit=200").json["items"]}
+
+    def form(data, name="file"):
+        head = f'--assay\r\nContent-Disposition: form-data; name="{name}"; filename="t.zip"\r\nContent-Type: application/zip\r\n\r\n'
+        return {"body": head.encode() + data + b"\r\n--assay--\r\n", "headers": {"Content-Type": "multipart/form-data; boundary=assay"}}
+    empty = b"PK\5\6" + bytes(18)
+    assert admin.post("/pits/shell-project/upload-tests", expect=201, **form(empty)).json == {"status": "ok", "key": "pits/shell-project/tests.zip"}
+    assert admin.get("/pits/shell-project").json["testsS3Key"] == "pits/shell-project/tests.zip"
+    admin.call("POST", "/pits/shell-project/upload-tests", expect=400, **form(b"no archive at all, however long it is"))
+    admin.call("POST", "/pits/shell-project/upload-tests", expect=400, **form(empty, "other"))
+    admin.call("POST", "/pits/none/upload-tests", expect=404, **form(empty))
+    admin.post("/pits", {**pit, "id": "gone"}, expect=201)
+    admin.delete("/pits/gone", expect=204)
+    admin.call("DELETE", "/pits/gone", expect=404)
+
+
 def test_runners_elsewhere():
     """A server that judges nothing itself: this test is its runner."""
     with_none = harness.Server(args=["--boxkeeper=false"])
