@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#define REST_STEP_MS 50
+
 struct given_job {
     struct assay_str submission_id, script;
     int64_t fence, attempt;
@@ -81,6 +83,7 @@ static uint64_t enter(struct bh_driver *d, const struct given_job *g)
         d->n_leases++;
     }
     pthread_mutex_unlock(&d->lock);
+    atomic_store(&d->fresh, true);
     return tag;
 }
 
@@ -245,6 +248,13 @@ static void lose(struct bh_driver *d, const struct bh_lease *l, bool cancelled)
         bh_forget(d, l->tag);
 }
 
+/* Until it is time for the next beat, or there is something new. */
+static void rest(struct bh_driver *d, int64_t ms)
+{
+    for (; ms > 0 && !atomic_load(&d->stop) && !atomic_load(&d->fresh); ms -= REST_STEP_MS)
+        bh_sleep(d, ms < REST_STEP_MS ? ms : REST_STEP_MS);
+}
+
 void *bh_beat_main(void *driver)
 {
     struct bh_driver *d = driver;
@@ -258,6 +268,7 @@ void *bh_beat_main(void *driver)
         struct bh_lease held[BH_LEASES_MAX];
         ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
         struct answer a = {.leases = {NULL, 0}};
+        atomic_store(&d->fresh, false); /* before the table is read: what comes after is for the next beat */
         size_t n = beat_body(d, held, &body, &err);
         struct assay_str text = assay_buf_view(&body);
         int rc = text.n != 0 && arena != NULL ? bh_call(c, path, &text, 10000, 1 << 20, &out, &err) : ASSAY_E_NOMEM;
@@ -273,7 +284,7 @@ void *bh_beat_main(void *driver)
         pthread_mutex_lock(&d->lock);
         int64_t pause = d->lease_ms / 3;
         pthread_mutex_unlock(&d->lock);
-        bh_sleep(d, rc == 200 ? (pause < 300 ? 300 : pause > 20000 ? 20000 : pause) : 500);
+        rest(d, rc == 200 ? (pause < 300 ? 300 : pause > 20000 ? 20000 : pause) : 500);
     }
     bh_call_free(c);
     return NULL;

@@ -5,7 +5,8 @@
  * Three threads share a table of leases:
  *
  *   lease    asks for as many jobs as there is room for, and waits at the gateway until there are some;
- *   beat     renews all that is held, three times in a lease's time, and learns what was lost or cancelled;
+ *   beat     renews all that is held, three times in a lease's time and when some is new (the gateway then knows that
+ *            its answer has arrived), and learns what was lost or cancelled;
  *   post     brings results and returns, in order, each again with growing delay until the gateway has answered.
  *
  * A lease leaves the table when it was answered, returned or lost.  The lock guards the table and the queue; nothing
@@ -58,6 +59,7 @@ struct bh_driver {
     pthread_t thread[3];
     bool running;
     atomic_bool stop, quiet;
+    atomic_bool fresh; /* there are leases that no beat has named yet */
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t cond;  /* there is room, something to post, or the end */

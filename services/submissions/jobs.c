@@ -251,8 +251,10 @@ int jobs_away_over(struct submissions *s, const struct watched *w, struct assay_
     if (h.fence != w->fence || !assay_str_is(h.state, "running"))
         return ASSAY_OK;
     rc = repo_away_over(tx, w, err);
+    /* what was never renewed nobody may have received: the answer that gave it away was lost */
+    bool charge = !w->broker && w->beat > 0;
     if (rc >= 0)
-        rc = take_back(s, tx, &h, !w->broker, w->broker, ASSAY_STR("the lease expired"), err);
+        rc = take_back(s, tx, &h, charge, !charge, ASSAY_STR("the lease expired"), err);
     if (rc >= 0)
         rc = assay_store_exec(s->host->store, tx, err);
     if (rc >= 0)

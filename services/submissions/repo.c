@@ -201,7 +201,7 @@ static const struct assay_stmt lease_stmt = {
            " OR REPLACE(CAST($7 AS TEXT), ' ' || CAST(q.kind AS TEXT) || ' ', '') <> CAST($7 AS TEXT))"
            " ORDER BY q.priority, q.turn, q.created_ms, q.id LIMIT $5 /*+skip_locked*/) "
            "UPDATE submissions SET state = 'running', fence = fence + 1, lease_worker = $1, lease_boot = $2, lease_ms = $3,"
-           " updated_ms = $4, manifest_ref = COALESCE((SELECT p.manifest_ref FROM submissions_problems p"
+           " lease_beat = 0, updated_ms = $4, manifest_ref = COALESCE((SELECT p.manifest_ref FROM submissions_problems p"
            " WHERE p.id = submissions.problem_id), '')"
            " WHERE state = 'queued' AND id IN (SELECT due.id FROM due)"
            " RETURNING id, kind, benchmark_id, problem_id, agent_id, owner_id, language, source_kind, source_ref,"

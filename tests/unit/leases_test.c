@@ -286,6 +286,38 @@ static void test_what_is_away_outlives_a_restart_and_expires_by_time(void **stat
     svc_free(h);
 }
 
+static void test_a_lease_that_was_never_renewed_is_not_charged(void **state)
+{
+    (void)state;
+    struct svc *h = world();
+    char id[ASSAY_ID_SIZE];
+    submit(h, "c", id);
+    struct assay_job *job;
+    for (int64_t fence = 1; fence <= 5; fence++) { /* more often than max_attempts */
+        assert_int_equal(lease_away(h, "agent:w1", "", "", &job), 1);
+        assert_int_equal(job->fence, fence);
+        assert_int_equal(job->attempt, 1);
+        let_it_look();
+        svc_advance_ms(h, 12100);
+        wait_for(h, id, "queued");
+    }
+    assert_int_equal(lease_away(h, "agent:w1", "", "", &job), 1);
+    assert_int_equal(job->attempt, 1);
+    /* once renewed, its holder has it, and its silence may be the job's doing; beats of earlier leases do not count */
+    assert_int_equal(renew(h, "agent:w1", assay_str(id), 6), ASSAY_LEASE_HELD);
+    let_it_look();
+    svc_advance_ms(h, 12100);
+    wait_for(h, id, "queued");
+    assert_int_equal(lease_away(h, "agent:w1", "", "", &job), 1);
+    assert_int_equal(job->attempt, 2);
+    let_it_look();
+    svc_advance_ms(h, 12100);
+    wait_for(h, id, "queued");
+    assert_int_equal(lease_away(h, "agent:w1", "", "", &job), 1);
+    assert_int_equal(job->attempt, 2);
+    svc_free(h);
+}
+
 static void test_who_holds_it_outside_hears_of_a_cancel(void **state)
 {
     (void)state;
@@ -317,6 +349,7 @@ int main(void)
         cmocka_unit_test(test_who_is_alone_writes_no_beats_and_who_was_thought_dead_comes_back),
         cmocka_unit_test(test_what_is_away_is_chosen_by_language_and_kind),
         cmocka_unit_test(test_what_is_away_outlives_a_restart_and_expires_by_time),
+        cmocka_unit_test(test_a_lease_that_was_never_renewed_is_not_charged),
         cmocka_unit_test(test_who_holds_it_outside_hears_of_a_cancel),
     };
     return cmocka_run_group_tests_name("leases", tests, NULL, NULL);

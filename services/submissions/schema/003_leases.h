@@ -2,7 +2,8 @@
  * Migration 3 of submissions, included by repo.c: who holds leases.
  *
  * A local lease is held by a life of a gateway (lease_boot), which shows that it lives by its beat here.  A remote
- * one (lease_boot 'remote') is held by its lease_worker, and each renewal adds to the row's own lease_beat.
+ * one (lease_boot 'remote') is held by its lease_worker, and each renewal adds to the row's own lease_beat, which
+ * is 0 until the first.
  */
 "ALTER TABLE submissions ADD COLUMN lease_beat BIGINT NOT NULL DEFAULT 0;"
 "CREATE TABLE submissions_instances ("
