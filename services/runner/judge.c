@@ -302,6 +302,9 @@ void job_built(struct loop *l, struct job *j, const struct assay_box_outcome *o)
     else if (o->end == ASSAY_BOX_EXITED && o->exit_code == 0)
         why = "\nThe build made no program.\n";
     struct assay_str text = kept(j, &j->out);
+    if (o->end == ASSAY_BOX_EXITED && o->exit_code != 0 && o->oom_kills == 0 && l->r->failures != NULL)
+        failures_note(l->r->failures, j->build_key, mono_ms(l), j->failed_once,
+                      &(struct failed_build){o->exit_code, o->cpu_us, o->wall_us, o->memory_peak_bytes, text});
     j->build_output = why[0] != '\0' ? assay_arena_fmt(j->arena, "%.*s%s", ASSAY_FMT(text), why) : text;
     j->verdict = VERDICT_BF;
 }

@@ -301,6 +301,23 @@ bool builds_read(struct builds *b, const char *key, const struct recall *want, s
 void builds_keep(struct builds *b, const char *key, const struct kept_build *build);
 void builds_drop(struct builds *b, const char *key, const char *why);
 
+/* failures.c: builds that failed twice alike, for a while, in memory; any thread, never blocks. key: as a kept build's. Times
+ * are monotonic. */
+#define FAILURE_MS 600000
+struct failed_build {
+    int exit_code;
+    int64_t cpu_us, wall_us, memory_peak_bytes;
+    struct assay_str output;
+};
+struct failures;
+struct failures *failures_new(void); /* NULL: no memory */
+void failures_free(struct failures *f);
+/* True: its failure is believed, and *out says how it failed, its output in the arena. *once: it has failed before, which
+ * failures_note of this build is to be told. */
+bool failures_find(struct failures *f, const char *key, int64_t now_ms, struct assay_arena *arena, struct failed_build *out, bool *once);
+/* A build has failed by its exit code. Copies what it keeps. */
+void failures_note(struct failures *f, const char *key, int64_t now_ms, bool once, const struct failed_build *b);
+
 /* warm.c: the folder of warm material */
 int warm_open(const struct assay_host *host, int *ret_dir, struct assay_err *err);
 
@@ -347,6 +364,8 @@ struct job {
     struct assay_str place;    /* where its warden stands; for the key */
     struct recall want;
     struct kept_build kept;
+    struct failed_build failed;
+    bool known_failure, failed_once; /* `failed` is its build; it had failed before its own began */
     char warm[BUILD_KEY];      /* the warm material that its boxes see, or "" */
     char warm_key[BUILD_KEY], warm_print[BUILD_KEY];
     bool warming, warm_asked;  /* a self-test that makes warm material; that has asked for it */
@@ -589,6 +608,7 @@ struct runner {
     struct assay_str seccomp, seccomp_uncounted; /* with and without a leaf for memory */
     struct cache *cache;
     struct builds *builds; /* NULL: builds are not kept */
+    struct failures *failures; /* there when builds are kept */
     char kernel[128], cpu_model[128]; /* of this machine, for records */
     int warm_dir;          /* -1: there is no warm material */
     char machine[ASSAY_SHA256_HEX]; /* what of this machine a compiler can see */

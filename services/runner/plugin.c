@@ -104,7 +104,7 @@ const struct assay_metric runner_metrics[METRIC_COUNT] = {
                                "Checkers that failed: a problem is broken, or somebody tries to break it (crash, exit, time, memory, output, "
                                "feedback, passes, build)", "fault", NULL},
     [METRIC_CHECK] = {"assay_runner_check_seconds", ASSAY_METRIC_HISTOGRAM, "Wall time of a check by a problem's own program", "kind", seconds},
-    [METRIC_CACHE] = {"assay_runner_build_cache_total", ASSAY_METRIC_COUNTER, "Look-ups in the build cache (hit, miss, damaged)",
+    [METRIC_CACHE] = {"assay_runner_build_cache_total", ASSAY_METRIC_COUNTER, "Look-ups in the build cache (hit, miss, damaged, failure)",
                       "outcome", NULL},
     [METRIC_WORKERS] = {"assay_runner_workers", ASSAY_METRIC_GAUGE, "Runners elsewhere that were heard of in the last two minutes", "", NULL},
     [METRIC_AWAY_LEASED] = {"assay_runner_away_leases_total", ASSAY_METRIC_COUNTER, "Jobs leased to runners elsewhere", "", NULL},
@@ -228,6 +228,8 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     machine_names(r->kernel, sizeof r->kernel, r->cpu_model, sizeof r->cpu_model);
     if (rc >= 0 && build_cache != 0)
         rc = builds_open(host, build_cache, &r->builds, err);
+    if (rc >= 0 && build_cache != 0 && (r->failures = failures_new()) == NULL)
+        rc = assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     if (rc >= 0 && host->option_int(host->ctx, "warm") != 0)
         rc = warm_open(host, &r->warm_dir, err);
     if (rc >= 0)
@@ -302,6 +304,7 @@ static void fini(void *self)
     environments_free(&r->environments);
     cache_free(r->cache);
     builds_free(r->builds);
+    failures_free(r->failures);
     if (r->warm_dir >= 0)
         close(r->warm_dir);
     assay_arena_free(r->arena);

@@ -12,7 +12,7 @@
  *
  * What is kept: builds that ended by themselves with exit code 0 and an artefact, without an OOM kill.  Never a
  * failure: a compiler that was short of memory, tasks or disk says so by an exit code as well, and a wrong BF
- * would then be everybody's for ever; a program that does not compile is soon another one.
+ * would then be everybody's for ever.  One that came twice alike is believed for some minutes (failures.c).
  *
  * Two equal builds at once are both made, and the first to end is kept: waiting would hold a slot idle and tie
  * one submission's fate to another's, to save at most one build for each slot.
@@ -159,9 +159,14 @@ static void recall_work(void *arg)
     struct mail *m = arg;
     struct job *j = m->job;
     drop_stale_warm(j);
-    m->status = j->runner->builds != NULL ? key_of(j, &m->err) : ASSAY_OK;
-    m->final = m->status >= 0 && j->build_key[0] != '\0' &&
-               builds_read(j->runner->builds, j->build_key, &j->want, j->arena, &j->kept);
+    struct runner *r = j->runner;
+    m->status = r->builds != NULL ? key_of(j, &m->err) : ASSAY_OK;
+    m->final = false;
+    if (m->status >= 0 && j->build_key[0] != '\0') {
+        int64_t now = r->host->mono_ns(r->host->ctx) / 1000000;
+        j->known_failure = failures_find(r->failures, j->build_key, now, j->arena, &j->failed, &j->failed_once);
+        m->final = !j->known_failure && builds_read(r->builds, j->build_key, &j->want, j->arena, &j->kept);
+    }
     mail_post(m);
 }
 
@@ -288,6 +293,24 @@ static void take_kept(struct loop *l, struct job *j)
     j->build_end_ms = now_ms(l);
 }
 
+/* It is not built again, and this is how it ended. */
+static void take_failed(struct loop *l, struct job *j)
+{
+    const struct failed_build *b = &j->failed;
+    j->build = (struct assay_box_outcome){.end = ASSAY_BOX_EXITED,
+                                          .exit_code = b->exit_code,
+                                          .cpu_us = b->cpu_us,
+                                          .wall_us = b->wall_us,
+                                          .memory_peak_bytes = b->memory_peak_bytes};
+    j->kept.wall_us = b->wall_us;
+    j->build_output = b->output;
+    j->built = j->cached = true;
+    j->build_key[0] = '\0';
+    j->build_end_ms = now_ms(l);
+    j->verdict = VERDICT_BF;
+    l->r->host->metric_add(l->r->host->ctx, &runner_metrics[METRIC_CACHE], (const char *const[]){"failure", NULL}, 1);
+}
+
 void job_recalled(struct loop *l, struct mail *m)
 {
     struct job *j = m->job;
@@ -299,6 +322,11 @@ void job_recalled(struct loop *l, struct mail *m)
     }
     if (m->status < 0)
         assay_log(l->r->host, ASSAY_LOG_WARN, "build_not_recalled", ASSAY_KZ("error", m->err.msg));
+    if (j->known_failure && !j->cancel && !j->dead && !j->give_back) {
+        take_failed(l, j);
+        job_finish(l, j);
+        return;
+    }
     if (m->final && j->kept.encoding.n == 0) {
         take_kept(l, j);
     } else if (m->final) {

@@ -5,7 +5,7 @@ services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runn
 	services/runner/codec.c services/runner/compare.c services/runner/dispatch.c services/runner/domain.c services/runner/environment.c services/runner/finish.c services/runner/http.c \
 	services/runner/judge.c services/runner/junit.c services/runner/junit.h services/runner/languages.c services/runner/lease.c services/runner/local.h \
 	services/runner/loop.c services/runner/loop.h services/runner/machine.c services/runner/place.c services/runner/plugin.c \
-	services/runner/prefork.c \
+	services/runner/failures.c services/runner/prefork.c \
 	services/runner/prepare.c services/runner/recall.c services/runner/remote.c services/runner/remote.h \
 	services/runner/remote_codec.c services/runner/remote_fetch.c services/runner/remote_http.c services/runner/remote_job.c \
 	services/runner/report.c services/runner/report.h services/runner/summary.c services/runner/summary.h \
@@ -45,7 +45,7 @@ tests_unit_seccomp_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services
 tests_unit_seccomp_test_LDADD = $(SVC_TEST_LIBS) $(SECCOMP_LIBS)
 check_PROGRAMS += tests/unit/builds_test
 TESTS += tests/unit/builds_test
-tests_unit_builds_test_SOURCES = tests/unit/builds_test.c services/runner/builds.c
+tests_unit_builds_test_SOURCES = tests/unit/builds_test.c services/runner/builds.c services/runner/failures.c
 tests_unit_builds_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/runner
 tests_unit_builds_test_LDADD = $(SVC_TEST_LIBS)
 check_PROGRAMS += tests/unit/remote_test

@@ -259,6 +259,89 @@ static void test_what_was_not_finished_is_gone_after_a_start(void **state)
     builds_free(b);
 }
 
+/* ---- failures ---- */
+
+static void note(struct failures *f, int i, int64_t now, bool once, int exit_code, const char *output)
+{
+    char k[BUILD_KEY];
+    key(i, k);
+    failures_note(f, k, now, once, &(struct failed_build){exit_code, 5, 6000, 7, assay_str(output)});
+}
+
+static bool believed(struct failures *f, int i, int64_t now, struct failed_build *out, bool *once)
+{
+    static struct assay_arena *arena;
+    char k[BUILD_KEY];
+    struct failed_build mine;
+    bool seen;
+    key(i, k);
+    assay_arena_free(arena);
+    arena = assay_arena_new(0);
+    return failures_find(f, k, now, arena, out != NULL ? out : &mine, once != NULL ? once : &seen);
+}
+
+static void test_a_failure_is_believed_the_second_time(void **state)
+{
+    (void)state;
+    struct failures *f = failures_new();
+    struct failed_build b;
+    bool once = true;
+    assert_false(believed(f, 1, 0, NULL, &once));
+    assert_false(once);
+    note(f, 1, 0, false, 1, "main.c:1: error");
+    note(f, 1, 1, false, 1, "main.c:1: error"); /* begun before the first had ended: the same shortage may be behind both */
+    assert_false(believed(f, 1, 2, NULL, &once));
+    assert_true(once);
+    note(f, 1, 3, true, 1, "main.c:1: error");
+    assert_true(believed(f, 1, 4, &b, NULL));
+    assert_true(b.exit_code == 1 && b.cpu_us == 5 && b.wall_us == 6000 && b.memory_peak_bytes == 7);
+    assert_true(assay_str_is(b.output, "main.c:1: error"));
+    assert_false(believed(f, 2, 4, NULL, NULL));
+    /* it is counted from the first failure, and then all begins again */
+    assert_true(believed(f, 1, FAILURE_MS - 1, NULL, NULL));
+    assert_false(believed(f, 1, FAILURE_MS, NULL, &once));
+    assert_false(once);
+    failures_free(f);
+}
+
+static void test_other_words_begin_again(void **state)
+{
+    (void)state;
+    struct failures *f = failures_new();
+    note(f, 1, 0, false, 1, "g++: fatal error: Killed signal");
+    note(f, 1, 1, true, 1, "main.cpp:1: error");
+    assert_false(believed(f, 1, 2, NULL, NULL));
+    note(f, 1, 2, true, 2, "main.cpp:1: error");
+    assert_false(believed(f, 1, 3, NULL, NULL));
+    note(f, 1, 3, true, 2, "main.cpp:1: error");
+    assert_true(believed(f, 1, 4, NULL, NULL));
+    failures_free(f);
+}
+
+static void test_failures_are_bounded(void **state)
+{
+    (void)state;
+    struct failures *f = failures_new();
+    char *words = malloc((16 << 10) + 2);
+    assert_non_null(words);
+    memset(words, 'x', (16 << 10) + 1);
+    words[(16 << 10) + 1] = '\0';
+    note(f, 7, 0, false, 1, words);
+    note(f, 7, 0, true, 1, words);
+    assert_false(believed(f, 7, 1, NULL, NULL));
+    for (int i = 0; i < 300; i++) {
+        note(f, i, 0, false, 1, "");
+        note(f, i, 0, true, 1, "");
+        assert_true(believed(f, i, 1, NULL, NULL));
+    }
+    bool once = true;
+    assert_false(believed(f, 0, 1, NULL, &once)); /* the oldest made room */
+    assert_false(once);
+    assert_true(believed(f, 299, 1, NULL, NULL));
+    free(words);
+    failures_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +350,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_damage_is_seen_told_and_dropped, before, after),
         cmocka_unit_test_setup_teardown(test_the_least_recently_used_goes_first, before, after),
         cmocka_unit_test_setup_teardown(test_what_was_not_finished_is_gone_after_a_start, before, after),
+        cmocka_unit_test(test_a_failure_is_believed_the_second_time),
+        cmocka_unit_test(test_other_words_begin_again),
+        cmocka_unit_test(test_failures_are_bounded),
     };
     return cmocka_run_group_tests_name("builds", tests, NULL, NULL);
 }
