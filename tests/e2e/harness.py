@@ -205,6 +205,15 @@ class Server:
         self.process = None
         return code
 
+    def kill(self):
+        """kill -9 of all of it, at once."""
+        for pid in (self.process.pid, *self.children().values()):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.process.wait()
+
     def close(self):
         try:
             if self.process and self.process.poll() is None:
@@ -223,6 +232,11 @@ class Server:
 
     def api(self, token=None):
         return Api(self.port, token)
+
+    def metric(self, name):
+        """The sum of all samples whose line begins so."""
+        text = self.api().call("GET", "/metrics").body.decode()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
 
     def login(self, login="admin", password=ADMIN_PASSWORD):
         a = self.api().post("/login", {"login": login, "password": password}, expect=200)

@@ -7,6 +7,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "parts"))
 from harness import FIXTURES, PREFIX, Server, Skip, main, program, wait_for  # noqa: E402
+import sharing  # noqa: E402
 from postgres import Missing, Postgres  # noqa: E402
 
 PG = None
@@ -72,6 +73,37 @@ def test_a_restart_of_the_database_loses_nothing(server):
     for sid in sent:
         s = server.wait_done(admin, sid, timeout=120)
         assert s["status"] == "done" and s["verdict"] == "OK", s
+
+
+def test_three_servers_share_a_database_and_a_killed_ones_work_is_done_by_the_others(server):
+    server.stop()
+    silence_s, sent = 3, {}
+    env = {"STORAGE_DSN": PG.dsn, "ASSAY_INSTANCE_SILENCE": f"{silence_s}s", "RUNNER_MAX_PARALLEL": "2",
+           "ASSAY_BLOB_DIR": str(server.data / "blobs")}
+    three = [Server(env=env, name=f"server-{i}") for i in range(3)]
+    try:
+        for s in three:
+            s.spawn()
+        for s in three:
+            s.wait_ready(120)
+        admin = three[0].login()
+        admin.post("/benchmarks", {"id": "shared", "name": "Shared", "visibility": "public", "feedback": "full",
+                                   "tests": [{"input": "1 2\n", "expected_output": "3\n"}]}, expect=201)
+
+        def submit(ids, seconds):
+            for i in ids:
+                sent[admin.post("/submissions", {"benchmark_id": "shared", "agent_id": "ada", "language": "python",
+                                                 "source": sharing.program(i, seconds)}, expect=202).json["id"]] = i
+
+        def answers():
+            items = [s for s in admin.all("/submissions?benchmark_id=shared") if s["status"] not in ("queued", "running")]
+            return {sent[s["id"]]: [s["verdict"]] for s in items}
+        # the first is asked, so it is not the one that is killed
+        sharing.three_then_two(three, submit, answers, silence_s, spare=three[:1])
+        assert len(admin.all("/results?benchmark_id=shared")) == len(sent)
+    finally:
+        for s in three:
+            s.close()
 
 
 def test_gateways_on_one_database_keep_one_bound(server):

@@ -5,10 +5,8 @@ Each message has a known status. At the end every key must have results, all wit
 
 import collections
 import json
-import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -108,25 +106,11 @@ class Worker(Server):
                               "RUNNER_MAX_PARALLEL": "2", "ASSAY_LOG_LEVEL": "info", **(env or {})},
                          args=["--only", "runner", "--intake", "kafka", *args], name=name)
 
-    def metric(self, name):
-        text = self.api().call("GET", "/metrics").body.decode()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
-
     def has_partitions(self):
         try:
             return self.metric("assay_kafka_partitions{") > 0
         except OSError:
             return False
-
-    def kill(self):
-        """kill -9 of all of it, at once."""
-        pids = [self.process.pid, *self.children().values()]
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        self.process.wait()
 
 
 class Workers:
