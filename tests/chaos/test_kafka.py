@@ -40,9 +40,18 @@ def event_id(message):
 
 
 def everything(k, topic):
-    a = kit.kcat(k, "-C", "-e", "-q", "-o", "beginning", "-t", topic, "-J")
-    assert a.returncode == 0, a.stderr
-    return [json.loads(line) for line in a.stdout.splitlines() if line.strip()]
+    """A broker that has just been started listens before it answers."""
+    said = []
+
+    def read():
+        a = kit.kcat(k, "-C", "-e", "-q", "-o", "beginning", "-t", topic, "-J")
+        said[:] = [a.stderr]
+        return [a.stdout] if a.returncode == 0 else None
+    try:
+        text, = wait_for(f"the topic {topic}", read, 60, 0.5)
+    except AssertionError as why:
+        raise AssertionError(f"{why}: {said}") from None
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
 class Producer(threading.Thread):
@@ -164,8 +173,9 @@ def test_kill_9_of_workers_and_of_the_broker_loses_nothing_and_gives_one_verdict
             assert repeated <= max(4, struck.total()), repeated
             # what is committed is all: nobody has anything left
             wait_for("no lag", lambda: all(w.metric("assay_kafka_lag_messages") == 0 for w in workers), 60, every=0.5)
-            for w in workers:
-                w.stop()
+            for i, w in enumerate(workers):
+                code = w.stop()
+                assert code == 0, f"worker {i} ended with {code}:\n{w.log_text()[-3000:]}"
 
 
 if __name__ == "__main__":
