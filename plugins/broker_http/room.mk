@@ -10,3 +10,11 @@ plugins_LTLIBRARIES += plugins/broker_http/assay_broker_http.la
 plugins_broker_http_assay_broker_http_la_SOURCES =
 plugins_broker_http_assay_broker_http_la_LDFLAGS = $(PLUGIN_LDFLAGS)
 plugins_broker_http_assay_broker_http_la_LIBADD = plugins/broker_http/libbroker_http.la -lpthread
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/broker_http_test
+TESTS += tests/unit/broker_http_test
+tests_unit_broker_http_test_SOURCES = tests/unit/broker_http_test.c tests/unit/fake_http.c tests/unit/fake_http.h tests/unit/store_host.h
+tests_unit_broker_http_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)/tests/unit
+tests_unit_broker_http_test_LDADD = plugins/broker_http/libbroker_http.la $(SDK_LIBS) $(CMOCKA_LIBS) -lpthread
+endif

@@ -8,10 +8,10 @@
 #define KIB ((int64_t)1024)
 
 static const struct assay_option options[] = {
-    /* the core's, shared with the other drivers of Amazon's services */
-    {.name = "aws_region", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The core's."},
-    {.name = "aws_endpoint_url", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The core's."},
-    {.name = "aws_ca_bundle", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The core's."},
+    /* the core's, shared with the other drivers of Amazon's services; the variables are for `assay simulate`, which has no core */
+    {.name = "aws_region", .env = "AWS_REGION,AWS_DEFAULT_REGION", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The core's."},
+    {.name = "aws_endpoint_url", .env = "AWS_ENDPOINT_URL", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The core's."},
+    {.name = "aws_ca_bundle", .env = "AWS_CA_BUNDLE", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The core's."},
     {.name = "sqs_queue_url", .env = "AWS_SQS_QUEUE_URL", .type = ASSAY_OPT_STRING, .default_text = "",
      .help = "URL of the queue with the work, as SQS gives it; one that ends in .fifo is taken for a FIFO queue."},
     {.name = "sqs_results_queue_url", .env = "AWS_SQS_RESULTS_QUEUE_URL", .type = ASSAY_OPT_STRING, .default_text = "",

@@ -13,7 +13,7 @@ import run
 from harness import main, night
 
 NIGHT = os.environ.get("ASSAY_NIGHT") == "1"
-KILLS = int(os.environ.get("ASSAY_KILLS", "1000" if NIGHT else "40"))
+KILLS = int(os.environ.get("ASSAY_KILLS", "1000" if NIGHT else "25"))
 SEED = int(os.environ.get("ASSAY_SEED", str(random.SystemRandom().randrange(1 << 30))))
 
 
@@ -22,7 +22,7 @@ def test_kill_9_loses_and_doubles_nothing():
 
 
 def test_kill_9_loses_and_doubles_nothing_on_postgresql():
-    run.chaos(SEED, ["server", "boxkeeper", "supervisor", "postgres"], count=200 if NIGHT else 12, store="postgres")
+    run.chaos(SEED, ["server", "boxkeeper", "supervisor", "postgres"], count=200 if NIGHT else 8, store="postgres")
 
 
 @night  # the image of all languages is made for it
@@ -32,7 +32,7 @@ def test_kill_9_of_the_container_engine_too():
 
 def test_rolling_restarts_fail_no_accepted_request():
     """Orderly ends under load: work under way is given back at once, not when its lease runs out."""
-    run.chaos(SEED, ["roll"], count=100 if NIGHT else 6)
+    run.chaos(SEED, ["roll"], count=100 if NIGHT else 4)
 
 
 if __name__ == "__main__":

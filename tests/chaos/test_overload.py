@@ -26,7 +26,7 @@ from flood import Line  # noqa: E402
 from harness import Server, Skip, program, wait_for  # noqa: E402
 
 NIGHT = os.environ.get("ASSAY_NIGHT") == "1"
-OVERLOAD_S = float(os.environ.get("ASSAY_OVERLOAD_S", "600" if NIGHT else "20"))
+OVERLOAD_S = float(os.environ.get("ASSAY_OVERLOAD_S", "600" if NIGHT else "12"))
 QUEUED = int(os.environ.get("ASSAY_QUEUED", "100000" if NIGHT else "5000"))
 RSS_MAX_MB = 256
 SENDERS = 40

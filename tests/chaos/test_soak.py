@@ -18,7 +18,7 @@ from harness import main, wait_for
 from residue import Residue, descendants, status
 
 NIGHT = os.environ.get("ASSAY_NIGHT") == "1"
-SECONDS = float(os.environ.get("ASSAY_SOAK_SECONDS", "1200" if NIGHT else "30"))
+SECONDS = float(os.environ.get("ASSAY_SOAK_SECONDS", "1200" if NIGHT else "20"))
 SEED = int(os.environ.get("ASSAY_SEED", str(random.SystemRandom().randrange(1 << 30))))
 
 

@@ -28,7 +28,7 @@ from harness import Api, Server, Skip, main, program, wait_for
 from shims import Fault
 
 NIGHT = os.environ.get("ASSAY_NIGHT") == "1"
-SECONDS = float(os.environ.get("ASSAY_SWEEP_SECONDS", "1e9" if NIGHT else "25"))
+SECONDS = float(os.environ.get("ASSAY_SWEEP_SECONDS", "1e9" if NIGHT else "15"))
 SEED = int(os.environ.get("ASSAY_SEED", str(random.SystemRandom().randrange(1 << 30))))
 ONLY = os.environ.get("ASSAY_SWEEP_ONLY", "")
 PERMITTED = {429, 503, 507}  # of an answer that is not the right one

@@ -15,6 +15,7 @@ from harness import PREFIX, ROOT, Server, wait_for
 sys.path.insert(0, str(ROOT / "tests" / "parts"))
 import kafka  # noqa: E402
 import rabbitmq  # noqa: E402
+import sqs  # noqa: E402
 
 LANGUAGES = ("python", "go", "c", "cpp", "java")
 
@@ -64,7 +65,7 @@ def have():
 def broker(part, *args):
     try:
         return part(*args)
-    except (kafka.Missing, rabbitmq.Missing) as why:
+    except (kafka.Missing, rabbitmq.Missing, sqs.Missing) as why:
         raise harness.Skip(str(why))
 
 
@@ -105,6 +106,17 @@ def test_a_rabbitmq_queue_brings_everything_back():
         with workers(2, "amqp", AMQP_URL=r.url):
             rc, s, odd = simulate("--via", "amqp", "--languages", "python,c", "-n", "2", "--wait", "120", AMQP_URL=r.url)
             assert rc == 0 and s["all"]["sent"] == s["all"]["judged"] == 28, (s, odd)
+
+
+def test_an_sqs_queue_brings_everything_back():
+    driver("sqs")
+    with broker(sqs.Sqs) as s:
+        env = {**s.env, "AWS_SQS_QUEUE_URL": s.queue("simulate-jobs"), "AWS_SQS_RESULTS_QUEUE_URL": s.queue("simulate-results")}
+        with workers(2, "sqs", RUNNER_POLL_INTERVAL_MS="1000", **env) as two:
+            rc, s, odd = simulate("--via", "sqs", "--languages", "python,c", "-n", "2", "--wait", "120", **env)
+            assert rc == 0 and s["all"]["sent"] == s["all"]["judged"] == 28, (s, odd)
+            shares = [judged(w) for w in two]
+            assert all(shares) and sum(shares) == 28, shares
 
 
 if __name__ == "__main__":
