@@ -50,7 +50,7 @@ LIBRARIES = [
 FLAG_OF = {
     "LIBEVENT": "libevent", "LIBJWT": "libjwt", "SQLITE": "sqlite", "JANSSON": "jansson", "SODIUM": "sodium",
     "SECCOMP": "seccomp", "CURL": "curl", "INIH": "inih", "CMOCKA": "cmocka", "LIBPQ": "libpq", "PQ": "libpq",
-    "RDKAFKA": "librdkafka", "RABBITMQ": "rabbitmq-c", "LIBARCHIVE": "libarchive", "EXPAT": "xml", "LIBXML": "xml",
+    "RDKAFKA": "librdkafka", "RABBITMQ": "rabbitmq-c", "LIBARCHIVE": "libarchive", "ARCHIVESTATIC": "libarchive", "EXPAT": "xml", "LIBXML": "xml",
     "HIREDIS": "hiredis",
 }
 LINKER_FREE = {"-lpthread", "-pthread", "-lm", "-ldl", "-lrt"}  # parts of the C library
@@ -106,6 +106,8 @@ def room_of(path):
             return Room("sdk", (), {"jansson", "sodium", "seccomp"})
         if parts[1] == "warden":
             return Room("warden", {"sdk"}, assay_headers={"assay/warden_wire.h"})
+        if parts[1] == "unpack":  # a program for boxes
+            return Room("plugins/unpack", {"sdk"}, {"libarchive", "sodium"})
         if parts[1] in SHARED_LIBRARY:
             return Room(f"plugins/{parts[1]}", {"sdk"}, SHARED_LIBRARY[parts[1]])
         if parts[1] in DRIVER_LIBRARY:
