@@ -15,7 +15,9 @@
 
 /* Links that programs in /usr point through, and files without which an interpreter or a JVM does not start.
  * None holds a secret on a machine that is set up as its distribution does; what does is named by nobody here. */
-static const char *const wanted[] = {"/etc/alternatives", "/etc/ld.so.conf", "/etc/ld.so.conf.d"};
+static const char *const wanted[] = {"/etc/alternatives", "/etc/ld.so.conf", "/etc/ld.so.conf.d",
+                                     /* without these Maven does not start; its settings.xml beside them may hold passwords */
+                                     "/etc/maven/m2.conf", "/etc/maven/logging"};
 static const struct {
     const char *prefix, *suffix;
 } wanted_like[] = {
