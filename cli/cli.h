@@ -176,6 +176,7 @@ int cmd_cancel(struct cli *c, int argc, char **argv);
 int cmd_watch(struct cli *c, int argc, char **argv);
 int cmd_results(struct cli *c, int argc, char **argv);
 int cmd_status(struct cli *c, int argc, char **argv);
+int cmd_pit(struct cli *c, int argc, char **argv);
 
 int cmd_simulate(struct cli *c, int argc, char **argv);
 

@@ -89,6 +89,18 @@ static const struct cli_command commands[] = {
      "  --send-done            end with a message that says that no more will come\n"
      "SCRIPT_ITERATIONS, SCRIPT_INTERVAL_SECONDS, RESULT_WAIT_TIMEOUT_SECONDS and RESULT_CONSUMER_LOG_PATH are\n"
      "understood as --iterations, --interval, --wait and --log.\n"},
+    {"pit", cmd_pit, "pit new", "write a PIT file: how the projects of an exercise are tested",
+     "Without a flag that says something of the PIT it asks.\n"
+     "  --id ID                the file's name, without .json: java-maven-bank-account-v1\n"
+     "  --language NAME        (default java)\n"
+     "  --buildTool NAME       (default maven, or what is usual for the language)\n"
+     "  --testCommand COMMAND  (default mvn -q test, or what is usual)\n"
+     "  --maxTimeoutMs N       for setup and tests together (default 60000)\n"
+     "  --setupCommands COMMAND   run before; may be repeated, or a JSON list\n"
+     "  --requiredFiles PATH   must be in the project; may be repeated, or divided by commas, or a JSON list\n"
+     "  --environment N=VALUE  for all commands; may be repeated, or a JSON object\n"
+     "  --dir DIR              where the file is written (default ./pits)\n"
+     "  --force                overwrite a file that is there\n"},
     {"status", cmd_status, "status", "whether the server is up and ready; exit status 0 if so", NULL},
     {"doctor", cmd_status, "doctor", "what the server says about its own health, part by part", NULL},
     {"help", cmd_help, "help [COMMAND]", "this text, or a command's", NULL},

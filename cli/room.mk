@@ -1,7 +1,7 @@
 # cli: the assay client. It speaks the HTTP API and includes nothing of ours (but the list of poisoned functions); only
 # cli/simulate/broker.c sees the SDK, to load the brokers' drivers.
 bin_PROGRAMS += assay
-assay_SOURCES = cli/main.c cli/api.c cli/cmd_auth.c cli/cmd_catalogue.c cli/cmd_results.c cli/cmd_source.c cli/cmd_submit.c \
+assay_SOURCES = cli/main.c cli/api.c cli/cmd_auth.c cli/cmd_catalogue.c cli/cmd_pit.c cli/cmd_results.c cli/cmd_source.c cli/cmd_submit.c \
 	cli/config.c cli/term.c cli/watch.c cli/cli.h $(SIMULATE_SOURCES)
 assay_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir) $(CURL_CFLAGS) $(JANSSON_CFLAGS) -DASSAY_BINDIR='"$(bindir)"' -DASSAY_PLUGINSDIR='"$(pluginsdir)"'
 assay_CFLAGS = $(AM_CFLAGS) -fPIE

@@ -404,6 +404,93 @@ def test_status_tells_ready_from_up(t):
     assert rc == 7 and "not ready" in out and "disk full" in out
 
 
+def pit_new(t, *argv, stdin=b""):
+    return t.run("pit", "new", *argv, "--dir", str(t.tmp / "pits"), stdin=stdin)
+
+
+def pit_file(t, name):
+    return json.loads((t.tmp / "pits" / f"{name}.json").read_text())
+
+
+def test_pit_new_by_flags(t):
+    rc, out, err = pit_new(t, "--id", "java-maven-bank-account-v1")
+    assert (rc, err) == (0, ""), err
+    assert pit_file(t, "java-maven-bank-account-v1") == {"language": "java", "buildTool": "maven", "testCommand": "mvn -q test", "maxTimeoutMs": 60000}
+    for text in ("java-maven-bank-account-v1.json", "java", "maven", "mvn -q test", "60000 ms"):
+        assert text in out, out
+    rc, out, _ = pit_new(t, "--id", "a.b-c_1", "--language=python", "--buildTool", "pytest", "--testCommand", "pytest -q; echo a,b", "--maxTimeoutMs", "1000",
+                         "--setupCommands", "pip --version", "--setupCommands", "echo a,b", "--requiredFiles", "a.py,src/b.py", "--requiredFiles", "c",
+                         "--environment", "A=1=2", "--environment", "B=")
+    assert rc == 0
+    assert pit_file(t, "a.b-c_1") == {"language": "python", "buildTool": "pytest", "testCommand": "pytest -q; echo a,b", "maxTimeoutMs": 1000,
+                                     "setupCommands": ["pip --version", "echo a,b"], "requiredFiles": ["a.py", "src/b.py", "c"],
+                                     "environment": {"A": "1=2", "B": ""}}
+    for text in ("pip --version", "src/b.py", "A=1=2"):
+        assert text in out, out
+    rc, _, _ = pit_new(t, "--id", "lists", "--setupCommands", '["x", "y"]', "--requiredFiles", '["a,b"]', "--environment", '{"A": "1"}')
+    assert rc == 0 and pit_file(t, "lists")["requiredFiles"] == ["a,b"] and pit_file(t, "lists")["environment"] == {"A": "1"}
+    rc, out, _ = pit_new(t, "--id", "asjson", "--json")
+    assert rc == 0 and json.loads(out)["pit"] == pit_file(t, "asjson")
+    assert sorted(p.name for p in (t.tmp / "pits").iterdir()) == ["a.b-c_1.json", "asjson.json", "java-maven-bank-account-v1.json", "lists.json"]
+
+
+def test_pit_new_refuses_what_a_server_would(t):
+    for flags, why in ((["--id", "../x"], "an id is"), (["--id", "a/b"], "an id is"), (["--id", "Ab"], "an id is"), (["--id", ".x"], "an id is"),
+                       (["--id", ""], "an id is"), (["--id", "x" * 65], "an id is"), (["--id", "x", "--maxTimeoutMs", "0"], "time limit"),
+                       (["--id", "x", "--maxTimeoutMs", "-5"], "time limit"), (["--id", "x", "--maxTimeoutMs", "1e4"], "time limit"),
+                       (["--id", "x", "--maxTimeoutMs", "99999999999999999999"], "time limit"), (["--id", "x", "--testCommand", " "], "empty"),
+                       (["--id", "x", "--requiredFiles", "/etc/passwd"], "relative"), (["--id", "x", "--requiredFiles", "a/../../b"], "inside"),
+                       (["--id", "x", "--environment", "NOVALUE"], "NAME=VALUE"), (["--id", "x", "--environment", "1A=x"], "NAME=VALUE"),
+                       (["--id", "x", "--setupCommands", "[1]"], "list"), (["--language", "java"], "--id is needed"), (["--nonsense"], "no option"),
+                       (["more"], "only: pit new")):
+        rc, out, err = pit_new(t, *flags)
+        assert rc == 2 and why in err and out == "", (flags, rc, err)
+    assert t.run("pit")[0] == 2 and t.run("pit", "old")[0] == 2
+    assert not (t.tmp / "pits").exists()
+
+
+def test_pit_new_warns_of_what_it_does_not_know(t):
+    rc, _, err = pit_new(t, "--id", "x", "--language", "cobol", "--buildTool", "mavn", "--testCommand", "true")
+    assert rc == 0 and 'language "cobol" is not known' in err and 'build tool "mavn" is not known' in err
+    assert pit_file(t, "x")["language"] == "cobol"
+    rc, _, err = pit_new(t, "--id", "y", "--language", "python")
+    assert rc == 0 and err == "" and pit_file(t, "y")["buildTool"] == "pytest"
+
+
+def test_pit_new_never_overwrites_with_flags_unless_forced(t):
+    assert pit_new(t, "--id", "x")[0] == 0
+    rc, _, err = pit_new(t, "--id", "x", "--language", "c")
+    assert rc == 2 and "is there already" in err and "--force" in err
+    assert pit_file(t, "x")["language"] == "java"
+    assert pit_new(t, "--id", "x", "--language", "c", "--force")[0] == 0
+    assert pit_file(t, "x")["language"] == "c"
+    (t.tmp / "pits" / "link.json").symlink_to(t.tmp / "elsewhere")
+    assert pit_new(t, "--id", "link")[0] == 2 and not (t.tmp / "elsewhere").exists()
+
+
+def test_pit_new_by_questions(t):
+    answers = b"Bad Id\nq\n\n\n\nsoon\n30000\nmake deps\n\n/abs\nMakefile\n\nX\nX=1\n\n"
+    rc, out, err = pit_new(t, stdin=answers)
+    assert rc == 0, err
+    assert pit_file(t, "q") == {"language": "java", "buildTool": "maven", "testCommand": "mvn -q test", "maxTimeoutMs": 30000, "setupCommands": ["make deps"],
+                                "requiredFiles": ["Makefile"], "environment": {"X": "1"}}
+    assert "an id is" in err and "time limit is" in err and "relative" in err and "NAME=VALUE" in err and "[mvn -q test]" in err
+    plain = b"q\n" + b"\n" * 7
+    for answer, language in ((b"", "java"), (b"n\n", "java"), (b"y\n", "go")):
+        rc, _, err = pit_new(t, stdin=b"q\ngo\n" + b"\n" * 6 + answer)
+        assert "Overwrite" in err and rc == (0 if language == "go" else 2) and pit_file(t, "q")["language"] == language, (answer, rc, err)
+    rc, _, err = pit_new(t, "--force", stdin=plain)
+    assert rc == 0 and "Overwrite" not in err and pit_file(t, "q")["language"] == "java"
+    rc, _, err = pit_new(t, stdin=b"r\njava\n")
+    assert rc == 2 and "nothing was written" in err and not (t.tmp / "pits" / "r.json").exists()
+
+
+def test_pit_new_says_what_cannot_be_written(t):
+    t.file("pits", b"a file")
+    rc, _, err = pit_new(t, "--id", "x")
+    assert rc == 9 and "pits" in err
+
+
 def main():
     tests = [(n, f) for n, f in sorted(globals().items()) if n.startswith("test_") and callable(f)]
     print(f"1..{len(tests)}")
