@@ -42,7 +42,7 @@ def script(key, language, file, fresh=True):
 
 def kcat(k, *args, **kw):
     flags = [f for p in k.properties.split(",") for f in ("-X", p)]
-    return subprocess.run(["kcat", "-b", k.brokers, *flags, *args], capture_output=True, text=True, timeout=120, **kw)
+    return subprocess.run(["kcat", "-m", "60", "-b", k.brokers, *flags, *args], capture_output=True, text=True, timeout=120, **kw)
 
 
 def produce(k, messages, topic="scripts"):
