@@ -541,6 +541,8 @@ static void two_members(const char *topic, const char *strategy)
     /* a publication that was confirmed is settled within the wait of the rebalance */
     for (size_t i = 0; i < 120; i += 2)
         settle(x, i, ASSAY_SETTLE_DONE, "");
+    if (!real)
+        nap(500); /* what is committed outlives a member that the mock puts out, as it does who is 3 s late on a busy machine */
     member_init(y);
     member_consume(y, ASSAY_CHANNEL_WORK, 200);
     WAIT(count_lost(x) > 0 && count(y) > 0);
