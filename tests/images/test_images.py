@@ -547,9 +547,8 @@ SAMPLES = {
 }
 
 
+@harness.night
 def test_every_image_builds_and_its_languages_work():
-    if not NIGHT:
-        raise harness.Skip("a test of the night (ASSAY_NIGHT=1)")
     if os.geteuid() != 0:
         raise harness.Skip("only root can enter an image by chroot")
     helper = ROOT / "tests" / "images" / "rootfs.sh"
@@ -574,9 +573,8 @@ def test_every_image_builds_and_its_languages_work():
                 assert r.returncode == 0, f"{name}, {sample}: {r.returncode} {r.stdout}{r.stderr}"
 
 
+@harness.night
 def test_two_builds_of_the_large_image_agree():
-    if not NIGHT:
-        raise harness.Skip("a test of the night (ASSAY_NIGHT=1)")
     if os.geteuid() != 0:
         raise harness.Skip("root builds the image of all languages")
     place = Place.get()
