@@ -28,7 +28,6 @@ import harness  # noqa: E402
 ROOT = harness.ROOT
 DEFINITIONS = ROOT / "packaging" / "images"
 TOOL = DEFINITIONS / "assay-images"
-NIGHT = os.environ.get("ASSAY_NIGHT") == "1"
 NAME = "run"
 
 
