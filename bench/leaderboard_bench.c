@@ -139,7 +139,8 @@ static void fill(const struct assay_store *st, int64_t agents)
         struct assay_arena *arena = assay_arena_new(0); /* landed() frees it */
         struct assay_tx *tx = assay_tx_new(arena, "bench.fill");
         if (at == 0)
-            lb_project_benchmark(tx, ASSAY_STR(BOARD), &b);
+            if (lb_project_benchmark(tx, ASSAY_STR(BOARD), &b, &err) != 0)
+                die("project", err.msg);
         for (; at < agents && tx->n_ops + LB_OPS_PER_EVENT <= ASSAY_TX_OPS; at++) {
             unsigned kind = (unsigned)(any() % 10);
             score(tx, at, at, kind < 2 ? 100 : kind < 3 ? 0 : (double)(any() % 100000) / 1000);

@@ -4,10 +4,14 @@
 
 const char *const assay_feedback_names[] = {"none", "verdict", "first_failure", "samples", "full", NULL};
 const char *const assay_warm_pin_names[] = {"auto", "off", "on", NULL};
+const char *const assay_scoring_names[] = {"best", "last", "first", "mean", NULL};
+const char *const assay_ranking_names[] = {"score", "sum", "icpc", "pass_at_k", "mean_time", "ioi", NULL};
 const char *const assay_visibility_names[] = {"public", "private", NULL};
 
 #define ROW(type_, struct_, member, ...)                                                                               \
     {.name = #member, .type = (type_), .offset = offsetof(struct struct_, member), .has_offset = -1, __VA_ARGS__}
+#define RULE(type_, member, ...)                                                                                       \
+    {.name = #member, .type = (type_), .offset = offsetof(struct assay_ev_benchmark, rules.member), .has_offset = -1, __VA_ARGS__}
 #define OTHERS {.name = "*", .type = ASSAY_JSON_RAW, .has_offset = -1}
 #define LAST {.name = NULL}
 #define MUST .flags = ASSAY_JSON_REQUIRED
@@ -19,6 +23,15 @@ static int decode(struct assay_str json, const struct assay_json_field *fields, 
 }
 
 /* Times travel as Unix milliseconds: events are for programs. */
+
+static const struct assay_json_field number_fields[] = {
+    ROW(ASSAY_JSON_STRING, assay_ev_number, name, MUST),
+    ROW(ASSAY_JSON_REAL, assay_ev_number, value, MUST),
+    OTHERS,
+    LAST,
+};
+#define NUMBERS(struct_, member)                                                                                       \
+    ROW(ASSAY_JSON_ARRAY, struct_, member, .fields = number_fields, .elem_size = sizeof(struct assay_ev_number))
 
 static const struct assay_json_field user_fields[] = {
     ROW(ASSAY_JSON_STRING, assay_ev_user, role, MUST),
@@ -48,6 +61,11 @@ static const struct assay_json_field benchmark_fields[] = {
     ROW(ASSAY_JSON_STRINGS, assay_ev_benchmark, entrants),
     ROW(ASSAY_JSON_RAW, assay_ev_benchmark, toolchains, .max = 65536),
     ROW(ASSAY_JSON_ENUM, assay_ev_benchmark, warm_interpreters, .names = assay_warm_pin_names),
+    RULE(ASSAY_JSON_ENUM, scoring, .names = assay_scoring_names),
+    RULE(ASSAY_JSON_ENUM, ranking, .names = assay_ranking_names),
+    RULE(ASSAY_JSON_INT, penalty_minutes),
+    RULE(ASSAY_JSON_INT, pass_k),
+    RULE(ASSAY_JSON_INT, thaws_ms),
     ROW(ASSAY_JSON_BOOL, assay_ev_benchmark, deleted),
     OTHERS,
     LAST,
@@ -78,6 +96,7 @@ static const struct assay_json_field done_fields[] = {
     ROW(ASSAY_JSON_INT, assay_ev_done, created_ms),
     ROW(ASSAY_JSON_INT, assay_ev_done, finished_ms),
     ROW(ASSAY_JSON_RAW, assay_ev_done, summary),
+    NUMBERS(assay_ev_done, metrics),
     OTHERS,
     LAST,
 };
@@ -91,6 +110,9 @@ static const struct assay_json_field score_fields[] = {
     ROW(ASSAY_JSON_STRING, assay_ev_score, verdict, MUST),
     ROW(ASSAY_JSON_REAL, assay_ev_score, score, MUST),
     ROW(ASSAY_JSON_INT, assay_ev_score, created_ms),
+    ROW(ASSAY_JSON_INT, assay_ev_score, cpu_ms),
+    NUMBERS(assay_ev_score, groups),
+    NUMBERS(assay_ev_score, metrics),
     OTHERS,
     LAST,
 };
@@ -114,6 +136,22 @@ static void kstrs(struct assay_jw *w, const char *key, struct assay_strs list)
     assay_jw_array(w);
     for (size_t i = 0; i < list.n; i++)
         assay_jw_str(w, list.items[i]);
+    assay_jw_end(w);
+}
+
+static void knumbers(struct assay_jw *w, const char *key, struct assay_json_array list)
+{
+    const struct assay_ev_number *x = list.items;
+    if (list.n == 0)
+        return;
+    assay_jw_key(w, key);
+    assay_jw_array(w);
+    for (size_t i = 0; i < list.n; i++) {
+        assay_jw_object(w);
+        assay_jw_kstr(w, "name", x[i].name);
+        assay_jw_kreal(w, "value", x[i].value);
+        assay_jw_end(w);
+    }
     assay_jw_end(w);
 }
 
@@ -155,6 +193,11 @@ int assay_ev_benchmark_encode(const struct assay_ev_benchmark *in, struct assay_
     if (in->toolchains.n != 0)
         assay_jw_kraw(w, "toolchains", in->toolchains);
     assay_jw_kz(w, "warm_interpreters", assay_warm_pin_names[in->warm_interpreters]);
+    assay_jw_kz(w, "scoring", assay_scoring_names[in->rules.scoring]);
+    assay_jw_kz(w, "ranking", assay_ranking_names[in->rules.ranking]);
+    assay_jw_kint(w, "penalty_minutes", in->rules.penalty_minutes);
+    assay_jw_kint(w, "pass_k", in->rules.pass_k);
+    assay_jw_kint(w, "thaws_ms", in->rules.thaws_ms);
     assay_jw_kbool(w, "deleted", in->deleted);
     assay_jw_end(w);
     return assay_jw_finish(w, out, err);
@@ -189,6 +232,7 @@ int assay_ev_done_encode(const struct assay_ev_done *in, struct assay_buf *out, 
     assay_jw_kint(w, "created_ms", in->created_ms);
     assay_jw_kint(w, "finished_ms", in->finished_ms);
     assay_jw_kraw(w, "summary", in->summary.n ? in->summary : ASSAY_STR("{}"));
+    knumbers(w, "metrics", in->metrics);
     assay_jw_end(w);
     return assay_jw_finish(w, out, err);
 }
@@ -205,6 +249,9 @@ int assay_ev_score_encode(const struct assay_ev_score *in, struct assay_buf *out
     assay_jw_kstr(w, "verdict", in->verdict);
     assay_jw_kreal(w, "score", in->score);
     assay_jw_kint(w, "created_ms", in->created_ms);
+    assay_jw_kint(w, "cpu_ms", in->cpu_ms);
+    knumbers(w, "groups", in->groups);
+    knumbers(w, "metrics", in->metrics);
     assay_jw_end(w);
     return assay_jw_finish(w, out, err);
 }

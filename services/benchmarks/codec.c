@@ -118,7 +118,12 @@ const struct assay_json_field benchmarks_problem_patch_fields[] = {
         B("entrants", entrants, ASSAY_JSON_STRINGS, null | ASSAY_JSON_ID, .min = 0, .max = BENCHMARKS_ENTRANTS_MAX,    \
           .has_offset = -1),                                                                                           \
         B("toolchains", toolchains, ASSAY_JSON_MAP, null, .min = 0, .max = BENCHMARKS_LANGUAGES_MAX, .has_offset = -1), \
-        B("warm_interpreters", warm_interpreters, ASSAY_JSON_ENUM, 0, .names = assay_warm_pin_names, .has_offset = -1)
+        B("warm_interpreters", warm_interpreters, ASSAY_JSON_ENUM, 0, .names = assay_warm_pin_names, .has_offset = -1), \
+        B("scoring", rules.scoring, ASSAY_JSON_ENUM, 0, .names = assay_scoring_names, .has_offset = -1),               \
+        B("ranking", rules.ranking, ASSAY_JSON_ENUM, 0, .names = assay_ranking_names, .has_offset = -1),               \
+        B("penalty_minutes", rules.penalty_minutes, ASSAY_JSON_INT, 0, .min = 0, .max = 1440, .has_offset = -1),       \
+        B("pass_k", rules.pass_k, ASSAY_JSON_INT, 0, .min = 1, .max = BENCHMARKS_PASS_K_MAX, .has_offset = -1),        \
+        B("thaws_at", rules.thaws_ms, ASSAY_JSON_TIME, null, .has_offset = -1)
 #define IN_BENCHMARK offsetof(struct benchmark_in, problem)
 
 const struct assay_json_field benchmarks_create_fields[] = {
@@ -183,6 +188,12 @@ void benchmarks_check(const struct benchmark_in *in, struct assay_json_faults *f
     if (in->freezes_ms != 0 && ((in->starts_ms != 0 && in->freezes_ms < in->starts_ms) ||
                                 (in->ends_ms != 0 && in->freezes_ms > in->ends_ms)))
         assay_json_fault(f, a, "/freezes_at", "must lie between starts_at and ends_at");
+    if (in->rules.thaws_ms != 0 && in->rules.thaws_ms < in->freezes_ms)
+        assay_json_fault(f, a, "/thaws_at", "must not be before freezes_at");
+    if (in->rules.thaws_ms != 0 && in->freezes_ms == 0)
+        assay_json_fault(f, a, "/thaws_at", "is only taken with freezes_at");
+    if (in->rules.ranking == ASSAY_RANKING_ICPC && in->starts_ms == 0)
+        assay_json_fault(f, a, "/starts_at", "is required with ranking \"icpc\": penalty time counts from there");
     for (size_t i = 0; i < in->languages.n; i++) {
         if (in->languages.items[i].p != NULL && !benchmarks_language_valid(in->languages.items[i]))
             fault_at(f, a, "languages", i, "", "must be a language's name: [a-z0-9][a-z0-9+#._-]{0,31}");
@@ -384,6 +395,11 @@ void benchmarks_write(struct assay_jw *w, const struct benchmark *b, bool detail
     }
     assay_jw_end(w);
     assay_jw_kz(w, "warm_interpreters", assay_warm_pin_names[b->warm_interpreters]);
+    assay_jw_kz(w, "scoring", assay_scoring_names[b->rules.scoring]);
+    assay_jw_kz(w, "ranking", assay_ranking_names[b->rules.ranking]);
+    assay_jw_kint(w, "penalty_minutes", b->rules.penalty_minutes);
+    assay_jw_kint(w, "pass_k", b->rules.pass_k);
+    assay_jw_ktime(w, "thaws_at", b->rules.thaws_ms);
     if (detail)
         write_strs(w, "entrants", &b->entrants);
     assay_jw_kint(w, "entrant_count", (int64_t)b->entrants.n);

@@ -8,6 +8,8 @@ const struct limits benchmarks_default_limits = {
     .process_limit = 64,
 };
 
+const struct assay_board_rules benchmarks_default_rules = {.penalty_minutes = ASSAY_PENALTY_MINUTES, .pass_k = 1};
+
 /* An agent's token speaks for a competitor, whoever owns the agent. */
 static bool is_person(const struct assay_principal *who)
 {

@@ -239,6 +239,7 @@ int benchmarks_do_create(void *self, struct assay_request *rq, struct assay_resp
     struct service *s = self;
     struct benchmark_in in = {.visibility = ASSAY_VISIBLE_PUBLIC,
                               .feedback = ASSAY_FEEDBACK_SAMPLES,
+                              .rules = benchmarks_default_rules,
                               .problem = {.limits = benchmarks_default_limits, .checker = benchmarks_default_checker}};
     int rc = assay_body_json(rq, rs, benchmarks_create_fields, &in, err);
     if (rc == ASSAY_OK || rc == ASSAY_E_INVALID) {
@@ -272,6 +273,7 @@ int benchmarks_do_create(void *self, struct assay_request *rq, struct assay_resp
                           .entrants = in.entrants,
                           .toolchains = in.toolchains,
                           .warm_interpreters = in.warm_interpreters,
+                          .rules = in.rules,
                           .version = 1,
                           .created_ms = now_ms(s)};
     b.updated_ms = b.created_ms;
@@ -325,7 +327,7 @@ int benchmarks_do_update(void *self, struct assay_request *rq, struct assay_resp
         struct benchmark_in in = {.name = b.name, .description = b.description, .visibility = b.visibility,
                                   .feedback = b.feedback, .starts_ms = b.starts_ms, .ends_ms = b.ends_ms,
                                   .freezes_ms = b.freezes_ms, .languages = b.languages, .entrants = b.entrants,
-                                  .toolchains = b.toolchains, .warm_interpreters = b.warm_interpreters};
+                                  .toolchains = b.toolchains, .warm_interpreters = b.warm_interpreters, .rules = b.rules};
         rc = assay_body_json(rq, rs, benchmarks_patch_fields, &in, err);
         if (rc == ASSAY_OK || rc == ASSAY_E_INVALID)
             benchmarks_check(&in, assay_faults(rq, rs), rq->arena);
@@ -343,6 +345,7 @@ int benchmarks_do_update(void *self, struct assay_request *rq, struct assay_resp
         b.entrants = in.entrants;
         b.toolchains = in.toolchains;
         b.warm_interpreters = in.warm_interpreters;
+        b.rules = in.rules;
         b.updated_ms = now_ms(s);
         struct problem *p;
         size_t n;

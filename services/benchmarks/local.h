@@ -31,6 +31,7 @@
 #define BENCHMARKS_PROBLEMS_MAX 200
 #define BENCHMARKS_TESTS_MAX 2000
 #define BENCHMARKS_TEST_BYTES (16 << 20)  /* of one input or output */
+#define BENCHMARKS_PASS_K_MAX 1000
 #define BENCHMARKS_SOURCE_MAX (1 << 20)   /* of a harness, of a checker */
 #define BENCHMARKS_FLAGS_MAX 32           /* of a checker */
 #define BENCHMARKS_FLAG_BYTES 500         /* of each */
@@ -47,6 +48,7 @@ struct benchmark {
     struct assay_strs languages, entrants;
     struct assay_json_map toolchains; /* language to the version, or the digest of an image, that it is pinned to */
     int warm_interpreters; /* enum assay_warm_pin */
+    struct assay_board_rules rules;
     int64_t version, created_ms, updated_ms;
     bool callers_entrant; /* one of the caller's agents is in entrants */
 };
@@ -85,6 +87,7 @@ int64_t benchmarks_hard_limit(const struct limits *l);
 int64_t benchmarks_wall_limit(const struct limits *l);
 extern const struct limits benchmarks_default_limits;
 extern const struct checker_in benchmarks_default_checker;
+extern const struct assay_board_rules benchmarks_default_rules;
 
 /* ---- codec.c: JSON -------------------------------------------------------------------------------------------- */
 
@@ -129,6 +132,7 @@ struct benchmark_in {
     struct assay_strs languages, entrants;
     struct assay_json_map toolchains;
     int warm_interpreters;
+    struct assay_board_rules rules;
     bool has_id, has_name;
     struct problem_in problem; /* when made with tests directly */
 };
@@ -170,7 +174,7 @@ int benchmarks_split(struct assay_arena *a, struct assay_str text, struct assay_
 BENCHMARKS_STMTS(X)
 #undef X
 ASSAY_IDEM_DECLARE(benchmarks_idem);
-extern const struct assay_migration benchmarks_migrations[4];
+extern const struct assay_migration benchmarks_migrations[5];
 
 struct benchmarks_filter {
     struct assay_str after, owner; /* "" for none */

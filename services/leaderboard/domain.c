@@ -16,12 +16,13 @@ int lb_order(const struct lb_entry *a, const struct lb_entry *b)
     return assay_str_cmp(a->submission_id, b->submission_id);
 }
 
-struct lb_viewer lb_viewer_of(const struct assay_principal *who)
+struct lb_viewer lb_viewer_of(const struct assay_principal *who, int64_t now_ms)
 {
     return (struct lb_viewer){
         .user_id = who->user_id.p ? who->user_id : ASSAY_STR(""),
         .agent_id = who->agent_id.p ? who->agent_id : ASSAY_STR(""),
         .staff = assay_is_staff(who),
+        .now_ms = now_ms,
     };
 }
 
@@ -38,6 +39,16 @@ bool lb_visible(const struct lb_viewer *v, const struct lb_benchmark *b, bool en
 bool lb_scores_visible(const struct lb_viewer *v, const struct lb_benchmark *b)
 {
     return v->staff || owns(v, b) || b->feedback >= ASSAY_FEEDBACK_VERDICT;
+}
+
+bool lb_is_jury(const struct lb_viewer *v, const struct lb_benchmark *b)
+{
+    return v->staff || owns(v, b);
+}
+
+bool lb_frozen(const struct lb_benchmark *b, int64_t now_ms)
+{
+    return b->freezes_ms > 0 && b->freezes_ms <= now_ms && (b->rules.thaws_ms == 0 || b->rules.thaws_ms > now_ms);
 }
 
 struct assay_str lb_place_text(const struct lb_place *p, struct assay_arena *arena)

@@ -9,17 +9,21 @@ static const struct assay_route routes[] = {
      "leaderboard_get", "The best of each agent, of one benchmark or of all that the caller may see"},
 };
 
-static const char *const topics[] = {"score.calculated", "submission.deleted", "benchmark.changed", "agent.changed", NULL};
+static const char *const topics[] = {"score.calculated", "submission.deleted", "benchmark.changed", "problem.changed", "agent.changed", NULL};
 
 static int on_event(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err)
 {
     (void)self;
     if (assay_str_is(ev->ev.topic, "benchmark.changed")) {
-        struct assay_ev_benchmark b = {.visibility = ASSAY_VISIBLE_PRIVATE};
+        struct assay_ev_benchmark b = {.visibility = ASSAY_VISIBLE_PRIVATE,
+                                       .rules = {.penalty_minutes = ASSAY_PENALTY_MINUTES, .pass_k = 1}};
         int rc = assay_ev_benchmark_decode(ev->ev.payload, tx->arena, &b, err);
-        if (rc == 0)
-            lb_project_benchmark(tx, ev->ev.subject, &b);
-        return rc;
+        return rc == 0 ? lb_project_benchmark(tx, ev->ev.subject, &b, err) : rc;
+    }
+    if (assay_str_is(ev->ev.topic, "problem.changed")) {
+        struct assay_ev_problem p = {.deleted = false};
+        int rc = assay_ev_problem_decode(ev->ev.payload, tx->arena, &p, err);
+        return rc == 0 ? lb_project_problem(tx, ev->ev.subject, &p, err) : rc;
     }
     if (assay_str_is(ev->ev.topic, "agent.changed")) {
         struct assay_ev_agent a = {.deleted = false};
@@ -30,7 +34,7 @@ static int on_event(void *self, const struct assay_event_row *ev, struct assay_t
     }
     if (assay_str_is(ev->ev.topic, "submission.deleted"))
         return lb_remove_submission(tx, ev->ev.subject, ev->ev.benchmark, err);
-    struct assay_ev_score score = {.created_ms = 0};
+    struct assay_ev_score score = {.cpu_ms = -1};
     int rc = assay_ev_score_decode(ev->ev.payload, tx->arena, &score, err);
     if (rc == 0 && (score.submission_id.n == 0 || score.agent_id.n == 0 || score.benchmark_id.n == 0 ||
                     !isfinite(score.score) || score.created_ms < 0))
@@ -66,7 +70,7 @@ const struct assay_plugin assay_plugin = {
     ASSAY_PLUGIN_HEAD(ASSAY_PLUGIN_SERVICE),
     .name = "leaderboard",
     .version = "0.1.0",
-    .summary = "Keeps the best score of each agent, by benchmark",
+    .summary = "Keeps the place of each agent on the board of each benchmark",
     .routes = ASSAY_TABLE(routes),
     .subscriptions = ASSAY_TABLE(subscriptions),
     .migrations = {leaderboard_migrations, LEADERBOARD_MIGRATIONS, sizeof leaderboard_migrations[0]},

@@ -2,6 +2,7 @@
 #include "local.h"
 
 #include <math.h>
+#include <stddef.h>
 
 int scoring_judge(const struct assay_ev_done *done, bool *counts, struct assay_err *err)
 {
@@ -42,4 +43,32 @@ bool scoring_outcome_visible(const struct scoring_viewer *v, const struct scorin
 bool scoring_owner_visible(const struct scoring_viewer *v, const struct scoring_row *row)
 {
     return v->staff || is_me(v, row->benchmark_owner) || is_me(v, row->owner_id);
+}
+
+static const struct assay_json_field group_fields[] = {
+    {.name = "name", .type = ASSAY_JSON_STRING, .flags = ASSAY_JSON_REQUIRED, .offset = offsetof(struct assay_ev_number, name), .has_offset = -1},
+    {.name = "points_awarded", .type = ASSAY_JSON_REAL, .flags = ASSAY_JSON_REQUIRED, .offset = offsetof(struct assay_ev_number, value),
+     .has_offset = -1},
+    {.name = "*", .type = ASSAY_JSON_RAW, .has_offset = -1},
+    {.name = NULL},
+};
+static const struct assay_json_field summary_fields[] = {
+    {.name = "cpu_ms", .type = ASSAY_JSON_INT, .offset = offsetof(struct scoring_summary, cpu_ms), .has_offset = -1},
+    {.name = "groups", .type = ASSAY_JSON_ARRAY, .offset = offsetof(struct scoring_summary, groups), .has_offset = -1,
+     .fields = group_fields, .elem_size = sizeof(struct assay_ev_number)},
+    {.name = "*", .type = ASSAY_JSON_RAW, .has_offset = -1},
+    {.name = NULL},
+};
+
+int scoring_summary_read(struct assay_str summary, struct assay_arena *arena, struct scoring_summary *out, struct assay_err *err)
+{
+    *out = (struct scoring_summary){.cpu_ms = -1};
+    if (summary.n == 0)
+        return ASSAY_OK;
+    int rc = assay_json_decode(summary, summary_fields, out, NULL, arena, NULL, err);
+    if (rc == ASSAY_E_INVALID) { /* another runner's: what it does not say in our words it does not say */
+        *out = (struct scoring_summary){.cpu_ms = -1};
+        return ASSAY_OK;
+    }
+    return rc;
 }

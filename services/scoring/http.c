@@ -40,6 +40,7 @@ int scoring_http_list(void *self, struct assay_request *rq, struct assay_respons
     struct scoring_viewer v = scoring_viewer_of(rq->who);
     struct scoring_row *row;
     size_t n;
+    f.now_ms = s->host->now_ms(s->host->ctx);
     int64_t limit = f.limit++; /* one more tells whether there is a next page */
     rc = scoring_list(s->host->store, &v, &f, rq->arena, &row, &n, err);
     if (rc < 0)

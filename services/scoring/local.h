@@ -25,6 +25,14 @@ struct scoring {
 /* What an ended submission counts for. ASSAY_E_INVALID for an end that no runner of ours reports. */
 int scoring_judge(const struct assay_ev_done *done, bool *counts, struct assay_err *err) ASSAY_MUST_CHECK;
 
+/* What the board needs of a runner's summary. ASSAY_E_NOMEM alone can fail. */
+struct scoring_summary {
+    int64_t cpu_ms; /* -1 unknown */
+    struct assay_json_array groups; /* struct assay_ev_number: points awarded */
+};
+int scoring_summary_read(struct assay_str summary, struct assay_arena *arena, struct scoring_summary *out, struct assay_err *err)
+    ASSAY_MUST_CHECK;
+
 /* Who asks. An agent's token sees what is its own agent's, not all that its owner has. */
 struct scoring_viewer {
     struct assay_str user_id, agent_id;
@@ -46,7 +54,7 @@ bool scoring_owner_visible(const struct scoring_viewer *v, const struct scoring_
 
 struct scoring_filter {
     struct assay_str benchmark_id, agent_id, submission_id; /* p == NULL: any */
-    int64_t since_ms;
+    int64_t since_ms, now_ms;
     struct assay_str before; /* submission id; "" for the newest */
     int64_t limit;
 };
@@ -68,7 +76,7 @@ void scoring_project_benchmark(struct assay_tx *tx, struct assay_str id, const s
 
 /* ---- schema.c, http.c ------------------------------------------------------------------------------- */
 
-#define SCORING_MIGRATIONS 1
+#define SCORING_MIGRATIONS 2
 extern const struct assay_migration scoring_migrations[SCORING_MIGRATIONS];
 int scoring_http_list(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 

@@ -1,7 +1,8 @@
 /* The SQL of the scoring service. */
 #include "local.h"
 
-/* $1 staff, $2 user, $3 agent of a token; $4 before; $5 benchmark, $6 agent, $7 submission; $8 since; $9 limit.
+/* $1 staff, $2 user, $3 agent of a token; $4 before; $5 benchmark, $6 agent, $7 submission; $8 since; $9 limit; $10 now: what others
+ * submitted behind a freeze is not shown before the thaw.
  * The filter that finds the rows stands bare, so that its index is used; the others may be NULL. */
 #define ANY_BENCHMARK "(CAST($5 AS TEXT) IS NULL OR s.benchmark_id = CAST($5 AS TEXT))"
 #define ANY_AGENT "(CAST($6 AS TEXT) IS NULL OR s.agent_id = CAST($6 AS TEXT))"
@@ -15,9 +16,10 @@
     " AND (CAST($1 AS BIGINT) = 1"                                                                                     \
     " OR (CAST($3 AS TEXT) <> '' AND s.agent_id = CAST($3 AS TEXT))"                                                   \
     " OR (CAST($3 AS TEXT) = '' AND (s.owner_id = CAST($2 AS TEXT) OR (b.deleted = 0 AND b.owner_id = CAST($2 AS TEXT))))" \
-    " OR (b.deleted = 0 AND b.visibility = 0))"                                                                        \
+    " OR (b.deleted = 0 AND b.visibility = 0 AND NOT (b.freezes_ms > 0 AND s.created_ms >= b.freezes_ms"               \
+    " AND b.freezes_ms <= CAST($10 AS BIGINT) AND (b.thaws_ms = 0 OR b.thaws_ms > CAST($10 AS BIGINT)))))"                                                                        \
     " ORDER BY s.submission_id DESC LIMIT $9"
-#define LIST_PARAMS "ittttttii"
+#define LIST_PARAMS "ittttttiii"
 #define LIST_COLUMNS "ttttttriiiit"
 
 static const struct assay_stmt list_all = {.name = "scoring.list",
@@ -56,10 +58,12 @@ static const struct assay_stmt remove_one = {.name = "scoring.remove",
                                              .write = true};
 static const struct assay_stmt project_benchmark = {
     .name = "scoring.project_benchmark",
-    .sql = "INSERT INTO scoring_benchmarks (id, owner_id, visibility, feedback, deleted) VALUES ($1, $2, $3, $4, $5)"
+    .sql = "INSERT INTO scoring_benchmarks (id, owner_id, visibility, feedback, deleted, freezes_ms, thaws_ms)"
+           " VALUES ($1, $2, $3, $4, $5, $6, $7)"
            " ON CONFLICT (id) DO UPDATE SET owner_id = excluded.owner_id, visibility = excluded.visibility,"
-           " feedback = excluded.feedback, deleted = excluded.deleted",
-    .params = "ttiii",
+           " feedback = excluded.feedback, deleted = excluded.deleted, freezes_ms = excluded.freezes_ms,"
+           " thaws_ms = excluded.thaws_ms",
+    .params = "ttiiiii",
     .columns = "",
     .write = true};
 
@@ -82,7 +86,7 @@ int scoring_list(const struct assay_store *st, const struct scoring_viewer *v, c
     struct assay_rows rows;
     int rc = ASSAY_QUERY(st, stmt, arena, &rows, err, ASSAY_VI(v->staff), ASSAY_VT(v->user_id), ASSAY_VT(v->agent_id),
                          ASSAY_VT_OR_NULL(f->before), ASSAY_VT_OR_NULL(f->benchmark_id), ASSAY_VT_OR_NULL(f->agent_id),
-                         ASSAY_VT_OR_NULL(f->submission_id), ASSAY_VI(f->since_ms), ASSAY_VI(f->limit));
+                         ASSAY_VT_OR_NULL(f->submission_id), ASSAY_VI(f->since_ms), ASSAY_VI(f->limit), ASSAY_VI(f->now_ms));
     if (rc < 0)
         return rc;
     struct scoring_row *list = assay_arena_array(arena, rows.n, sizeof *list);
@@ -111,6 +115,10 @@ int scoring_list(const struct assay_store *st, const struct scoring_viewer *v, c
 int scoring_add(struct assay_tx *tx, struct assay_str submission_id, const struct assay_ev_done *done,
                 struct assay_err *err)
 {
+    struct scoring_summary summary;
+    int rc = scoring_summary_read(done->summary, tx->arena, &summary, err);
+    if (rc < 0)
+        return rc;
     ASSAY_TX(tx, &add, ASSAY_EXPECT_ONE, ASSAY_VT(submission_id), ASSAY_VT(or_empty(done->problem_id)),
              ASSAY_VT(done->agent_id), ASSAY_VT(or_empty(done->owner_id)), ASSAY_VT(done->benchmark_id),
              ASSAY_VT(done->verdict), ASSAY_VR(done->score), ASSAY_VI(done->attempt), ASSAY_VI(done->created_ms),
@@ -122,9 +130,12 @@ int scoring_add(struct assay_tx *tx, struct assay_str submission_id, const struc
                                    .benchmark_id = done->benchmark_id,
                                    .verdict = done->verdict,
                                    .score = done->score,
-                                   .created_ms = done->created_ms};
+                                   .created_ms = done->created_ms,
+                                   .cpu_ms = summary.cpu_ms,
+                                   .groups = summary.groups,
+                                   .metrics = done->metrics};
     ASSAY_CLEANUP_BUF struct assay_buf payload = ASSAY_BUF_INIT;
-    int rc = assay_ev_score_encode(&score, &payload, err);
+    rc = assay_ev_score_encode(&score, &payload, err);
     if (rc < 0)
         return rc;
     struct assay_event ev = {.topic = ASSAY_STR("score.calculated"),
@@ -146,5 +157,5 @@ void scoring_remove(struct assay_tx *tx, struct assay_str submission_id)
 void scoring_project_benchmark(struct assay_tx *tx, struct assay_str id, const struct assay_ev_benchmark *b)
 {
     ASSAY_TX(tx, &project_benchmark, ASSAY_EXPECT_ONE, ASSAY_VT(id), ASSAY_VT(or_empty(b->owner_id)),
-             ASSAY_VI(b->visibility), ASSAY_VI(b->feedback), ASSAY_VI(b->deleted));
+             ASSAY_VI(b->visibility), ASSAY_VI(b->feedback), ASSAY_VI(b->deleted), ASSAY_VI(b->freezes_ms), ASSAY_VI(b->rules.thaws_ms));
 }

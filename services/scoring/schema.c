@@ -24,4 +24,8 @@ const struct assay_migration scoring_migrations[SCORING_MIGRATIONS] = {
      " feedback BIGINT NOT NULL,"
      " deleted BIGINT NOT NULL);",
      "0.1.0"},
+    {2, "freezes",
+     "ALTER TABLE scoring_benchmarks ADD COLUMN freezes_ms BIGINT NOT NULL DEFAULT 0;"
+     "ALTER TABLE scoring_benchmarks ADD COLUMN thaws_ms BIGINT NOT NULL DEFAULT 0;",
+     "0.1.0"},
 };

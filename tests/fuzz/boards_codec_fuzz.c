@@ -55,7 +55,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int i = 0; i < 2; i++) {
         struct assay_jw *w = assay_jw_new();
         if (i == 0)
-            lb_entry_write(w, &lv, &e, 1);
+        {
+            struct lb_benchmark b = {.rules = {.ranking = (int)(size % 6), .pass_k = 1 + (int64_t)(size % 3)}, .freezes_ms = 1};
+            struct lb_cell c = {.problem_id = e.agent_name, .n = 3, .correct = 1, .pending = 1};
+            lb_entry_write(w, &lv, &b, &e, 1);
+            lb_cells_write(w, &b, &c, 1);
+            lb_rules_write(w, &b, true);
+            assay_jw_end(w);
+        }
         else
             scoring_row_write(w, &sv, &r);
         FUZZ_CHECK(assay_jw_finish(w, &out, NULL) == 0);

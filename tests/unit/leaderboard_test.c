@@ -47,8 +47,8 @@ static void places_survive_a_cursor(void **state)
 static void who_may_look(void **state)
 {
     (void)state;
-    struct lb_viewer owner = {ASSAY_STR("o"), ASSAY_STR(""), false}, other = {ASSAY_STR("x"), ASSAY_STR(""), false},
-                     staff = {ASSAY_STR("s"), ASSAY_STR(""), true}, owners_agent = {ASSAY_STR("o"), ASSAY_STR("bot"), false};
+    struct lb_viewer owner = {ASSAY_STR("o"), ASSAY_STR(""), false, 0}, other = {ASSAY_STR("x"), ASSAY_STR(""), false, 0},
+                     staff = {ASSAY_STR("s"), ASSAY_STR(""), true, 0}, owners_agent = {ASSAY_STR("o"), ASSAY_STR("bot"), false, 0};
     struct lb_benchmark b = {.owner_id = ASSAY_STR("o"), .visibility = ASSAY_VISIBLE_PRIVATE, .feedback = ASSAY_FEEDBACK_NONE};
     assert_true(lb_visible(&owner, &b, false) && lb_visible(&staff, &b, false) && lb_visible(&other, &b, true));
     assert_false(lb_visible(&other, &b, false));

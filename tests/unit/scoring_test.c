@@ -115,6 +115,41 @@ static int teardown(void **state)
     return 0;
 }
 
+static void what_others_do_behind_a_freeze_is_not_shown(void **state)
+{
+    struct svc *h = *state;
+    /* the submissions of "open" are of 22:13:20: frozen since a second before, not thawed */
+    svc_publish(h, "benchmark.changed", "open", "", "{\"owner_id\":\"o\",\"visibility\":\"public\",\"feedback\":\"full\","
+                                                    "\"freezes_ms\":1699999999000,\"thaws_ms\":0}");
+    svc_pump(h);
+    assert_int_equal(svc_call(h, SVC_VIEWER, "GET", "/scores?benchmark_id=open", NULL).status, 200);
+    struct svc_reply other = svc_call(h, SVC_VIEWER, "GET", "/scores?benchmark_id=open", NULL);
+    struct svc_reply own = svc_call(h, SVC_USER, "GET", "/scores?benchmark_id=open", NULL);
+    struct svc_reply jury = svc_call(h, SVC_ADMIN, "GET", "/scores?benchmark_id=open", NULL);
+    assert_int_equal(svc_len(&other, "/items"), 0);
+    assert_int_equal(svc_len(&own, "/items"), 2);
+    assert_int_equal(svc_len(&jury, "/items"), 2);
+    svc_publish(h, "benchmark.changed", "open", "", "{\"owner_id\":\"o\",\"visibility\":\"public\",\"feedback\":\"full\","
+                                                    "\"freezes_ms\":1699999999000,\"thaws_ms\":1700000009000}");
+    svc_pump(h);
+    other = svc_call(h, SVC_VIEWER, "GET", "/scores?benchmark_id=open", NULL);
+    assert_int_equal(svc_len(&other, "/items"), 2);
+}
+
+static void summaries_give_times_and_groups(void **state)
+{
+    (void)state;
+    struct assay_arena *a = assay_arena_new(0);
+    struct scoring_summary s;
+    assert_int_equal(scoring_summary_read(ASSAY_STR("{\"cpu_ms\":12,\"x\":{},\"groups\":[{\"name\":\"g\",\"points_awarded\":2.5,\"y\":1}]}"),
+                                          a, &s, NULL), 0);
+    const struct assay_ev_number *g = s.groups.items;
+    assert_true(s.cpu_ms == 12 && s.groups.n == 1 && g[0].value == 2.5 && assay_str_is(g[0].name, "g"));
+    assert_int_equal(scoring_summary_read(ASSAY_STR("{\"groups\":7}"), a, &s, NULL), 0);
+    assert_true(s.cpu_ms == -1 && s.groups.n == 0);
+    assay_arena_free(a);
+}
+
 static void ends_become_scores_and_events(void **state)
 {
     struct svc *h = *state;
@@ -203,6 +238,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_programs_outcomes_count),
         cmocka_unit_test(feedback_decides_what_is_seen),
+        cmocka_unit_test(summaries_give_times_and_groups),
+        T(what_others_do_behind_a_freeze_is_not_shown),
         T(ends_become_scores_and_events),
         T(owners_and_the_public_see_what_is_theirs),
         T(filters_and_pages),

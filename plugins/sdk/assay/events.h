@@ -43,6 +43,32 @@ extern const char *const assay_warm_pin_names[]; /* "auto" "off" "on" NULL */
 enum assay_visibility { ASSAY_VISIBLE_PUBLIC, ASSAY_VISIBLE_PRIVATE };
 extern const char *const assay_visibility_names[]; /* "public" "private" NULL */
 
+/* How a problem's submissions make its score, and how problems make a place on the board (docs/scoring.md). */
+enum assay_scoring { ASSAY_SCORING_BEST, ASSAY_SCORING_LAST, ASSAY_SCORING_FIRST, ASSAY_SCORING_MEAN };
+extern const char *const assay_scoring_names[]; /* "best" "last" "first" "mean" NULL */
+enum assay_ranking {
+    ASSAY_RANKING_SCORE,     /* one score, of all submissions whatever their problem */
+    ASSAY_RANKING_SUM,       /* of the problems' scores */
+    ASSAY_RANKING_ICPC,      /* problems solved, then penalty time, then the last accepted */
+    ASSAY_RANKING_PASS_AT_K, /* mean of the problems' pass@k */
+    ASSAY_RANKING_MEAN_TIME, /* problems solved, then the mean time of the fastest correct */
+    ASSAY_RANKING_IOI,       /* sum over problems of the best of each group of tests */
+};
+extern const char *const assay_ranking_names[]; /* "score" "sum" "icpc" "pass_at_k" "mean_time" "ioi" NULL */
+struct assay_board_rules {
+    int scoring, ranking;    /* enum assay_scoring, assay_ranking */
+    int64_t penalty_minutes; /* of a rejected submission, icpc */
+    int64_t pass_k;
+    int64_t thaws_ms; /* when a frozen board is shown again; 0: not yet known */
+};
+#define ASSAY_PENALTY_MINUTES 20
+
+/* A number with a name: a metric, or the points of a group of tests. */
+struct assay_ev_number {
+    struct assay_str name;
+    double value;
+};
+
 struct assay_ev_user {
     struct assay_str role;
     int64_t epoch;
@@ -61,6 +87,7 @@ struct assay_ev_benchmark {
     struct assay_strs entrants;             /* agent ids; empty: open to all */
     struct assay_str toolchains;            /* JSON object: language to the version or image digest it is pinned to; "" none */
     int warm_interpreters;                  /* enum assay_warm_pin */
+    struct assay_board_rules rules;
     bool deleted;
 };
 struct assay_ev_problem {
@@ -78,12 +105,15 @@ struct assay_ev_done {
     int64_t created_ms; /* of the submission */
     int64_t finished_ms;
     struct assay_str summary; /* raw JSON object of the runner: timings, tests passed, spans */
+    struct assay_json_array metrics; /* struct assay_ev_number: what the submitter reported with it */
 };
 struct assay_ev_score {
     struct assay_str submission_id, problem_id, agent_id, owner_id, benchmark_id;
     struct assay_str verdict;
     double score;
     int64_t created_ms;
+    int64_t cpu_ms; /* of all tests together; -1 unknown */
+    struct assay_json_array groups, metrics; /* struct assay_ev_number */
 };
 
 /* Decoders put views into the arena; encoders append a JSON object. One pair each. */
