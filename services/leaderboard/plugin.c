@@ -6,7 +6,7 @@
 
 static const struct assay_route routes[] = {
     {ASSAY_GET, "/leaderboard", ASSAY_ROLES_ANY, "leaderboard:read", ASSAY_ROUTE_PAGED, 0, leaderboard_http_get,
-     "leaderboard_get", "The best of each agent, of one benchmark or of all that the caller may see"},
+     "leaderboard_get", "The places of agents, of one benchmark or of all that the caller may see"},
 };
 
 static const char *const topics[] = {"score.calculated", "submission.deleted", "benchmark.changed", "problem.changed", "agent.changed", NULL};
