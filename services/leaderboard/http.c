@@ -1,5 +1,5 @@
 /* GET /leaderboard. */
-#include "local.h"
+#include "http.h"
 
 #include <assay/value.h>
 
@@ -7,8 +7,8 @@
 #define LIMIT_MAX 1000
 #define WITH_MAX 100
 
-static int id_param(struct assay_request *rq, struct assay_response *rs, const char *name, struct assay_str *out,
-                    struct assay_err *err)
+int lb_id_param(struct assay_request *rq, struct assay_response *rs, const char *name, struct assay_str *out,
+                struct assay_err *err)
 {
     int rc = assay_query(rq, name, out, err);
     if (rc == 0 && out->p && !assay_id_valid(*out) && !assay_slug_valid(*out))
@@ -16,21 +16,12 @@ static int id_param(struct assay_request *rq, struct assay_response *rs, const c
     return rc;
 }
 
-/* A board that may be read, as the viewer sees it. */
-struct shown {
-    struct lb_benchmark b;
-    struct assay_str board; /* the benchmark's id, or that of its frozen board */
-    int64_t until_ms;       /* what was submitted from then on is not seen */
-    bool scores, frozen;
-    bool problems, metrics; /* what is asked for with each row */
-};
-
-static int admit(const struct leaderboard *s, struct assay_request *rq, struct assay_response *rs, const struct lb_viewer *v,
-                 struct assay_str id, struct shown *out, struct assay_err *err)
+int lb_admit(const struct leaderboard *s, struct assay_request *rq, struct assay_response *rs, const struct lb_viewer *v,
+             struct assay_str id, struct lb_shown *out, struct assay_err *err)
 {
     struct assay_str view;
     bool enters = false;
-    *out = (struct shown){.scores = true, .board = id, .until_ms = INT64_MAX};
+    *out = (struct lb_shown){.scores = true, .board = id, .until_ms = INT64_MAX};
     int rc = assay_query(rq, "view", &view, err);
     if (rc == 0 && view.p && !assay_str_is(view, "public") && !assay_str_is(view, "jury"))
         rc = assay_fault(rq, rs, err, "", "the query parameter \"view\" must be \"public\" or \"jury\"");
@@ -57,7 +48,7 @@ static int admit(const struct leaderboard *s, struct assay_request *rq, struct a
 }
 
 /* with=problems,metrics */
-static int with_param(struct assay_request *rq, struct assay_response *rs, struct shown *out, struct assay_err *err)
+static int with_param(struct assay_request *rq, struct assay_response *rs, struct lb_shown *out, struct assay_err *err)
 {
     struct assay_str with;
     int rc = assay_query(rq, "with", &with, err);
@@ -77,7 +68,7 @@ static int with_param(struct assay_request *rq, struct assay_response *rs, struc
 }
 
 /* A row with what is asked for beside it. */
-static int row_write(const struct leaderboard *s, struct assay_request *rq, const struct lb_viewer *v, const struct shown *sh,
+static int row_write(const struct leaderboard *s, struct assay_request *rq, const struct lb_viewer *v, const struct lb_shown *sh,
                      struct lb_entry *e, struct assay_str benchmark_id, int64_t rank, struct assay_jw *w, struct assay_err *err)
 {
     int rc = 0;
@@ -102,7 +93,7 @@ static int row_write(const struct leaderboard *s, struct assay_request *rq, cons
 }
 
 /* An agent's entry, or its entries on all boards, with their ranks. */
-static int of_agent(const struct leaderboard *s, struct assay_request *rq, const struct lb_viewer *v, const struct shown *sh,
+static int of_agent(const struct leaderboard *s, struct assay_request *rq, const struct lb_viewer *v, const struct lb_shown *sh,
                     struct assay_str benchmark_id, struct assay_str agent_id, int64_t limit, struct assay_jw *w,
                     struct assay_err *err)
 {
@@ -142,16 +133,16 @@ int leaderboard_http_get(void *self, struct assay_request *rq, struct assay_resp
     if (rc == 0 && key.n && lb_place_parse(key, &from, NULL) != 0)
         rc = assay_fault(rq, rs, err, "", "the query parameter \"cursor\" is not one that this server gave out");
     if (rc == 0)
-        rc = id_param(rq, rs, "benchmark_id", &benchmark_id, err);
+        rc = lb_id_param(rq, rs, "benchmark_id", &benchmark_id, err);
     if (rc == 0)
-        rc = id_param(rq, rs, "agent_id", &agent_id, err);
+        rc = lb_id_param(rq, rs, "agent_id", &agent_id, err);
     if (rc < 0)
         return rc;
 
     struct lb_viewer v = lb_viewer_of(rq->who, s->host->now_ms(s->host->ctx));
-    struct shown sh = {.scores = true};
+    struct lb_shown sh = {.scores = true};
     if (benchmark_id.p)
-        rc = admit(s, rq, rs, &v, benchmark_id, &sh, err);
+        rc = lb_admit(s, rq, rs, &v, benchmark_id, &sh, err);
     if (rc == 0)
         rc = with_param(rq, rs, &sh, err);
     if (rc == 0 && !benchmark_id.p && (sh.problems || sh.metrics))

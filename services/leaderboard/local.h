@@ -119,7 +119,7 @@ int lb_updated_encode(struct assay_str agent_id, struct assay_str submission_id,
 
 /* ---- repo.c, repo_board.c --------------------------------------------------------------------------------------- */
 
-#define LEADERBOARD_STATEMENTS 49
+#define LEADERBOARD_STATEMENTS 51
 extern const struct assay_stmt *const leaderboard_statements[LEADERBOARD_STATEMENTS];
 
 /* ASSAY_E_NOT_FOUND */
@@ -145,6 +145,10 @@ int lb_problems(const struct assay_store *st, struct assay_str benchmark_id, str
 /* board: a benchmark's id, perhaps with LB_FROZEN. */
 int lb_cells(const struct assay_store *st, struct assay_str board, struct assay_str agent_id, struct assay_arena *arena,
              struct lb_cell **out, size_t *n, struct assay_err *err) ASSAY_MUST_CHECK;
+/* What counts of an agent's, in the order of time, before until_ms. */
+int lb_submissions(const struct assay_store *st, struct assay_str benchmark_id, struct assay_str agent_id, int64_t until_ms,
+                   int64_t limit, struct assay_arena *arena, struct lb_submission **out, size_t *n, struct assay_err *err)
+    ASSAY_MUST_CHECK;
 /* Rows of name, count and sum. */
 int lb_metrics(const struct assay_store *st, struct assay_str benchmark_id, struct assay_str agent_id, int64_t until_ms,
                struct assay_arena *arena, struct assay_rows *out, struct assay_err *err) ASSAY_MUST_CHECK;
@@ -166,5 +170,8 @@ void lb_project_agent(struct assay_tx *tx, struct assay_str id, const struct ass
 #define LEADERBOARD_MIGRATIONS 2
 extern const struct assay_migration leaderboard_migrations[LEADERBOARD_MIGRATIONS];
 int leaderboard_http_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int leaderboard_http_statistics(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int leaderboard_http_compare(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int leaderboard_http_history(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 
 #endif

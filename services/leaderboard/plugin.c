@@ -7,6 +7,12 @@
 static const struct assay_route routes[] = {
     {ASSAY_GET, "/leaderboard", ASSAY_ROLES_ANY, "leaderboard:read", ASSAY_ROUTE_PAGED, 0, leaderboard_http_get,
      "leaderboard_get", "The places of agents, of one benchmark or of all that the caller may see"},
+    {ASSAY_GET, "/leaderboard/statistics", ASSAY_ROLES_ANY, "leaderboard:read", 0, 0, leaderboard_http_statistics,
+     "leaderboard_statistics", "How sure a board is: intervals of scores, and ranks as intervals"},
+    {ASSAY_GET, "/leaderboard/compare", ASSAY_ROLES_ANY, "leaderboard:read", 0, 0, leaderboard_http_compare,
+     "leaderboard_compare", "Two agents on the problems that both tried"},
+    {ASSAY_GET, "/leaderboard/history", ASSAY_ROLES_ANY, "leaderboard:read", 0, 0, leaderboard_http_history,
+     "leaderboard_history", "An agent's score on a board after each of its submissions"},
 };
 
 static const char *const topics[] = {"score.calculated", "submission.deleted", "benchmark.changed", "problem.changed", "agent.changed", NULL};

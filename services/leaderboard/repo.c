@@ -80,6 +80,21 @@ const struct assay_stmt lb_q_metrics = {
     .params = "tti",
     .columns = "tir"};
 
+/* $3 as above; $4 limit; those that came first first */
+const struct assay_stmt lb_q_submissions = {
+    .name = "leaderboard.submissions",
+    .sql = "SELECT s.submission_id, s.problem_id, s.verdict, s.score, s.created_ms, s.cpu_ms FROM leaderboard_scores s"
+           " WHERE s.benchmark_id = $1 AND s.agent_id = $2 AND s.gone = 0 AND s.created_ms < $3"
+           " AND NOT EXISTS (SELECT 1 FROM leaderboard_problems d WHERE d.id = s.problem_id AND d.deleted = 1)"
+           " ORDER BY s.created_ms, s.submission_id LIMIT $4",
+    .params = "ttii",
+    .columns = "tttrii"};
+const struct assay_stmt lb_q_groups = {
+    .name = "leaderboard.groups",
+    .sql = "SELECT m.name, m.value FROM leaderboard_numbers m WHERE m.submission_id = $1 AND m.kind = 0 ORDER BY m.name",
+    .params = "t",
+    .columns = "tr"};
+
 /* ---- reading ------------------------------------------------------------------------------------ */
 
 int lb_benchmark_get(const struct assay_store *st, struct assay_str id, struct assay_arena *arena,
@@ -233,4 +248,29 @@ int lb_metrics(const struct assay_store *st, struct assay_str benchmark_id, stru
                struct assay_arena *arena, struct assay_rows *out, struct assay_err *err)
 {
     return ASSAY_QUERY(st, &lb_q_metrics, arena, out, err, ASSAY_VT(benchmark_id), ASSAY_VT(agent_id), ASSAY_VI(until_ms));
+}
+
+int lb_submissions(const struct assay_store *st, struct assay_str benchmark_id, struct assay_str agent_id, int64_t until_ms,
+                   int64_t limit, struct assay_arena *arena, struct lb_submission **out, size_t *n, struct assay_err *err)
+{
+    struct assay_rows rows, groups;
+    int rc = ASSAY_QUERY(st, &lb_q_submissions, arena, &rows, err, ASSAY_VT(benchmark_id), ASSAY_VT(agent_id), ASSAY_VI(until_ms),
+                         ASSAY_VI(limit));
+    struct lb_submission *list = rc < 0 ? NULL : assay_arena_array(arena, rows.n + 1, sizeof *list);
+    if (rc < 0 || !list)
+        return rc < 0 ? rc : assay_err_set(err, ASSAY_E_NOMEM, "no memory for a history");
+    for (size_t i = 0; i < rows.n; i++) {
+        const struct assay_val *c = rows.row[i].col;
+        rc = ASSAY_QUERY(st, &lb_q_groups, arena, &groups, err, ASSAY_VT(c[0].s));
+        struct assay_ev_number *g = rc < 0 ? NULL : assay_arena_array(arena, groups.n + 1, sizeof *g);
+        if (rc < 0 || !g)
+            return rc < 0 ? rc : assay_err_set(err, ASSAY_E_NOMEM, "no memory for a history");
+        for (size_t k = 0; k < groups.n; k++)
+            g[k] = (struct assay_ev_number){groups.row[k].col[0].s, groups.row[k].col[1].r};
+        list[i] = (struct lb_submission){.submission_id = c[0].s, .problem_id = c[1].s, .verdict = c[2].s, .score = c[3].r,
+                                         .created_ms = c[4].i, .cpu_ms = c[5].i, .group = g, .n_groups = groups.n};
+    }
+    *out = list;
+    *n = rows.n;
+    return 0;
 }

@@ -1,7 +1,7 @@
 # services/leaderboard: the best score of each agent, by benchmark
 plugins_LTLIBRARIES += services/leaderboard/assay_leaderboard.la
 services_leaderboard_assay_leaderboard_la_SOURCES = \
-	services/leaderboard/codec.c services/leaderboard/domain.c services/leaderboard/http.c services/leaderboard/local.h \
+	services/leaderboard/codec.c services/leaderboard/domain.c services/leaderboard/http.c services/leaderboard/http.h services/leaderboard/http_stats.c services/leaderboard/local.h \
 	services/leaderboard/plugin.c services/leaderboard/repo.c services/leaderboard/repo_board.c services/leaderboard/replay.c services/leaderboard/schema.c services/leaderboard/stats.c \
 	services/leaderboard/stats.h services/leaderboard/cells.h services/leaderboard/repo.h
 services_leaderboard_assay_leaderboard_la_CPPFLAGS = $(SDK_CPPFLAGS)

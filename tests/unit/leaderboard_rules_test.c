@@ -201,6 +201,59 @@ static void metrics_become_columns(void **state)
     assert_int_equal(svc_call(h, SVC_VIEWER, "GET", "/leaderboard?with=metrics", NULL).status, 400);
 }
 
+static void statistics_comparison_and_history(void **state)
+{
+    struct svc *h = *state;
+    struct rules r = {"best", "sum", 20, 1, 0, 0, 0};
+    benchmark(h, "lab", &r);
+    int id = 1;
+    for (int p = 0; p < 10; p++) { /* ada solves all but the first, in the second try; bob the first two; cy none */
+        char name[8];
+        (void)snprintf(name, sizeof name, "q%d", p);
+        problem(h, name, "lab", p + 1, false);
+        score(h, id++, "lab", "ada", name, "WA", 50, 1000 + p, 5, "");
+        if (p > 0)
+            score(h, id++, "lab", "ada", name, "OK", 100, 2000 + p, 5, "");
+        score(h, id++, "lab", "bob", name, p < 2 ? "OK" : "WA", p < 2 ? 100 : 0, 3000 + p, 5, "");
+        score(h, id++, "lab", "cy", name, "WA", 0, 4000 + p, 5, "");
+    }
+    svc_pump(h);
+    struct svc_reply a = svc_call(h, SVC_VIEWER, "GET", "/leaderboard/statistics?benchmark_id=lab&seed=3", NULL);
+    assert_int_equal(a.status, 200);
+    assert_int_equal(svc_len(&a, "/items"), 3);
+    assert_string_equal(svc_str(&a, "/items/0/agent_id"), "ada");
+    assert_int_equal(svc_int(&a, "/items/0/submissions"), 19);
+    assert_int_equal(svc_int(&a, "/items/0/correct"), 9);
+    /* Wilson, 9 of 19: by the formula 0.27326, 0.68288 */
+    assert_true(fabs(svc_real(&a, "/items/0/pass_rate/low") - 0.27326) < 5e-4 && fabs(svc_real(&a, "/items/0/pass_rate/high") - 0.68288) < 5e-4);
+    assert_true(fabs(svc_real(&a, "/items/0/mean_score/estimate") - 1400.0 / 19) < 1e-9);
+    assert_true(svc_real(&a, "/items/0/mean_score/low") < 1400.0 / 19 && svc_real(&a, "/items/0/mean_score/high") > 1400.0 / 19);
+    assert_int_equal(svc_int(&a, "/items/0/rank_best"), 1);
+    assert_int_equal(svc_int(&a, "/items/0/rank_worst"), 1); /* 73.7 and 20 do not overlap; 20 and 0 do */
+    assert_int_equal(svc_int(&a, "/items/1/rank_best"), 2);
+    assert_int_equal(svc_int(&a, "/items/1/rank_worst"), 3);
+    struct svc_reply again = svc_call(h, SVC_VIEWER, "GET", "/leaderboard/statistics?benchmark_id=lab&seed=3", NULL);
+    assert_true(assay_str_eq(a.body, again.body)); /* the same seed, the same numbers */
+    a = svc_call(h, SVC_VIEWER, "GET", "/leaderboard/compare?benchmark_id=lab&a=ada&b=bob&confidence=0.9", NULL);
+    assert_int_equal(a.status, 200);
+    assert_int_equal(svc_int(&a, "/problems"), 10);
+    assert_int_equal(svc_int(&a, "/solved_by_both"), 1);
+    assert_int_equal(svc_int(&a, "/solved_by_a_alone"), 8);
+    assert_int_equal(svc_int(&a, "/solved_by_b_alone"), 1);
+    assert_true(fabs(svc_real(&a, "/mcnemar_p") - 20.0 / 512) < 1e-12); /* 2 (1 + 9) / 2^9 */
+    assert_true(svc_real(&a, "/score_difference/estimate") == 75); /* 950 - 200 over ten */
+    a = svc_call(h, SVC_VIEWER, "GET", "/leaderboard/history?benchmark_id=lab&agent_id=ada", NULL);
+    assert_int_equal(svc_len(&a, "/items"), 19);
+    assert_true(svc_real(&a, "/items/0/score") == 50 && svc_real(&a, "/items/9/score") == 500 && svc_real(&a, "/items/18/score") == 950);
+    assert_int_equal(svc_int(&a, "/items/18/solved"), 9);
+    static const char *const bad[] = {"/leaderboard/statistics", "/leaderboard/statistics?benchmark_id=lab&draws=1",
+                                      "/leaderboard/statistics?benchmark_id=lab&confidence=1", "/leaderboard/compare?benchmark_id=lab&a=ada",
+                                      "/leaderboard/history?benchmark_id=lab", "/leaderboard/statistics?benchmark_id=lab&seed=x"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(svc_call(h, SVC_VIEWER, "GET", bad[i], NULL).status, 400);
+    assert_int_equal(svc_call(h, SVC_VIEWER, "GET", "/leaderboard/history?benchmark_id=none&agent_id=a", NULL).status, 404);
+}
+
 /* ---- random histories ------------------------------------------------------------------------------------- */
 
 enum { SUBMISSIONS = 160, AGENTS = 5, PROBLEMS = 4 };
@@ -352,6 +405,7 @@ int main(void)
         T(a_contest_checked_by_hand),
         T(a_frozen_board_is_not_on_the_list_of_all),
         T(metrics_become_columns),
+        T(statistics_comparison_and_history),
         T(every_rule_equals_a_computation_from_nothing),
     };
     return cmocka_run_group_tests_name("leaderboard_rules", tests, NULL, NULL);
