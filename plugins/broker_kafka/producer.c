@@ -246,7 +246,9 @@ int bk_send(struct bk_driver *d, enum assay_channel channel, struct assay_str ke
         if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
             end_early(p, pub, ASSAY_E_GONE, rd_kafka_error_string(e));
         else if (e)
-            st = assay_err_set(err, code == RD_KAFKA_RESP_ERR__QUEUE_FULL ? ASSAY_E_BUSY : ASSAY_E_IO, "kafka: %s", rd_kafka_error_string(e));
+            /* a fatal error is known here, under its own code, before its callback has run; the thread then makes the producer anew */
+            st = assay_err_set(err, code == RD_KAFKA_RESP_ERR__QUEUE_FULL || rd_kafka_fatal_error(p->rk, NULL, 0) ? ASSAY_E_BUSY : ASSAY_E_IO,
+                               "kafka: %s", rd_kafka_error_string(e));
         if (e)
             rd_kafka_error_destroy(e);
     }

@@ -19,6 +19,8 @@
 #include <assay/broker.h>
 #include <cmocka.h>
 
+#include "../../plugins/broker_kafka/local.h"
+
 extern const struct assay_plugin assay_plugin;
 
 #define MANY 4000
@@ -690,6 +692,27 @@ static void a_publication_that_is_too_large_is_refused_for_good(void **state)
     member_free(x);
 }
 
+/* librdkafka refuses from the moment of a fatal error on, which the driver hears of a little later: whoever publishes in between is to
+ * come again, and not to give up. */
+static void after_a_fatal_error_a_publication_may_come_again(void **state)
+{
+    (void)state;
+    struct member *x = member_new("t.fatal");
+    member_init(x);
+    struct bk_driver *d = bk_self(x->self);
+    int had = x->ok;
+    assert_int_equal(publish(x, ASSAY_CHANNEL_RESULTS, "k", "before", 0), 0);
+    WAIT(x->ok == had + 1);
+    assert_int_equal(rd_kafka_test_fatal_error(d->producer.rk, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "for a test"), 0);
+    int st, busy = 0;
+    while ((st = publish(x, ASSAY_CHANNEL_RESULTS, "k", "after", 0)) == ASSAY_E_BUSY && busy++ < 2000)
+        (void)nanosleep(&(struct timespec){0, 5000000}, NULL);
+    assert_int_equal(st, 0);
+    assert_true(busy > 0);
+    WAIT(x->ok == had + 2);
+    member_free(x);
+}
+
 static void a_quiet_member_takes_no_more_and_leaves_when_it_has_nothing(void **state)
 {
     (void)state;
@@ -749,6 +772,7 @@ int main(void)
         cmocka_unit_test(a_broker_that_is_away_is_no_error_and_all_goes_on_when_it_is_back),
         cmocka_unit_test(the_end_is_bounded_when_no_broker_answers),
         cmocka_unit_test(a_publication_that_is_too_large_is_refused_for_good),
+        cmocka_unit_test(after_a_fatal_error_a_publication_may_come_again),
         cmocka_unit_test(a_quiet_member_takes_no_more_and_leaves_when_it_has_nothing),
         cmocka_unit_test(commits_that_fail_are_made_again),
     };
