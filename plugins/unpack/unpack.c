@@ -101,10 +101,11 @@ static bool too_many(struct job *j)
         int64_t entries = r[10] | r[11] << 8, counted = 0;
         size_t begin = (size_t)r[16] | (size_t)r[17] << 8 | (size_t)r[18] << 16 | (size_t)r[19] << 24;
         found = true;
-        for (const unsigned char *p = at + (begin < i ? begin : i), *end = r; counted <= j->limits->files; counted++, p += 4) {
-            p = memmem(p, (size_t)(end - p), "PK\1\2", 4);
+        for (const unsigned char *p = at + (begin < i ? begin : i); counted <= j->limits->files; p++) {
+            p = memchr(p, 'P', (size_t)(r - p));
             if (p == NULL)
                 break;
+            counted += memcmp(p, "PK\1\2", 4) == 0; /* the last record stands behind it, so four bytes are there */
         }
         many = entries > j->limits->files || counted > j->limits->files;
     }
@@ -193,6 +194,8 @@ static int by_name(const void *a, const void *b)
 static bool unique(struct job *j)
 {
     const struct entry *file = NULL; /* the last one seen */
+    if (j->n == 0)
+        return true;
     qsort(j->entry, j->n, sizeof *j->entry, by_name);
     for (size_t i = 0; i < j->n; i++) {
         const struct entry *e = &j->entry[i];
