@@ -1,10 +1,13 @@
 /* The manifest's codec. */
 #include <assay/manifest.h>
 
+#include <stdio.h>
+
 const char *const assay_judge_mode_names[] = {"program", "harness", "answer", "function", NULL};
 const char *const assay_compare_names[] = {"exact", "tokens", "float", "nocase", "lines", "unordered_lines", "unordered_tokens", NULL};
 
 const char *const assay_checker_kind_names[] = {"validator", "testlib", "script", NULL};
+const char *const assay_aggregate_names[] = {"sum", "min", "max", NULL};
 
 #define ROW(type_, struct_, member, ...)                                                                               \
     {.name = #member, .type = (type_), .offset = offsetof(struct struct_, member), .has_offset = -1, __VA_ARGS__}
@@ -17,6 +20,19 @@ static const struct assay_json_field test_fields[] = {
     ROW(ASSAY_JSON_REAL, assay_manifest_test, points, MUST),
     ROW(ASSAY_JSON_STRING, assay_manifest_test, input_ref),
     ROW(ASSAY_JSON_STRING, assay_manifest_test, expected_ref),
+    ROW(ASSAY_JSON_STRING, assay_manifest_test, group),
+    {.name = "arguments", .type = ASSAY_JSON_STRINGS, .offset = offsetof(struct assay_manifest_test, arguments),
+     .has_offset = offsetof(struct assay_manifest_test, has_arguments)},
+    {.name = "*", .type = ASSAY_JSON_RAW, .has_offset = -1},
+    {.name = NULL},
+};
+
+static const struct assay_json_field group_fields[] = {
+    ROW(ASSAY_JSON_STRING, assay_manifest_group, name, MUST),
+    ROW(ASSAY_JSON_ENUM, assay_manifest_group, aggregate, MUST, .names = assay_aggregate_names),
+    ROW(ASSAY_JSON_REAL, assay_manifest_group, points, MUST),
+    ROW(ASSAY_JSON_BOOL, assay_manifest_group, stop_on_failure),
+    ROW(ASSAY_JSON_STRINGS, assay_manifest_group, depends_on),
     {.name = "*", .type = ASSAY_JSON_RAW, .has_offset = -1},
     {.name = NULL},
 };
@@ -55,6 +71,10 @@ static const struct assay_json_field manifest_fields[] = {
      .has_offset = offsetof(struct assay_manifest, has_checker), .fields = checker_fields},
     ROW(ASSAY_JSON_ARRAY, assay_manifest, tests, MUST, .fields = test_fields,
         .elem_size = sizeof(struct assay_manifest_test), .min = 0, .max = 100000),
+    ROW(ASSAY_JSON_ARRAY, assay_manifest, groups, .fields = group_fields, .elem_size = sizeof(struct assay_manifest_group),
+        .min = 0, .max = 1000),
+    ROW(ASSAY_JSON_STRINGS, assay_manifest, arguments),
+    ROW(ASSAY_JSON_MAP, assay_manifest, environment),
     {.name = "*", .type = ASSAY_JSON_RAW, .has_offset = -1},
     {.name = NULL},
 };
@@ -89,6 +109,33 @@ static void write_checker(struct assay_jw *w, const struct assay_manifest_checke
     assay_jw_end(w);
 }
 
+static void strs(struct assay_jw *w, const char *key, const struct assay_strs *list)
+{
+    assay_jw_key(w, key);
+    assay_jw_array(w);
+    for (size_t i = 0; i < list->n; i++)
+        assay_jw_str(w, list->items[i]);
+    assay_jw_end(w);
+}
+
+static void groups(struct assay_jw *w, const struct assay_json_array *list)
+{
+    const struct assay_manifest_group *g = list->items;
+    assay_jw_key(w, "groups");
+    assay_jw_array(w);
+    for (size_t i = 0; i < list->n; i++) {
+        assay_jw_object(w);
+        assay_jw_kstr(w, "name", g[i].name);
+        assay_jw_kz(w, "aggregate", assay_aggregate_names[g[i].aggregate]);
+        assay_jw_kreal(w, "points", g[i].points);
+        assay_jw_kbool(w, "stop_on_failure", g[i].stop_on_failure);
+        if (g[i].depends_on.n != 0)
+            strs(w, "depends_on", &g[i].depends_on);
+        assay_jw_end(w);
+    }
+    assay_jw_end(w);
+}
+
 int assay_manifest_encode(const struct assay_manifest *m, struct assay_buf *out, struct assay_err *err)
 {
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
@@ -111,6 +158,20 @@ int assay_manifest_encode(const struct assay_manifest *m, struct assay_buf *out,
     assay_jw_kstr(w, "harness_ref", m->harness_ref);
     if (m->has_checker)
         write_checker(w, &m->checker);
+    if (m->groups.n != 0)
+        groups(w, &m->groups);
+    if (m->arguments.n != 0)
+        strs(w, "arguments", &m->arguments);
+    if (m->environment.n != 0) {
+        assay_jw_key(w, "environment");
+        assay_jw_object(w);
+        for (size_t i = 0; i < m->environment.n; i++) {
+            char key[ASSAY_MANIFEST_VARIABLE_MAX + 1];
+            (void)snprintf(key, sizeof key, "%.*s", ASSAY_FMT(m->environment.items[i].key));
+            assay_jw_kstr(w, key, m->environment.items[i].value);
+        }
+        assay_jw_end(w);
+    }
     assay_jw_key(w, "tests");
     assay_jw_array(w);
     const struct assay_manifest_test *tests = m->tests.items;
@@ -123,6 +184,10 @@ int assay_manifest_encode(const struct assay_manifest *m, struct assay_buf *out,
         assay_jw_kreal(w, "points", t->points);
         assay_jw_kstr(w, "input_ref", t->input_ref);
         assay_jw_kstr(w, "expected_ref", t->expected_ref);
+        if (t->group.n != 0)
+            assay_jw_kstr(w, "group", t->group);
+        if (t->has_arguments)
+            strs(w, "arguments", &t->arguments);
         assay_jw_end(w);
     }
     assay_jw_end(w);

@@ -18,14 +18,35 @@ static const struct assay_json_field test_fields[] = {
      .max = BENCHMARKS_TEST_BYTES, .has_offset = -1},
     {.name = "sample", .type = ASSAY_JSON_BOOL, .flags = ASSAY_JSON_NULLABLE, .offset = offsetof(struct test_in, sample),
      .has_offset = -1},
+    {.name = "group", .type = ASSAY_JSON_STRING, .flags = ASSAY_JSON_NULLABLE, .offset = offsetof(struct test_in, group),
+     .min = 0, .max = BENCHMARKS_GROUP_NAME_MAX, .has_offset = -1},
+    {.name = "arguments", .type = ASSAY_JSON_STRINGS, .flags = ASSAY_JSON_NULLABLE, .offset = offsetof(struct test_in, arguments),
+     .min = 0, .max = BENCHMARKS_ARGUMENTS_MAX, .has_offset = HAS(test_in, has_arguments)},
     {.name = "points", .type = ASSAY_JSON_REAL, .flags = ASSAY_JSON_NULLABLE, .offset = offsetof(struct test_in, points),
      .min = 0, .max = 1000000, .has_offset = HAS(test_in, has_points)},
+    END,
+};
+
+static const struct assay_json_field group_fields[] = {
+    {.name = "name", .type = ASSAY_JSON_STRING, .flags = ASSAY_JSON_REQUIRED, .offset = offsetof(struct group_in, name),
+     .min = 1, .max = BENCHMARKS_GROUP_NAME_MAX, .has_offset = -1},
+    {.name = "aggregation", .type = ASSAY_JSON_ENUM, .offset = offsetof(struct group_in, aggregate), .has_offset = -1,
+     .names = assay_aggregate_names},
+    {.name = "points", .type = ASSAY_JSON_REAL, .flags = ASSAY_JSON_NULLABLE, .offset = offsetof(struct group_in, points),
+     .min = 0, .max = 1000000, .has_offset = HAS(group_in, has_points)},
+    {.name = "stop_on_failure", .type = ASSAY_JSON_BOOL, .flags = ASSAY_JSON_NULLABLE, .offset = offsetof(struct group_in, stop),
+     .has_offset = HAS(group_in, has_stop)},
+    {.name = "sample", .type = ASSAY_JSON_BOOL, .offset = offsetof(struct group_in, sample), .has_offset = -1},
+    {.name = "depends_on", .type = ASSAY_JSON_STRINGS, .flags = ASSAY_JSON_NULLABLE, .offset = offsetof(struct group_in, depends_on),
+     .min = 0, .max = BENCHMARKS_GROUPS_MAX, .has_offset = -1},
     END,
 };
 
 const struct assay_json_field benchmarks_tests_fields[] = {
     {.name = "tests", .type = ASSAY_JSON_ARRAY, .flags = ASSAY_JSON_REQUIRED, .offset = offsetof(struct tests_in, tests),
      .min = 1, .max = BENCHMARKS_TESTS_MAX, .has_offset = -1, .fields = test_fields, .elem_size = sizeof(struct test_in)},
+    {.name = "groups", .type = ASSAY_JSON_ARRAY, .flags = ASSAY_JSON_NULLABLE, .offset = offsetof(struct tests_in, groups),
+     .min = 0, .max = BENCHMARKS_GROUPS_MAX, .has_offset = -1, .fields = group_fields, .elem_size = sizeof(struct group_in)},
     END,
 };
 
@@ -77,13 +98,17 @@ static const struct assay_json_field checker_fields[] = {
         P(base, "float_rel", float_rel, ASSAY_JSON_REAL, null, has_float_rel, .min = 0, .max = 1),                     \
         P(base, "stop_on_failure", stop_on_failure, ASSAY_JSON_BOOL, 0, has_stop, .alias = NULL),                      \
         P(base, "limits", limits, ASSAY_JSON_OBJECT, 0, has_limits, .fields = limits_),                                \
+        P(base, "arguments", arguments, ASSAY_JSON_STRINGS, null, has_arguments, .min = 0, .max = BENCHMARKS_ARGUMENTS_MAX), \
+        P(base, "environment", environment, ASSAY_JSON_MAP, null, has_environment, .min = 0, .max = BENCHMARKS_VARIABLES_MAX), \
         P(base, "harness", harness, ASSAY_JSON_OBJECT, null, has_harness, .fields = harness_fields,                    \
           .elem_size = sizeof(struct harness_in)),                                                                     \
         P(base, "checker", checker, ASSAY_JSON_OBJECT, null, has_checker, .fields = checker_fields,                    \
           .elem_size = sizeof(struct checker_in))
 #define TESTS(base, flags_)                                                                                            \
     P(base, "tests", tests, ASSAY_JSON_ARRAY, flags_, has_tests, .min = 1, .max = BENCHMARKS_TESTS_MAX,                \
-      .fields = test_fields, .elem_size = sizeof(struct test_in))
+      .fields = test_fields, .elem_size = sizeof(struct test_in)),                                                     \
+        P(base, "groups", groups, ASSAY_JSON_ARRAY, ASSAY_JSON_NULLABLE, has_groups, .min = 0, .max = BENCHMARKS_GROUPS_MAX, \
+          .fields = group_fields, .elem_size = sizeof(struct group_in))
 #define POSITION(base) P(base, "position", position, ASSAY_JSON_INT, 0, has_position, .min = 1, .max = 1000000)
 
 const struct assay_json_field benchmarks_problem_fields[] = {
@@ -214,14 +239,113 @@ void benchmarks_check(const struct benchmark_in *in, struct assay_json_faults *f
                          BENCHMARKS_ENTRANTS_BYTES);
 }
 
-void benchmarks_check_tests(const struct assay_json_array *tests, struct assay_json_faults *f, struct assay_arena *a)
+/* What becomes a word of a command line or an environment: no NUL can come through JSON here, and no shell reads it. */
+static void check_arguments(const struct assay_strs *list, const char *pointer, struct assay_json_faults *f, struct assay_arena *a)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        if (list->items[i].n > BENCHMARKS_ARGUMENT_BYTES)
+            assay_json_fault(f, a, pointer, "each has at most %d bytes", BENCHMARKS_ARGUMENT_BYTES);
+    }
+}
+
+static bool variable_valid(struct assay_str name)
+{
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+        if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || (i != 0 && c >= '0' && c <= '9')))
+            return false;
+    }
+    return name.n != 0 && name.n <= ASSAY_MANIFEST_VARIABLE_MAX;
+}
+
+/* Names that say how the box, its loader or a language's own command works: those are the language file's to set. */
+static bool variable_reserved(struct assay_str name)
+{
+    static const char *const whole[] = {"PATH", "HOME", "LANG", "TMPDIR", "GLIBC_TUNABLES", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS",
+                                        "JDK_JAVA_OPTIONS", "NODE_OPTIONS", "PERL5OPT", "RUBYOPT", "BASH_ENV", "ENV"};
+    if (assay_str_starts(name, "LD_") || assay_str_starts(name, "PYTHON") || assay_str_starts(name, "ASSAY_"))
+        return true;
+    for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++) {
+        if (assay_str_is(name, whole[i]))
+            return true;
+    }
+    return false;
+}
+
+static void check_environment(const struct assay_json_map *map, struct assay_json_faults *f, struct assay_arena *a)
+{
+    for (size_t i = 0; i < map->n; i++) {
+        struct assay_str name = map->items[i].key, shown = {name.p, name.n > 40 ? 40 : name.n};
+        if (!variable_valid(name))
+            assay_json_fault(f, a, "/environment", "\"%.*s\" is no variable's name: [A-Za-z_][A-Za-z0-9_]*, at most %d characters",
+                             ASSAY_FMT(shown), ASSAY_MANIFEST_VARIABLE_MAX);
+        else if (variable_reserved(name))
+            assay_json_fault(f, a, "/environment", "%.*s belongs to the box or to a language and cannot be set by a problem",
+                             ASSAY_FMT(shown));
+        if (map->items[i].value.n > BENCHMARKS_VARIABLE_BYTES)
+            assay_json_fault(f, a, "/environment", "%.*s: at most %d bytes", ASSAY_FMT(shown), BENCHMARKS_VARIABLE_BYTES);
+    }
+}
+
+static size_t group_index(const struct assay_json_array *groups, size_t n, struct assay_str name)
+{
+    const struct group_in *g = groups->items;
+    size_t i = 0;
+    while (i < n && !assay_str_eq(g[i].name, name))
+        i++;
+    return i;
+}
+
+/* A group can wait for others only when they are over before it begins. */
+static void check_groups(const struct assay_json_array *tests, const struct assay_json_array *groups, struct assay_json_faults *f,
+                         struct assay_arena *a)
+{
+    const struct group_in *g = groups->items;
+    const struct test_in *t = tests->items;
+    size_t *first = assay_arena_array(a, groups->n + 1, sizeof *first), *last = assay_arena_array(a, groups->n + 1, sizeof *last);
+    if (first == NULL || last == NULL)
+        return;
+    for (size_t i = 0; i < groups->n; i++)
+        first[i] = tests->n;
+    for (size_t i = 0; i < tests->n; i++) {
+        if (t[i].group.n == 0)
+            continue;
+        size_t k = group_index(groups, groups->n, t[i].group);
+        if (k == groups->n) {
+            fault_at(f, a, "tests", i, "/group", "names none of the groups");
+            continue;
+        }
+        first[k] = i < first[k] ? i : first[k];
+        last[k] = i;
+    }
+    for (size_t i = 0; i < groups->n; i++) {
+        if (!printable(g[i].name))
+            fault_at(f, a, "groups", i, "/name", "must not hold control characters");
+        if (group_index(groups, i, g[i].name) != i)
+            fault_at(f, a, "groups", i, "/name", "is the name of a group before it");
+        if (first[i] == tests->n)
+            fault_at(f, a, "groups", i, "", "has no test");
+        for (size_t d = 0; d < g[i].depends_on.n; d++) {
+            size_t k = group_index(groups, i, g[i].depends_on.items[d]);
+            if (k == i)
+                fault_at(f, a, "groups", i, "/depends_on", "may name only groups that come before it");
+            else if (first[k] != tests->n && first[i] != tests->n && last[k] > first[i])
+                fault_at(f, a, "groups", i, "/depends_on", "the tests of the groups that it names must come before its own");
+        }
+    }
+}
+
+void benchmarks_check_tests(const struct assay_json_array *tests, const struct assay_json_array *groups,
+                            struct assay_json_faults *f, struct assay_arena *a)
 {
     const struct test_in *t = tests->items;
+    check_groups(tests, groups, f, a);
     for (size_t i = 0; i < tests->n; i++) {
         if (t[i].has_points && t[i].points <= 0)
             fault_at(f, a, "tests", i, "/points", "must be more than 0");
         if (!printable(t[i].name))
             fault_at(f, a, "tests", i, "/name", "must not hold control characters");
+        check_arguments(&t[i].arguments, "/tests", f, a);
     }
 }
 
@@ -265,7 +389,11 @@ void benchmarks_check_problem(const struct problem_in *in, struct assay_json_fau
     if (in->compare != ASSAY_COMPARE_FLOAT && (in->float_abs > 0 || in->float_rel > 0))
         assay_json_fault(f, a, in->float_abs > 0 ? "/float_abs" : "/float_rel", "is only taken with compare \"float\"");
     check_checker(in, f, a);
-    benchmarks_check_tests(&in->tests, f, a);
+    if (in->mode == ASSAY_JUDGE_ANSWER && (in->arguments.n != 0 || in->environment.n != 0))
+        assay_json_fault(f, a, in->arguments.n != 0 ? "/arguments" : "/environment", "is of no use where nothing is run");
+    check_arguments(&in->arguments, "/arguments", f, a);
+    check_environment(&in->environment, f, a);
+    benchmarks_check_tests(&in->tests, &in->groups, f, a);
 }
 
 void benchmarks_check_no_problem(const struct problem_in *in, struct assay_json_faults *f, struct assay_arena *a)
@@ -279,6 +407,7 @@ void benchmarks_check_no_problem(const struct problem_in *in, struct assay_json_
         {in->has_float_abs, "/float_abs"}, {in->has_float_rel, "/float_rel"}, {in->has_stop, "/stop_on_failure"},
         {in->has_limits, "/limits"},       {in->has_harness, "/harness"},
         {in->has_checker, "/checker"},
+        {in->has_arguments, "/arguments"}, {in->has_environment, "/environment"}, {in->has_groups, "/groups"},
     };
     for (size_t i = 0; i < sizeof given / sizeof given[0]; i++) {
         if (given[i].has)
@@ -437,13 +566,44 @@ static void write_checker(struct assay_jw *w, const struct assay_manifest_checke
     assay_jw_end(w);
 }
 
-void benchmarks_write_problem(struct assay_jw *w, const struct problem *p, bool detail, const struct sources *sources)
+static void write_groups(struct assay_jw *w, const struct assay_manifest *m)
+{
+    const struct assay_manifest_group *g = m->groups.items;
+    assay_jw_key(w, "groups");
+    assay_jw_array(w);
+    for (size_t i = 0; i < m->groups.n; i++) {
+        assay_jw_object(w);
+        assay_jw_kstr(w, "name", g[i].name);
+        assay_jw_kz(w, "aggregation", assay_aggregate_names[g[i].aggregate]);
+        assay_jw_kreal(w, "points", g[i].points);
+        assay_jw_kbool(w, "stop_on_failure", g[i].stop_on_failure);
+        write_strs(w, "depends_on", &g[i].depends_on);
+        assay_jw_end(w);
+    }
+    assay_jw_end(w);
+}
+
+static void write_secret(struct assay_jw *w, const struct assay_manifest *m)
+{
+    write_strs(w, "arguments", &m->arguments);
+    assay_jw_key(w, "environment");
+    assay_jw_object(w);
+    for (size_t i = 0; i < m->environment.n; i++) {
+        char key[ASSAY_MANIFEST_VARIABLE_MAX + 1];
+        (void)snprintf(key, sizeof key, "%.*s", ASSAY_FMT(m->environment.items[i].key));
+        assay_jw_kstr(w, key, m->environment.items[i].value);
+    }
+    assay_jw_end(w);
+}
+
+void benchmarks_write_problem(struct assay_jw *w, const struct problem *p, const struct assay_manifest *m, bool secret,
+                              const struct sources *sources)
 {
     assay_jw_object(w);
     assay_jw_kstr(w, "id", p->id);
     assay_jw_kstr(w, "benchmark_id", p->benchmark_id);
     assay_jw_kstr(w, "name", p->name);
-    if (detail)
+    if (m != NULL)
         assay_jw_kstr(w, "statement", p->statement);
     assay_jw_kint(w, "position", p->position);
     assay_jw_kz(w, "mode", assay_judge_mode_names[p->mode]);
@@ -470,8 +630,12 @@ void benchmarks_write_problem(struct assay_jw *w, const struct problem *p, bool 
             assay_jw_kstr(w, "source", sources->harness);
         assay_jw_end(w);
     }
-    if (detail)
+    if (m != NULL)
         write_checker(w, &p->checker, sources != NULL ? sources->checker : ASSAY_STR_NULL);
+    if (m != NULL)
+        write_groups(w, m);
+    if (m != NULL && secret)
+        write_secret(w, m);
     assay_jw_kint(w, "test_count", p->test_count);
     assay_jw_kint(w, "sample_count", p->sample_count);
     assay_jw_kint(w, "version", p->version);
@@ -488,6 +652,9 @@ void benchmarks_write_test(struct assay_jw *w, const struct assay_manifest_test 
     assay_jw_kstr(w, "name", t->name);
     assay_jw_kbool(w, "sample", t->sample);
     assay_jw_kreal(w, "points", t->points);
+    assay_jw_kstr(w, "group", t->group);
+    if (t->has_arguments)
+        write_strs(w, "arguments", &t->arguments);
     assay_jw_kstr(w, "input", input);
     assay_jw_kstr(w, "expected_output", expected);
     assay_jw_end(w);

@@ -108,17 +108,23 @@ static int reply_problem(struct service *s, struct assay_request *rq, struct ass
                          const struct problem *p, const struct benchmark *b, struct assay_err *err)
 {
     struct sources sources = {ASSAY_STR_NULL, ASSAY_STR_NULL};
-    if (benchmarks_is_judge(b, rq->who)) {
-        int rc = load_source(s, rq, p->harness_ref, "harness", &sources.harness, err);
+    struct problem shown = *p;
+    struct assay_manifest m;
+    bool judge = benchmarks_is_judge(b, rq->who);
+    int rc = benchmarks_load_manifest(s->host->blobs, &shown, rq->arena, &m, err);
+    if (rc < 0)
+        return rc;
+    if (judge) {
+        rc = load_source(s, rq, p->harness_ref, "harness", &sources.harness, err);
         if (rc >= 0)
-            rc = load_source(s, rq, p->checker.source_ref, "checker", &sources.checker, err);
+            rc = load_source(s, rq, shown.checker.source_ref, "checker", &sources.checker, err);
         if (rc < 0)
             return rc;
     }
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
     if (w == NULL)
         return no_memory(err);
-    benchmarks_write_problem(w, p, true, &sources);
+    benchmarks_write_problem(w, &shown, &m, judge, &sources);
     return assay_reply_json(rs, status, w, err);
 }
 
@@ -210,7 +216,7 @@ static int make_checker(struct service *s, struct assay_request *rq, const struc
 static int make_problem(struct service *s, struct assay_request *rq, const struct problem_in *in, struct problem *p,
                         struct assay_err *err)
 {
-    struct assay_json_array tests;
+    struct assay_manifest held = {.arguments = in->arguments, .environment = in->environment};
     char ref[ASSAY_BLOB_REF] = "";
     p->statement = or_empty(in->statement);
     p->mode = in->mode;
@@ -230,8 +236,8 @@ static int make_problem(struct service *s, struct assay_request *rq, const struc
     p->harness_ref = assay_arena_str(rq->arena, assay_str(ref));
     int rc = make_checker(s, rq, &in->checker, &p->checker, err);
     if (rc >= 0)
-        rc = benchmarks_store_tests(s->host->blobs, &in->tests, rq->arena, &tests, err);
-    return rc < 0 ? rc : benchmarks_store_manifest(s->host->blobs, p, &tests, rq->arena, err);
+        rc = benchmarks_store_tests(s->host->blobs, &in->tests, &in->groups, rq->arena, &held, err);
+    return rc < 0 ? rc : benchmarks_store_manifest(s->host->blobs, p, &held, rq->arena, err);
 }
 
 int benchmarks_do_create(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
@@ -425,7 +431,7 @@ int benchmarks_do_problem_list(void *self, struct assay_request *rq, struct assa
         return no_memory(err);
     assay_list_begin(w);
     for (size_t i = 0; i < shown; i++)
-        benchmarks_write_problem(w, &p[i], false, NULL);
+        benchmarks_write_problem(w, &p[i], NULL, false, NULL);
     struct assay_str next = ASSAY_STR("");
     if (n > shown)
         next = assay_arena_fmt(rq->arena, "%lld", (long long)p[shown - 1].position);
@@ -513,21 +519,18 @@ int benchmarks_do_problem_get(void *self, struct assay_request *rq, struct assay
     struct service *s = self;
     struct problem p;
     struct benchmark b;
-    struct assay_json_array tests;
     int rc = visible_problem(s, rq, &p, &b, err);
-    if (rc == ASSAY_OK)
-        rc = benchmarks_load_manifest(s->host->blobs, &p, rq->arena, &tests, err);
     return rc < 0 ? rc : reply_problem(s, rq, rs, 200, &p, &b, err);
 }
 
 /* Commits a changed problem: manifest first, then row and event. `moved` guards the set of positions too.
  * ASSAY_E_GUARD when somebody else was first. */
 static int commit_problem(struct service *s, struct assay_request *rq, struct problem *p, const struct benchmark *b,
-                          const struct assay_json_array *tests, bool moved, struct assay_err *err)
+                          const struct assay_manifest *held, bool moved, struct assay_err *err)
 {
     int64_t from = p->version++;
     p->updated_ms = now_ms(s);
-    int rc = benchmarks_store_manifest(s->host->blobs, p, tests, rq->arena, err);
+    int rc = benchmarks_store_manifest(s->host->blobs, p, held, rq->arena, err);
     if (rc < 0)
         return rc;
     struct assay_tx *tx = assay_tx_new(rq->arena, "benchmarks.problem_update");
@@ -544,10 +547,10 @@ int benchmarks_do_problem_update(void *self, struct assay_request *rq, struct as
     for (int i = 0; i < TRIES; i++) {
         struct problem p;
         struct benchmark b;
-        struct assay_json_array tests;
+        struct assay_manifest held;
         int rc = changeable_problem(s, rq, &p, &b, err);
         if (rc == ASSAY_OK)
-            rc = benchmarks_load_manifest(s->host->blobs, &p, rq->arena, &tests, err);
+            rc = benchmarks_load_manifest(s->host->blobs, &p, rq->arena, &held, err);
         if (rc < 0)
             return rc;
         /* what the body leaves out stays as it is */
@@ -555,6 +558,7 @@ int benchmarks_do_problem_update(void *self, struct assay_request *rq, struct as
                                 .compare = p.compare, .float_abs = p.float_abs, .float_rel = p.float_rel,
                                 .stop_on_failure = p.stop_on_failure, .limits = p.limits,
                                 .harness = {.language = p.harness_language},
+                                .arguments = held.arguments, .environment = held.environment,
                                 .checker = benchmarks_default_checker};
         if (p.checker.language.n != 0)
             in.checker = (struct checker_in){.kind = p.checker.kind, .language = p.checker.language, .flags = p.checker.flags,
@@ -592,8 +596,10 @@ int benchmarks_do_problem_update(void *self, struct assay_request *rq, struct as
             p.harness_ref = assay_arena_str(rq->arena, assay_str(ref));
         }
         rc = make_checker(s, rq, &in.checker, &p.checker, err);
+        held.arguments = in.arguments;
+        held.environment = in.environment;
         if (rc == ASSAY_OK)
-            rc = commit_problem(s, rq, &p, &b, &tests, moved, err);
+            rc = commit_problem(s, rq, &p, &b, &held, moved, err);
         if (rc != ASSAY_E_GUARD)
             return rc < 0 ? rc : reply_problem(s, rq, rs, 200, &p, &b, err);
     }
@@ -634,7 +640,7 @@ int benchmarks_do_tests_get(void *self, struct assay_request *rq, struct assay_r
     struct problem p;
     struct benchmark b;
     struct assay_str after;
-    struct assay_json_array tests;
+    struct assay_manifest held;
     int64_t limit, number;
     int rc = list_query(rq, rs, known, 50, 200, &limit, &after, err);
     if (rc == ASSAY_OK)
@@ -642,11 +648,11 @@ int benchmarks_do_tests_get(void *self, struct assay_request *rq, struct assay_r
     if (rc == ASSAY_OK)
         rc = visible_problem(s, rq, &p, &b, err);
     if (rc == ASSAY_OK)
-        rc = benchmarks_load_manifest(s->host->blobs, &p, rq->arena, &tests, err);
+        rc = benchmarks_load_manifest(s->host->blobs, &p, rq->arena, &held, err);
     if (rc < 0)
         return rc;
     bool judge = benchmarks_is_judge(&b, rq->who);
-    const struct assay_manifest_test *t = tests.items;
+    const struct assay_manifest_test *t = held.tests.items;
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
     if (w == NULL)
         return no_memory(err);
@@ -654,7 +660,7 @@ int benchmarks_do_tests_get(void *self, struct assay_request *rq, struct assay_r
     struct assay_str next = ASSAY_STR("");
     size_t bytes = 0;
     int64_t shown = 0, last = number;
-    for (size_t i = 0; i < tests.n; i++) {
+    for (size_t i = 0; i < held.tests.n; i++) {
         if (t[i].number <= number || (!t[i].sample && !judge))
             continue;
         if (shown == limit || bytes > BENCHMARKS_PAGE_BYTES) {
@@ -684,21 +690,20 @@ int benchmarks_do_tests_put(void *self, struct assay_request *rq, struct assay_r
     struct problem p;
     struct benchmark b;
     struct tests_in in = {.tests = {NULL, 0}};
-    struct assay_json_array tests, before;
+    struct assay_manifest held;
     int rc = changeable_problem(s, rq, &p, &b, err);
     if (rc < 0)
         return rc;
     rc = assay_body_json(rq, rs, benchmarks_tests_fields, &in, err);
     if (rc == ASSAY_OK || rc == ASSAY_E_INVALID)
-        benchmarks_check_tests(&in.tests, assay_faults(rq, rs), rq->arena);
+        benchmarks_check_tests(&in.tests, &in.groups, assay_faults(rq, rs), rq->arena);
     rc = assay_faults_end(rq, rs, rc, err);
-    if (rc == ASSAY_OK)
-        rc = benchmarks_store_tests(s->host->blobs, &in.tests, rq->arena, &tests, err);
     for (int i = 0; rc == ASSAY_OK && i < TRIES; i++) {
-        rc = benchmarks_load_manifest(s->host->blobs, &p, rq->arena, &before, err); /* the checker stays */
-        if (rc < 0)
-            return rc;
-        rc = commit_problem(s, rq, &p, &b, &tests, false, err);
+        rc = benchmarks_load_manifest(s->host->blobs, &p, rq->arena, &held, err);
+        if (rc == ASSAY_OK)
+            rc = benchmarks_store_tests(s->host->blobs, &in.tests, &in.groups, rq->arena, &held, err);
+        if (rc == ASSAY_OK)
+            rc = commit_problem(s, rq, &p, &b, &held, false, err);
         if (rc == ASSAY_OK)
             return reply_problem(s, rq, rs, 200, &p, &b, err);
         if (rc == ASSAY_E_GUARD)

@@ -30,6 +30,12 @@
 #define BENCHMARKS_LANGUAGES_MAX 64
 #define BENCHMARKS_PROBLEMS_MAX 200
 #define BENCHMARKS_TESTS_MAX 2000
+#define BENCHMARKS_GROUPS_MAX 100
+#define BENCHMARKS_GROUP_NAME_MAX 64
+#define BENCHMARKS_ARGUMENTS_MAX 32
+#define BENCHMARKS_ARGUMENT_BYTES 1000
+#define BENCHMARKS_VARIABLES_MAX 32
+#define BENCHMARKS_VARIABLE_BYTES 4000
 #define BENCHMARKS_TEST_BYTES (16 << 20)  /* of one input or output */
 #define BENCHMARKS_PASS_K_MAX 1000
 #define BENCHMARKS_SOURCE_MAX (1 << 20)   /* of a harness, of a checker */
@@ -92,13 +98,22 @@ extern const struct assay_board_rules benchmarks_default_rules;
 /* ---- codec.c: JSON -------------------------------------------------------------------------------------------- */
 
 struct test_in {
-    struct assay_str name, input, expected;
+    struct assay_str name, input, expected, group;
     bool sample;
     double points;
-    bool has_points;
+    struct assay_strs arguments;
+    bool has_points, has_arguments;
+};
+struct group_in {
+    struct assay_str name;
+    int aggregate; /* enum assay_aggregate */
+    double points;
+    bool stop, sample;
+    struct assay_strs depends_on;
+    bool has_points, has_stop;
 };
 struct tests_in {
-    struct assay_json_array tests; /* struct test_in */
+    struct assay_json_array tests, groups; /* struct test_in, struct group_in */
 };
 struct harness_in {
     struct assay_str language, source;
@@ -120,9 +135,11 @@ struct problem_in {
     struct limits limits;
     struct harness_in harness;
     struct checker_in checker;
-    struct assay_json_array tests; /* struct test_in */
     bool has_checker;
-    bool has_id, has_name, has_statement, has_position, has_mode, has_compare, has_float_abs, has_float_rel, has_stop,
+    struct assay_strs arguments;
+    struct assay_json_map environment;
+    struct assay_json_array tests, groups; /* struct test_in, struct group_in */
+    bool has_arguments, has_environment, has_groups, has_id, has_name, has_statement, has_position, has_mode, has_compare, has_float_abs, has_float_rel, has_stop,
         has_limits, has_harness, has_tests;
 };
 struct benchmark_in {
@@ -147,7 +164,8 @@ int benchmarks_toolchains_decode(struct assay_arena *a, struct assay_str text, s
 /* Rules that a table cannot say; faults are added, all of them. */
 void benchmarks_check(const struct benchmark_in *in, struct assay_json_faults *f, struct assay_arena *a);
 void benchmarks_check_problem(const struct problem_in *in, struct assay_json_faults *f, struct assay_arena *a);
-void benchmarks_check_tests(const struct assay_json_array *tests, struct assay_json_faults *f, struct assay_arena *a);
+void benchmarks_check_tests(const struct assay_json_array *tests, const struct assay_json_array *groups,
+                            struct assay_json_faults *f, struct assay_arena *a);
 /* Faults for what is only taken together with tests. */
 void benchmarks_check_no_problem(const struct problem_in *in, struct assay_json_faults *f, struct assay_arena *a);
 
@@ -156,7 +174,9 @@ void benchmarks_write(struct assay_jw *w, const struct benchmark *b, bool detail
 struct sources { /* p NULL: not shown */
     struct assay_str harness, checker;
 };
-void benchmarks_write_problem(struct assay_jw *w, const struct problem *p, bool detail, const struct sources *sources);
+/* m: the problem's manifest, or NULL in a list; secret: the caller may see what only judges see of it. */
+void benchmarks_write_problem(struct assay_jw *w, const struct problem *p, const struct assay_manifest *m, bool secret,
+                              const struct sources *sources);
 void benchmarks_write_problem_ref(struct assay_jw *w, const struct problem *p); /* {id, name, position} */
 void benchmarks_write_test(struct assay_jw *w, const struct assay_manifest_test *t, struct assay_str input,
                            struct assay_str expected);
@@ -206,14 +226,17 @@ void benchmarks_add_agent(struct assay_tx *tx, struct assay_str agent, struct as
 
 /* ---- tests.c: bytes and manifests in the blob store ------------------------------------------------------------------ */
 
-/* Stores every input and output; gives the manifest's rows. */
-int benchmarks_store_tests(const struct assay_blobs *b, const struct assay_json_array *in, struct assay_arena *a,
-                           struct assay_json_array *out, struct assay_err *err) ASSAY_MUST_CHECK;
-/* The tests, and p's checker. */
+/* A problem's manifest holds what its row does not: tests, groups, the program's arguments and environment.  They are
+ * handed about as a manifest of which only those members count. */
+
+/* Stores every input and output; sets the manifest's tests and groups. */
+int benchmarks_store_tests(const struct assay_blobs *b, const struct assay_json_array *tests, const struct assay_json_array *groups,
+                           struct assay_arena *a, struct assay_manifest *out, struct assay_err *err) ASSAY_MUST_CHECK;
+/* And sets p's checker. */
 int benchmarks_load_manifest(const struct assay_blobs *b, struct problem *p, struct assay_arena *a,
-                             struct assay_json_array *tests, struct assay_err *err) ASSAY_MUST_CHECK;
-/* Stores the manifest of p with these tests; sets manifest_ref and the counts. */
-int benchmarks_store_manifest(const struct assay_blobs *b, struct problem *p, const struct assay_json_array *tests,
+                             struct assay_manifest *out, struct assay_err *err) ASSAY_MUST_CHECK;
+/* Stores the manifest of p with what `held` holds; sets manifest_ref and the counts. */
+int benchmarks_store_manifest(const struct assay_blobs *b, struct problem *p, const struct assay_manifest *held,
                               struct assay_arena *a, struct assay_err *err) ASSAY_MUST_CHECK;
 
 /* ---- http.c ---------------------------------------------------------------------------------------------------------- */

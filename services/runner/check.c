@@ -283,6 +283,7 @@ static void decided(struct loop *l, struct job *c, struct assay_str feedback)
         return;
     }
     t->verdict = says.verdict;
+    t->part = says.part;
     job_test_ended(l, j);
 }
 

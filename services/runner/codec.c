@@ -297,6 +297,28 @@ static void spans(struct assay_jw *w, const struct job *j)
     assay_jw_end(w);
 }
 
+int groups_encode(const struct job *j, struct assay_arena *arena, struct assay_str *out, struct assay_err *err)
+{
+    *out = ASSAY_STR("");
+    if (j->n_groups == 0)
+        return ASSAY_OK;
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    assay_jw_array(w);
+    for (size_t i = 0; i < j->n_groups; i++) {
+        const struct group *g = &j->group[i];
+        assay_jw_object(w);
+        assay_jw_kstr(w, "name", g->name);
+        assay_jw_kz(w, "verdict", verdict_name(j->verdict == VERDICT_BF ? VERDICT_NONE : g->verdict));
+        assay_jw_kreal(w, "points", g->points);
+        assay_jw_kreal(w, "points_awarded", g->awarded);
+        assay_jw_kint(w, "tests_passed", (int64_t)g->passed);
+        assay_jw_kint(w, "tests_total", (int64_t)g->tests);
+        assay_jw_end(w);
+    }
+    assay_jw_end(w);
+    return finish_into_arena(w, arena, out, err);
+}
+
 int summary_encode(const struct job *j, struct assay_arena *arena, struct assay_str *out, struct assay_err *err)
 {
     int64_t passed = 0, ran = 0, cpu = 0, wall = 0, peak = 0;
@@ -309,8 +331,16 @@ int summary_encode(const struct job *j, struct assay_arena *arena, struct assay_
         if (t->outcome.memory_peak_bytes > peak)
             peak = t->outcome.memory_peak_bytes;
     }
+    struct assay_str groups;
+    int rc = groups_encode(j, arena, &groups, err);
+    if (rc < 0)
+        return rc;
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
     assay_jw_object(w);
+    assay_jw_kreal(w, "points", j->points.all);
+    assay_jw_kreal(w, "points_awarded", j->points.awarded);
+    if (groups.n != 0)
+        assay_jw_kraw(w, "groups", groups);
     assay_jw_kint(w, "tests", (int64_t)j->n_tests);
     assay_jw_kint(w, "tests_run", ran);
     assay_jw_kint(w, "tests_passed", passed);
@@ -425,12 +455,15 @@ static void test_write(struct assay_jw *w, const struct result *r, const struct 
     if (t->name.n != 0 && sight.details)
         assay_jw_kstr(w, "name", t->name);
     assay_jw_kbool(w, "sample", t->sample);
+    if (t->group.n != 0)
+        assay_jw_kstr(w, "group", t->group);
     assay_jw_kstr(w, "verdict", t->verdict);
     if (sight.details && t->ran) {
         assay_jw_kint(w, "exit_code", t->exit_code);
         assay_jw_kint(w, "signal", t->signal);
         figures(w, r, t);
         assay_jw_kreal(w, "points", t->points);
+        assay_jw_kreal(w, "points_awarded", t->points * (t->part >= 0 ? t->part : assay_str_is(t->verdict, "OK") ? 1 : 0));
         bytes(w, "stdout", "stdout_base64", t->out, t->stdout_bytes);
         assay_jw_kint(w, "stdout_bytes", t->stdout_bytes);
         assay_jw_kbool(w, "stdout_truncated", t->stdout_bytes > (int64_t)t->out.n);
@@ -473,6 +506,12 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
         assay_jw_real(w, r->score);
     else
         assay_jw_null(w);
+    if (r->scored && r->points >= 0) {
+        assay_jw_kreal(w, "points", r->points);
+        assay_jw_kreal(w, "points_awarded", r->points_awarded);
+    }
+    if (feedback >= ASSAY_FEEDBACK_SAMPLES && r->groups.n != 0)
+        assay_jw_kraw(w, "groups", r->groups);
     if (feedback >= ASSAY_FEEDBACK_FIRST_FAILURE && r->first_number > 0) {
         assay_jw_key(w, "first_failure");
         assay_jw_object(w);

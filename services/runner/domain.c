@@ -129,23 +129,7 @@ bool run_was_disturbed(const struct assay_box_outcome *o, const struct assay_box
            o->wall_us - d->steal_us - d->pressure_us < limits->wall_ms * 1000;
 }
 
-/* ---- score and sight ----------------------------------------------------------------------------- */
-
-double score_of(const struct scored *test, size_t n)
-{
-    double all = 0, got = 0;
-    size_t passed = 0;
-    for (size_t i = 0; i < n; i++) {
-        all += test[i].points;
-        if (test[i].verdict == VERDICT_OK) {
-            got += test[i].points;
-            passed++;
-        }
-    }
-    if (passed == n) /* not 99.999… after many additions */
-        return 100;
-    return all > 0 ? 100 * got / all : 0;
-}
+/* ---- sight --------------------------------------------------------------------------------------- */
 
 struct sight test_sight(int feedback, bool all, bool sample)
 {

@@ -60,8 +60,8 @@ static int add_news(struct loop *l, struct job *j, struct assay_tx *tx, struct m
         m->announced = true;
     }
     bool tell = test_sight(j->feedback, false, false).verdict;
-    for (; rc >= 0 && m->events_to < j->n_tests && j->test[m->events_to].ran; m->events_to++) {
-        if (!tell || m->events_to >= ASSAY_TX_OPS)
+    for (; rc >= 0 && m->events_to < j->at_test; m->events_to++) {
+        if (!tell || m->events_to >= ASSAY_TX_OPS || !j->test[m->events_to].ran)
             continue;
         rc = test_event_encode(j, &j->test[m->events_to], tx->arena, &text, err);
         if (rc >= 0)
@@ -359,18 +359,24 @@ static void record_environment(struct loop *l, struct job *j)
         j->environment_body = assay_arena_take(j->arena, &b);
 }
 
+/* A verdict that is there already, as of a build that failed, stays; its tests were not run. */
 void job_decide(struct job *j)
 {
+    bool decided = j->verdict != VERDICT_NONE;
     struct scored *list = assay_arena_array(j->arena, j->n_tests + 1, sizeof *list);
-    j->verdict = VERDICT_OK;
+    if (!decided)
+        j->verdict = VERDICT_OK;
     for (size_t i = 0; i < j->n_tests; i++) {
         const struct test *t = &j->test[i];
         if (list != NULL)
-            list[i] = (struct scored){t->def.points, t->verdict};
+            list[i] = (struct scored){t->def.points, t->part, decided ? VERDICT_NONE : t->verdict, t->group};
         if (j->verdict == VERDICT_OK && t->verdict != VERDICT_OK && t->verdict != VERDICT_NONE)
             j->verdict = t->verdict;
     }
-    j->score = list != NULL ? score_of(list, j->n_tests) : 0;
+    if (list != NULL)
+        points_count(list, j->n_tests, j->group, j->n_groups, &j->points);
+    if (!decided)
+        j->score = j->points.score;
 }
 
 void job_finish(struct loop *l, struct job *j)
@@ -385,7 +391,7 @@ void job_finish(struct loop *l, struct job *j)
         put_text(j->mode_text, sizeof j->mode_text, "%s", assay_box_client_hello(s->client)->mode);
     slot_release(j);
     j->stage = STAGE_FINISH;
-    if (j->verdict == VERDICT_NONE && !j->give_back)
+    if (!j->give_back)
         job_decide(j);
     if (j->kind == JOB_SELF_TEST) {
         finish_self_test(l, j);

@@ -44,6 +44,29 @@ int job_command(const struct job *j, enum side side, const struct stage *stage, 
     return ASSAY_OK;
 }
 
+/* The program on a test: its arguments, and the variables that its problem declares, come last. */
+static int program_words(const struct job *j, struct assay_arena *arena, struct assay_strs *argv, struct assay_strs *env,
+                         struct assay_err *err)
+{
+    const struct assay_manifest_test *t = &j->test[j->at_test].def;
+    const struct assay_strs *own = t->has_arguments ? &t->arguments : &j->arguments;
+    struct assay_str *word = assay_arena_array(arena, argv->n + own->n + 1, sizeof *word);
+    struct assay_str *var = assay_arena_array(arena, env->n + j->variables.n + 1, sizeof *var);
+    if (word == NULL || var == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    for (size_t i = 0; i < argv->n + own->n; i++)
+        word[i] = i < argv->n ? argv->items[i] : own->items[i - argv->n];
+    for (size_t i = 0; i < env->n + j->variables.n; i++) {
+        const struct assay_json_pair *v = i < env->n ? NULL : &j->variables.items[i - env->n];
+        var[i] = v == NULL ? env->items[i] : assay_arena_fmt(arena, "%.*s=%.*s", ASSAY_FMT(v->key), ASSAY_FMT(v->value));
+        if (var[i].p == NULL)
+            return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    }
+    *argv = (struct assay_strs){word, argv->n + own->n};
+    *env = (struct assay_strs){var, env->n + j->variables.n};
+    return ASSAY_OK;
+}
+
 void job_run(struct loop *l, struct job *j, enum side side, const struct stage *stage, struct assay_box_spec *spec)
 {
     struct assay_err err;
@@ -62,6 +85,8 @@ void job_run(struct loop *l, struct job *j, enum side side, const struct stage *
     } else if (rc >= 0 && spec->n_argv != 0) {
         rc = assay_err_set(&err, ASSAY_E_NOMEM, "no memory");
     }
+    if (rc >= 0 && j->stage == STAGE_TEST)
+        rc = program_words(j, arena, &argv, &env, &err);
     if (rc >= 0) {
         spec->argv = argv.items;
         spec->n_argv = argv.n;
@@ -309,13 +334,6 @@ void job_built(struct loop *l, struct job *j, const struct assay_box_outcome *o)
     j->verdict = VERDICT_BF;
 }
 
-static void count_test(struct job *j, const struct test *t)
-{
-    j->at_test++;
-    if (t->verdict != VERDICT_OK && j->stop_on_failure)
-        j->at_test = j->n_tests; /* the rest stays "-" */
-}
-
 /* Whether the test is to be run again, which its row then says. */
 static bool run_again(struct loop *l, struct job *j, struct test *t)
 {
@@ -386,7 +404,7 @@ static bool test_done(struct loop *l, struct job *j, const struct assay_box_outc
     }
     script_old_words(j, t, out);
     check_forget_passes(j);
-    count_test(j, t);
+    job_next_test(j);
     return false;
 }
 
@@ -395,7 +413,7 @@ void job_test_ended(struct loop *l, struct job *j)
     struct test *t = &j->test[j->at_test];
     t->ran = true;
     check_forget_passes(j);
-    count_test(j, t);
+    job_next_test(j);
     job_next_step(l, j);
 }
 
@@ -407,7 +425,7 @@ static void check_done(struct job *j, const struct assay_box_outcome *o)
         t->verdict = VERDICT_RE;
         t->ran = true;
         script_old_words(j, t, t->out);
-        count_test(j, t);
+        job_next_test(j);
         return;
     }
     j->verdict = VERDICT_BF; /* that is so for every test */

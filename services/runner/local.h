@@ -78,11 +78,35 @@ enum over_limit over_limit_of(const struct assay_box_outcome *o);
 /* How much of its limit a run took, rounded to 0.001. */
 double time_ratio(int64_t cpu_us, int64_t limit_ms);
 
+/* ---- points.c: what tests and their groups make together; no I/O ---------------------------------------- */
+
+#define NO_GROUP SIZE_MAX
 struct scored {
     double points;
+    double part; /* 0..1 of them, where a checker said; else NAN: all or nothing by the verdict */
     enum verdict verdict;
+    size_t group; /* index, or NO_GROUP */
 };
-double score_of(const struct scored *test, size_t n); /* 0..100 */
+struct group {
+    struct assay_str name;
+    int aggregate; /* enum assay_aggregate */
+    double points;
+    bool stop;
+    const size_t *needs; /* groups before it that must have passed */
+    size_t n_needs;
+    /* set by points_count */
+    double awarded;
+    enum verdict verdict; /* OK: all of it passed; "-": not run, or not all and nothing failed; else its first failure */
+    size_t tests, passed;
+};
+struct points {
+    double awarded, all;
+    double score; /* 0..100 */
+};
+double part_of(const struct scored *test);
+void points_count(const struct scored *test, size_t n, struct group *group, size_t n_groups, struct points *out);
+/* Whether test i is worth running after those before it: its group has not been ended, and what it depends on has passed. */
+bool test_is_due(const struct scored *test, size_t i, const struct group *group);
 
 /* Whether a version line shows the version that is wanted: as a whole number of parts, so that "3.11" is found in
  * "Python 3.11.2" and not in "Python 3.110" or "13.11". */
@@ -260,6 +284,8 @@ struct test {
     bool ran;
     struct assay_str judge_message, team_message; /* of a checker: for staff, and for who may see the test's details */
     struct assay_str transcript;                  /* of an interactive problem's talk: transcript.c; cut */
+    size_t group; /* of the job's groups, or NO_GROUP */
+    double part;  /* NAN, or what a checker gave it: see struct scored */
     int reruns; /* after a time limit on a disturbed machine */
     struct disturbance before;
     int64_t start_ms, end_ms;
@@ -355,6 +381,11 @@ struct job {
     struct assay_box_limits limits; /* of a test's box */
     struct test *test;
     size_t n_tests, at_test, loaded_to;
+    struct scored *scored; /* of the tests, for points.c */
+    struct group *group;
+    size_t n_groups;
+    struct assay_strs arguments;       /* of the program, unless its test says others */
+    struct assay_json_map variables;   /* of its environment, that its problem declares */
     struct assay_arena *test_arena; /* inputs and expected outputs of the tests loaded now */
     /* of the build */
     char artefact[65];
@@ -399,6 +430,7 @@ struct job {
     /* how it ends */
     enum verdict verdict;
     double score;
+    struct points points;
     char mode_text[32]; /* how its boxes were made */
     char version_text[160];
     char fault[300]; /* ours: why it could not be judged */
@@ -437,6 +469,8 @@ int cache_read(struct cache *c, const struct assay_blobs *blobs, struct assay_st
 int job_prepare(struct runner *r, struct job *j, struct assay_err *err);
 /* Loads inputs and expected outputs from at_test on, at least one and as many as fit. */
 int job_load(struct runner *r, struct job *j, struct assay_err *err);
+/* The tests of a job are the manifest's, with their groups. */
+int job_take_tests(struct job *j, const struct assay_manifest *m, struct assay_err *err);
 struct job *job_new(struct runner *r);
 struct job *job_self_test(struct runner *r, struct language *l);
 void job_free(struct job *j);
@@ -500,6 +534,8 @@ int place_decode(struct assay_str json, struct assay_arena *arena, struct place 
 int environment_encode(const struct job *j, struct assay_buf *out, struct assay_err *err);
 int files_decode(struct assay_str json, struct assay_arena *arena, struct assay_json_map *out, struct assay_err *err);
 /* The summary of submission.done: counts, times, spans. */
+/* The groups as results and summaries show them; "" without any. */
+int groups_encode(const struct job *j, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
 int summary_encode(const struct job *j, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
 int test_event_encode(const struct job *j, const struct test *t, struct assay_arena *arena, struct assay_str *out,
                       struct assay_err *err);
@@ -516,7 +552,8 @@ struct result {
     bool staff; /* the viewer is */
     int64_t cpu_us, memory_own, time_limit_ms, hard_time_limit_ms, wall_limit_ms, memory_limit_bytes;
     int64_t kind, passed, total, cpu_ms, wall_ms, memory_peak, build_ms, fence, finished_ms, first_number, feedback, precision;
-    double score;
+    double score, points, points_awarded; /* points < 0: judged before points were counted */
+    struct assay_str groups;              /* JSON array or "" */
     bool scored, all; /* all: the viewer may see everything */
 };
 struct result_test {
@@ -525,16 +562,16 @@ struct result_test {
     int64_t over_limit; /* enum over_limit */
     int64_t reruns;
     bool finished;
-    struct assay_str name, verdict, out, err, message;
+    struct assay_str name, verdict, out, err, message, group;
     struct assay_str judge_message, team_message, transcript;
-    double points;
+    double points, part; /* part < 0: by the verdict */
     bool sample, ran;
 };
 void result_write(struct assay_jw *w, const struct result *r, const struct result_test *test, size_t n, bool whole);
 
 /* ---- repo.c ---------------------------------------------------------------------------------------------------------- */
 
-#define RUNNER_MIGRATIONS 7
+#define RUNNER_MIGRATIONS 8
 #define RUNNER_STATEMENTS 14
 extern const struct assay_migration runner_migrations[RUNNER_MIGRATIONS];
 extern const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS];
@@ -565,6 +602,7 @@ int repo_project(void *self, const struct assay_event_row *ev, struct assay_tx *
 
 struct loop;
 int loop_start(struct runner *r, struct assay_err *err);
+void job_next_test(struct job *j); /* prepare.c: at_test goes to the next that is to be run */
 void job_decide(struct job *j);   /* finish.c: the verdict and the score of a job whose tests have theirs; any thread */
 void loop_ring(struct runner *r); /* there may be work */
 void loop_drain(struct runner *r);

@@ -47,7 +47,8 @@ static bool may_be_warm(const struct job *j)
 
 bool job_went_cold(const struct job *j, const struct assay_box_outcome *o)
 {
-    return j->only_warm && j->language->forks && !o->warm && (j->limits.memory_bytes == 0 || j->limits.memory_bytes >= STACK_BYTES);
+    bool own = j->arguments.n != 0 || j->variables.n != 0 || j->test[j->at_test].def.has_arguments;
+    return !own && j->only_warm && j->language->forks && !o->warm && (j->limits.memory_bytes == 0 || j->limits.memory_bytes >= STACK_BYTES);
 }
 
 static void say_cold(struct loop *l, struct slot *s, const struct language *lang, const char *why)

@@ -4,6 +4,7 @@
  */
 #include "remote.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #define CHECKER_OUTPUT ((int64_t)1 << 20)
@@ -160,6 +161,8 @@ static int prepare_task(struct runner *r, struct job *j, struct assay_err *err)
         return no_memory(err);
     j->n_tests = 1;
     j->test[0].def = (struct assay_manifest_test){.number = 1, .sample = true, .points = 1};
+    j->test[0].part = NAN;
+    j->test[0].group = NO_GROUP;
     limits_of(r, j, &none);
     return ASSAY_OK;
 }
@@ -197,11 +200,64 @@ static int prepare_checker(struct runner *r, struct job *j, const struct assay_m
     return ASSAY_OK;
 }
 
+int job_take_tests(struct job *j, const struct assay_manifest *m, struct assay_err *err)
+{
+    const struct assay_manifest_group *g = m->groups.items;
+    const struct assay_manifest_test *t = m->tests.items;
+    size_t needs = 0;
+    for (size_t i = 0; i < m->groups.n; i++)
+        needs += g[i].depends_on.n;
+    j->n_tests = m->tests.n;
+    j->n_groups = m->groups.n;
+    j->test = assay_arena_array(j->arena, j->n_tests + 1, sizeof *j->test);
+    j->scored = assay_arena_array(j->arena, j->n_tests + 1, sizeof *j->scored);
+    j->group = assay_arena_array(j->arena, j->n_groups + 1, sizeof *j->group);
+    size_t *need = assay_arena_array(j->arena, needs + 1, sizeof *need);
+    if (j->test == NULL || j->scored == NULL || j->group == NULL || need == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i < j->n_groups; i++) {
+        j->group[i] = (struct group){.name = g[i].name, .aggregate = g[i].aggregate, .points = g[i].points,
+                                     .stop = g[i].stop_on_failure, .needs = need};
+        for (size_t k = 0; k < i; k++) { /* groups before it only: that is checked where they are made */
+            for (size_t d = 0; d < g[i].depends_on.n; d++) {
+                if (assay_str_eq(g[k].name, g[i].depends_on.items[d]))
+                    need[j->group[i].n_needs++] = k;
+            }
+        }
+        need += j->group[i].n_needs;
+    }
+    for (size_t i = 0; i < j->n_tests; i++) {
+        j->test[i].def = t[i];
+        j->test[i].part = NAN;
+        j->test[i].group = NO_GROUP;
+        for (size_t k = 0; t[i].group.n != 0 && k < j->n_groups; k++) {
+            if (assay_str_eq(j->group[k].name, t[i].group))
+                j->test[i].group = k;
+        }
+        j->scored[i] = (struct scored){t[i].points, NAN, VERDICT_NONE, j->test[i].group};
+    }
+    return ASSAY_OK;
+}
+
+void job_next_test(struct job *j)
+{
+    const struct test *t = &j->test[j->at_test];
+    if (j->scored != NULL) {
+        j->scored[j->at_test].verdict = t->verdict;
+        j->scored[j->at_test].part = t->part;
+    }
+    j->at_test++;
+    if (t->verdict != VERDICT_OK && j->stop_on_failure)
+        j->at_test = j->n_tests; /* the rest stays "-" */
+    while (j->scored != NULL && j->at_test < j->n_tests && !test_is_due(j->scored, j->at_test, j->group))
+        j->at_test++;
+}
+
 /* An answer is compared and never run. */
 static int judge_answer(struct runner *r, struct job *j, struct assay_err *err)
 {
     (void)r;
-    for (; j->at_test < j->n_tests; j->at_test++) {
+    while (j->at_test < j->n_tests) {
         struct test *t = &j->test[j->at_test];
         if (j->at_test >= j->loaded_to) {
             int rc = job_load(r, j, err);
@@ -212,8 +268,7 @@ static int judge_answer(struct runner *r, struct job *j, struct assay_err *err)
         t->outcome.end = ASSAY_BOX_EXITED;
         t->start_ms = t->end_ms = r->host->now_ms(r->host->ctx);
         t->verdict = output_matches(&j->compare, t->expected, j->payload) ? VERDICT_OK : VERDICT_WA;
-        if (t->verdict != VERDICT_OK && j->stop_on_failure)
-            break;
+        job_next_test(j);
     }
     j->stage = STAGE_FINISH;
     return ASSAY_OK;
@@ -292,12 +347,11 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
         j->mode = m.mode;
         j->compare = (struct comparison){m.compare, m.float_abs, m.float_rel};
         j->stop_on_failure = m.stop_on_failure;
-        j->n_tests = m.tests.n;
-        j->test = assay_arena_array(j->arena, m.tests.n != 0 ? m.tests.n : 1, sizeof *j->test);
-        if (j->test == NULL)
-            return no_memory(err);
-        for (size_t i = 0; i < m.tests.n; i++)
-            j->test[i].def = ((const struct assay_manifest_test *)m.tests.items)[i];
+        j->arguments = m.arguments;
+        j->variables = m.environment;
+        rc = job_take_tests(j, &m, err);
+        if (rc < 0)
+            return rc;
     }
     if (j->mode == ASSAY_JUDGE_ANSWER)
         return judge_answer(r, j, err);
@@ -391,6 +445,8 @@ struct job *job_self_test(struct runner *r, struct language *l)
     }
     j->n_tests = j->loaded_to = 1;
     j->test[0].def = (struct assay_manifest_test){.number = 1, .sample = true, .points = 1};
+    j->test[0].part = NAN;
+    j->test[0].group = NO_GROUP;
     j->test[0].input = l->sample_input;
     j->test[0].expected = l->sample_output;
     limits_of(r, j, &none);

@@ -41,7 +41,8 @@ int away_job_decode(struct assay_str json, struct assay_arena *arena, struct awa
 struct away_test {
     int64_t number, exit_code, signal;
     int verdict; /* enum verdict */
-    bool ran, finished, warm;
+    bool ran, finished, warm, has_part;
+    double part;
     int end; /* enum assay_box_end */
     int64_t cpu_us, user_us, system_us, wall_us, peak, own, max_rss, oom_kills, voluntary, forced, precision;
     int64_t out_bytes, err_bytes, reruns, start_ms, end_ms; /* times from the begin of the job */

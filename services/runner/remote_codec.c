@@ -1,6 +1,8 @@
 /* JSON between this process and runners elsewhere: the members "assay" of scripts and results, and the bodies of requests. */
 #include "remote.h"
 
+#include <math.h>
+
 #define ROW(st, name_, type_, member, ...)                                                                             \
     {                                                                                                                  \
         .name = (name_), .type = (type_), .offset = offsetof(struct st, member), .has_offset = -1, __VA_ARGS__         \
@@ -124,6 +126,8 @@ static const struct assay_json_field test_fields[] = {
     ROW(away_test, "voluntary_switches", ASSAY_JSON_INT, voluntary, COUNTED),
     ROW(away_test, "forced_switches", ASSAY_JSON_INT, forced, COUNTED),
     ROW(away_test, "precision", ASSAY_JSON_INT, precision, .min = 0, .max = 255),
+    {.name = "part", .type = ASSAY_JSON_REAL, .offset = offsetof(struct away_test, part),
+     .has_offset = offsetof(struct away_test, has_part), .min = 0, .max = 1},
     ROW(away_test, "reruns", ASSAY_JSON_INT, reruns, .min = 0, .max = 1000),
     ROW(away_test, "start_ms", ASSAY_JSON_INT, start_ms, UNTIL_A_DAY),
     ROW(away_test, "end_ms", ASSAY_JSON_INT, end_ms, UNTIL_A_DAY),
@@ -205,6 +209,8 @@ static void test_write(struct assay_jw *w, const struct job *j, const struct tes
         assay_jw_kint(w, "forced_switches", at_least(o->forced_switches, -1));
         assay_jw_kint(w, "precision", (int64_t)(o->precision & 255));
         assay_jw_kint(w, "reruns", t->reruns);
+        if (!isnan(t->part))
+            assay_jw_kreal(w, "part", t->part);
         assay_jw_kint(w, "start_ms", since(t->start_ms, j->leased_ms));
         assay_jw_kint(w, "end_ms", since(t->end_ms, j->leased_ms));
         text_write(w, "stdout", t->out, most);

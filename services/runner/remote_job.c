@@ -8,6 +8,7 @@
  */
 #include "remote.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #define ROWS_MAX 64 /* of tests in one transaction */
@@ -195,6 +196,8 @@ static int tests_of(struct runner *r, struct job *j, struct assay_str *language,
         if (j->test == NULL)
             return no_memory(err);
         j->test[0].def = (struct assay_manifest_test){.number = 1, .sample = true, .points = 1};
+        j->test[0].part = NAN;
+        j->test[0].group = NO_GROUP;
         return ASSAY_OK;
     }
     struct assay_manifest m;
@@ -212,13 +215,7 @@ static int tests_of(struct runner *r, struct job *j, struct assay_str *language,
     j->mode = m.mode;
     if (m.mode == ASSAY_JUDGE_HARNESS)
         *language = m.harness_language;
-    j->n_tests = m.tests.n;
-    j->test = assay_arena_array(j->arena, m.tests.n != 0 ? m.tests.n : 1, sizeof *j->test);
-    if (j->test == NULL)
-        return no_memory(err);
-    for (size_t i = 0; i < m.tests.n; i++)
-        j->test[i].def = ((const struct assay_manifest_test *)m.tests.items)[i];
-    return ASSAY_OK;
+    return job_take_tests(j, &m, err);
 }
 
 static void test_fill(struct test *t, const struct away_test *a, int64_t begin_ms)
@@ -229,6 +226,7 @@ static void test_fill(struct test *t, const struct away_test *a, int64_t begin_m
     if (!a->ran)
         return;
     t->reruns = (int)a->reruns;
+    t->part = a->has_part ? a->part : NAN;
     t->out = cut(a->out);
     t->err = cut(a->err);
     t->judge_message = cut(a->judge_message);
@@ -289,6 +287,7 @@ static int fill(struct runner *r, struct job *j, const struct away_result *a, st
     if (a->verdict == VERDICT_BF) {
         j->verdict = VERDICT_BF;
         j->at_test = 0;
+        job_decide(j);
         return ASSAY_OK;
     }
     if (a->tests.n != j->n_tests)
@@ -316,7 +315,9 @@ static int news(struct runner *r, struct job *j, struct assay_tx *tx, struct ass
     int rc = ASSAY_OK;
     if (!test_sight(j->feedback, false, false).verdict)
         return rc;
-    for (size_t i = 0; rc >= 0 && i < j->n_tests && i < NEWS_MAX && j->test[i].ran; i++) {
+    for (size_t i = 0; rc >= 0 && i < j->n_tests && i < NEWS_MAX; i++) {
+        if (!j->test[i].ran)
+            continue;
         rc = test_event_encode(j, &j->test[i], tx->arena, &text, err);
         if (rc >= 0)
             rc = r->jobs->progress(r->jobs_self, &j->lease, "submission.test", text, tx, err);

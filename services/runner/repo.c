@@ -1,6 +1,8 @@
 /* The SQL of the runner: results and their tests, and the feedback policies they are shown under. */
 #include "local.h"
 
+#include <math.h>
+
 const struct assay_migration runner_migrations[RUNNER_MIGRATIONS] = {
     {1, "runner",
 #include "schema/001_runner.h"
@@ -23,6 +25,9 @@ const struct assay_migration runner_migrations[RUNNER_MIGRATIONS] = {
     {7, "checkers",
 #include "schema/007_checkers.h"
      , "0.1.0"},
+    {8, "points",
+#include "schema/008_points.h"
+     , "0.1.0"},
 };
 
 static const struct assay_stmt put_result = {
@@ -30,8 +35,8 @@ static const struct assay_stmt put_result = {
     .sql = "INSERT INTO runner_results (submission_id, kind, owner_id, benchmark_id, problem_id, agent_id, language, verdict,"
            " score, passed, total, first_number, first_verdict, cpu_ms, wall_ms, memory_peak, build_ms, build_output, mode,"
            " precision_bits, fault, fence, finished_ms, build_cached, cpu_us, memory_own, time_limit_ms, hard_time_limit_ms,"
-           " wall_limit_ms, memory_limit_bytes, environment, runner) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
-           " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)"
+           " wall_limit_ms, memory_limit_bytes, environment, runner, points, points_awarded, groups_json) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
+           " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)"
            " ON CONFLICT (submission_id) DO UPDATE SET"
            " language = excluded.language, verdict = excluded.verdict, score = excluded.score, passed = excluded.passed,"
            " total = excluded.total, first_number = excluded.first_number, first_verdict = excluded.first_verdict,"
@@ -41,9 +46,10 @@ static const struct assay_stmt put_result = {
            " finished_ms = excluded.finished_ms, build_cached = excluded.build_cached,"
            " cpu_us = excluded.cpu_us, memory_own = excluded.memory_own, time_limit_ms = excluded.time_limit_ms,"
            " hard_time_limit_ms = excluded.hard_time_limit_ms, wall_limit_ms = excluded.wall_limit_ms,"
-           " memory_limit_bytes = excluded.memory_limit_bytes, environment = excluded.environment, runner = excluded.runner"
+           " memory_limit_bytes = excluded.memory_limit_bytes, environment = excluded.environment, runner = excluded.runner,"
+           " points = excluded.points, points_awarded = excluded.points_awarded, groups_json = excluded.groups_json"
            " WHERE runner_results.fence < excluded.fence",
-    .params = "titttttt" "riii" "tiiii" "btitiii" "iiiiii" "tt",
+    .params = "titttttt" "riii" "tiiii" "btitiii" "iiiiii" "tt" "rrt",
     .columns = "",
     .write = true};
 static const struct assay_stmt put_test = {
@@ -51,9 +57,10 @@ static const struct assay_stmt put_test = {
     .sql = "INSERT INTO runner_tests (submission_id, fence, number, name, sample, points, verdict, ran, exit_code, signal,"
            " cpu_ms, wall_ms, memory_peak, stdout, stdout_bytes, stderr, stderr_bytes, message, cpu_us, user_us,"
            " system_us, wall_us, memory_own, max_rss, oom_kills, voluntary_switches, forced_switches, over_limit, finished,"
-           " reruns, judge_message, team_message, transcript) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,"
-           " $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)",
-    .params = "tiitirtiii" "iiibibit" "iiiiiiiiiiii" "bbb",
+           " reruns, judge_message, team_message, transcript, group_name, part) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,"
+           " $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32,"
+           " $33, $34, $35)",
+    .params = "tiitirtiii" "iiibibit" "iiiiiiiiiiii" "bbb" "tr",
     .columns = "",
     .write = true};
 static const struct assay_stmt drop_tests = {.name = "runner.drop_tests",
@@ -90,7 +97,7 @@ static const struct assay_stmt get_environment = {.name = "runner.get_environmen
     " s.score, s.passed, s.total, s.first_number, s.first_verdict, s.cpu_ms, s.wall_ms, s.memory_peak, s.build_ms,"    \
     " s.build_output, s.mode, s.precision_bits, s.fault, s.fence, s.finished_ms, " FEEDBACK ", " EVERYTHING            \
     ", s.build_cached, s.cpu_us, s.memory_own, s.time_limit_ms, s.hard_time_limit_ms, s.wall_limit_ms,"                \
-    " s.memory_limit_bytes, s.environment, s.runner"                                                                              \
+    " s.memory_limit_bytes, s.environment, s.runner, s.points, s.points_awarded, s.groups_json"                                                                              \
     " FROM runner_results s LEFT JOIN runner_benchmarks b ON b.id = s.benchmark_id WHERE " where                       \
     " AND (" EVERYTHING " = 1 OR s.owner_id = $1) AND (CAST($3 AS TEXT) = '' OR s.agent_id = $3)"                      \
     " AND s.submission_id < $4 AND (CAST($6 AS TEXT) = '' OR s.benchmark_id = $6)"                                     \
@@ -99,7 +106,7 @@ static const struct assay_stmt get_environment = {.name = "runner.get_environmen
     " AND s.finished_ms >= $10 AND (CAST($11 AS TEXT) = '' OR s.submission_id = $11)"                                  \
     " ORDER BY s.submission_id DESC LIMIT $5"
 #define RESULTS_PARAMS "tittittttit"
-#define RESULTS_COLUMNS "titttttt" "riiitiiiibtitiiiii" "iiiiii" "tt"
+#define RESULTS_COLUMNS "titttttt" "riiitiiiibtitiiiii" "iiiiii" "tt" "rrt"
 static const struct assay_stmt results_one = {.name = "runner.results_one",
                                               .sql = RESULTS("s.submission_id = $11"),
                                               .params = RESULTS_PARAMS,
@@ -124,10 +131,10 @@ static const struct assay_stmt tests_stmt = {
     .sql = "SELECT number, name, sample, points, verdict, ran, exit_code, signal, cpu_ms, wall_ms, memory_peak, stdout,"
            " stdout_bytes, stderr, stderr_bytes, message, cpu_us, user_us, system_us, wall_us, memory_own, max_rss, oom_kills,"
            " voluntary_switches, forced_switches, over_limit, finished, reruns, judge_message,"
-           " team_message, transcript FROM runner_tests WHERE submission_id = $1 AND fence = $2"
+           " team_message, transcript, group_name, part FROM runner_tests WHERE submission_id = $1 AND fence = $2"
            " ORDER BY number",
     .params = "ti",
-    .columns = "itirtiiiiiibibit" "iiiiiiiiiiii" "bbb"};
+    .columns = "itirtiiiiiibibit" "iiiiiiiiiiii" "bbb" "tr"};
 
 static const struct assay_stmt project_benchmark = {
     .name = "runner.project_benchmark",
@@ -210,7 +217,8 @@ int repo_add_tests(struct assay_tx *tx, const struct job *j, size_t from, size_t
                  ASSAY_VI(in_box ? o->max_rss_bytes : -1), ASSAY_VI(in_box ? o->oom_kills : -1),
                  ASSAY_VI(in_box ? o->voluntary_switches : -1), ASSAY_VI(in_box ? o->forced_switches : -1),
                  ASSAY_VI(over_limit_of(o)), ASSAY_VI(o->finished ? 1 : 0), ASSAY_VI(t->reruns),
-                 ASSAY_VB(or_empty(t->judge_message)), ASSAY_VB(or_empty(t->team_message)), ASSAY_VB(or_empty(t->transcript)));
+                 ASSAY_VB(or_empty(t->judge_message)), ASSAY_VB(or_empty(t->team_message)), ASSAY_VB(or_empty(t->transcript)),
+                 ASSAY_VT(or_empty(t->def.group)), ASSAY_VR(isnan(t->part) ? -1 : t->part));
     }
     return tx_check(tx, err);
 }
@@ -242,6 +250,10 @@ int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, st
     bool judged = j->verdict != VERDICT_IE;
     struct assay_str mode = j->mode_text[0] != '\0' ? assay_arena_str(tx->arena, assay_str(j->mode_text)) : ASSAY_STR("");
     struct assay_str made = j->environment[0] != '\0' ? assay_arena_str(tx->arena, assay_str(j->environment)) : ASSAY_STR("");
+    struct assay_str groups;
+    int rc = groups_encode(j, tx->arena, &groups, err);
+    if (rc < 0)
+        return rc;
     if (made.n != 0 && j->environment_body.n != 0)
         ASSAY_TX(tx, &put_environment, ASSAY_EXPECT_ANY, ASSAY_VT(made), ASSAY_VT(j->environment_body));
     if (l->fence > 1)
@@ -254,7 +266,8 @@ int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, st
              ASSAY_VB(or_empty(j->build_output)), ASSAY_VT(or_empty(mode)), ASSAY_VI(boxes > 0 ? precision : precision & 7),
              ASSAY_VT(assay_arena_str(tx->arena, assay_str(j->fault))), ASSAY_VI(l->fence), ASSAY_VI(now_ms),
              ASSAY_VI(j->cached ? 1 : 0), ASSAY_VI(cpu), ASSAY_VI(own), ASSAY_VI(j->limits.cpu_ms), ASSAY_VI(j->limits.cpu_hard_ms),
-             ASSAY_VI(j->limits.wall_ms), ASSAY_VI(j->limits.memory_bytes), ASSAY_VT(or_empty(made)), ASSAY_VT(or_empty(j->made_by)));
+             ASSAY_VI(j->limits.wall_ms), ASSAY_VI(j->limits.memory_bytes), ASSAY_VT(or_empty(made)), ASSAY_VT(or_empty(j->made_by)),
+             ASSAY_VR(j->points.all), ASSAY_VR(j->points.awarded), ASSAY_VT(groups));
     return tx_check(tx, err);
 }
 
@@ -315,6 +328,9 @@ int repo_results(struct runner *r, const struct result_filter *f, struct assay_s
                                   .memory_limit_bytes = c[31].i,
                                   .environment_id = c[32].s,
                                   .runner = c[33].s,
+                                  .points = c[34].r,
+                                  .points_awarded = c[35].r,
+                                  .groups = c[36].s,
                                   .staff = f->staff};
     }
     *out = list;
@@ -364,7 +380,9 @@ int repo_tests(struct runner *r, const struct result *res, struct assay_arena *a
                                        .reruns = c[27].i,
                                        .judge_message = or_none(&c[28]),
                                        .team_message = or_none(&c[29]),
-                                       .transcript = or_none(&c[30])};
+                                       .transcript = or_none(&c[30]),
+                                       .group = c[31].s,
+                                       .part = c[32].r};
     }
     *out = list;
     *n = rows.n;

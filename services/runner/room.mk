@@ -2,14 +2,14 @@
 # libseccomp is included by seccomp.c only, expat by junit.c
 plugins_LTLIBRARIES += services/runner/assay_runner.la
 services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runner/cache.c services/runner/calibrate.c services/runner/check.c services/runner/checker.c \
-	services/runner/codec.c services/runner/compare.c services/runner/dispatch.c services/runner/domain.c services/runner/environment.c services/runner/finish.c services/runner/http.c \
+	services/runner/codec.c services/runner/compare.c services/runner/dispatch.c services/runner/domain.c services/runner/points.c services/runner/environment.c services/runner/finish.c services/runner/http.c \
 	services/runner/judge.c services/runner/junit.c services/runner/junit.h services/runner/languages.c services/runner/lease.c services/runner/local.h \
 	services/runner/loop.c services/runner/loop.h services/runner/machine.c services/runner/place.c services/runner/plugin.c \
 	services/runner/failures.c services/runner/prefork.c \
 	services/runner/prepare.c services/runner/recall.c services/runner/remote.c services/runner/remote.h \
 	services/runner/remote_codec.c services/runner/remote_fetch.c services/runner/remote_http.c services/runner/remote_job.c \
 	services/runner/report.c services/runner/report.h services/runner/summary.c services/runner/summary.h \
-	services/runner/schema/006_runner_elsewhere.h services/runner/schema/007_checkers.h services/runner/repo.c services/runner/schema/001_runner.h \
+	services/runner/schema/006_runner_elsewhere.h services/runner/schema/007_checkers.h services/runner/schema/008_points.h services/runner/repo.c services/runner/schema/001_runner.h \
 	services/runner/schema/002_build_cached.h services/runner/schema/003_measured.h \
 	services/runner/script.c services/runner/schema/004_environments.h services/runner/schema/005_warm_interpreters.h services/runner/seccomp.c services/runner/warden.c services/runner/warm.c
 services_runner_assay_runner_la_CPPFLAGS = $(SDK_CPPFLAGS) $(SECCOMP_CFLAGS) $(EXPAT_CFLAGS)
@@ -20,7 +20,7 @@ services_runner_assay_runner_la_LIBADD = $(SDK_LIBS) $(SECCOMP_LIBS) $(EXPAT_LIB
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/runner_test
 TESTS += tests/unit/runner_test
-tests_unit_runner_test_SOURCES = tests/unit/runner_test.c services/runner/domain.c services/runner/machine.c
+tests_unit_runner_test_SOURCES = tests/unit/runner_test.c services/runner/domain.c services/runner/points.c services/runner/machine.c
 tests_unit_runner_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/runner
 tests_unit_runner_test_LDADD = $(SVC_TEST_LIBS) -lm
 check_PROGRAMS += tests/unit/compare_test

@@ -4,6 +4,9 @@
  * Nothing of them is kept by the runner: the result goes to the job's end whole.
  */
 #include "remote.h"
+
+#include <math.h>
+
 static int no_memory(struct assay_err *err)
 {
     return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
@@ -19,6 +22,8 @@ int script_prepare(struct runner *r, struct job *j, const struct assay_script *s
     for (size_t i = 0; i < n; i++) {
         bool own = i < s->tests.n;
         j->test[i].def = (struct assay_manifest_test){.number = own ? from[i].number : 1, .sample = true, .points = 1};
+        j->test[i].part = NAN;
+        j->test[i].group = NO_GROUP;
         j->test[i].input = own ? from[i].input : s->input;
         j->test[i].expected = own ? from[i].expected_output : ASSAY_STR("");
     }

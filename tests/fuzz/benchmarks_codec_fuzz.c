@@ -50,7 +50,7 @@ static void a_problem(const struct problem_in *in, struct assay_arena *a)
                         .checker = {.kind = in->checker.kind, .language = in->checker.language, .flags = in->checker.flags}, .harness_language = in->harness.language};
     struct assay_buf out = ASSAY_BUF_INIT;
     struct assay_jw *w = assay_jw_new();
-    benchmarks_write_problem(w, &p, true, &(struct sources){in->harness.source, in->checker.source});
+    benchmarks_write_problem(w, &p, NULL, true, &(struct sources){in->harness.source, in->checker.source});
     FUZZ_CHECK(assay_jw_finish(w, &out, NULL) == 0);
     static const struct assay_json_field any[] = {{.name = "*", .type = ASSAY_JSON_RAW, .has_offset = -1}, {.name = NULL}};
     int nothing = 0;
@@ -100,7 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     default:
         if (accepted(benchmarks_tests_fields, &t, text, a, &f))
-            benchmarks_check_tests(&t.tests, &f, a);
+            benchmarks_check_tests(&t.tests, &t.groups, &f, a);
         break;
     }
     assay_arena_free(a);

@@ -22,6 +22,8 @@
 #include "local.h"
 #include "svc_harness.h"
 
+#include <math.h>
+
 /* ---- domain ------------------------------------------------------------------------------------- */
 
 static void test_a_run_becomes_a_verdict(void **state)
@@ -135,13 +137,70 @@ static void test_lanes_have_processors_of_their_own(void **state)
 static void test_scores(void **state)
 {
     (void)state;
-    struct scored t[] = {{1, VERDICT_OK}, {2, VERDICT_WA}, {1, VERDICT_OK}};
-    assert_true(score_of(t, 3) == 50);
+    struct scored t[] = {{1, NAN, VERDICT_OK, NO_GROUP}, {2, NAN, VERDICT_WA, NO_GROUP}, {1, NAN, VERDICT_OK, NO_GROUP}};
+    struct points p;
+    points_count(t, 3, NULL, 0, &p);
+    assert_true(p.score == 50 && p.awarded == 2 && p.all == 4);
     t[1].verdict = VERDICT_NONE;
-    assert_true(score_of(t, 3) == 50);
-    t[1].verdict = VERDICT_OK;
-    assert_true(score_of(t, 3) == 100);
-    assert_true(score_of(t, 0) == 100);
+    points_count(t, 3, NULL, 0, &p);
+    assert_true(p.score == 50);
+    t[1].part = 0.5; /* what was not run has no part, whatever is said */
+    points_count(t, 3, NULL, 0, &p);
+    assert_true(p.score == 50);
+    t[1].verdict = VERDICT_WA; /* a checker's partial points */
+    points_count(t, 3, NULL, 0, &p);
+    assert_true(p.score == 75 && p.awarded == 3);
+    t[1] = (struct scored){2, NAN, VERDICT_OK, NO_GROUP};
+    points_count(t, 3, NULL, 0, &p);
+    assert_true(p.score == 100);
+    points_count(t, 0, NULL, 0, &p);
+    assert_true(p.score == 100 && p.all == 0);
+}
+
+static void test_groups_make_points_of_their_tests(void **state)
+{
+    (void)state;
+    struct scored t[] = {{1, NAN, VERDICT_OK, 0}, {1, NAN, VERDICT_OK, 1}, {3, NAN, VERDICT_WA, 1}, {1, NAN, VERDICT_OK, 2},
+                         {1, 0.25, VERDICT_WA, 2}, {1, NAN, VERDICT_TL, 3}, {1, 0.5, VERDICT_OK, 3}, {6, NAN, VERDICT_OK, NO_GROUP}};
+    struct group g[] = {{.aggregate = ASSAY_AGGREGATE_SUM, .points = 0},
+                        {.aggregate = ASSAY_AGGREGATE_SUM, .points = 20},
+                        {.aggregate = ASSAY_AGGREGATE_MIN, .points = 40},
+                        {.aggregate = ASSAY_AGGREGATE_MAX, .points = 10}};
+    struct points p;
+    points_count(t, 8, g, 4, &p);
+    assert_true(g[0].awarded == 0 && g[0].verdict == VERDICT_OK);
+    assert_true(g[1].awarded == 5 && g[1].verdict == VERDICT_WA && g[1].passed == 1 && g[1].tests == 2);
+    assert_true(g[2].awarded == 10 && g[2].verdict == VERDICT_WA);
+    assert_true(g[3].awarded == 5 && g[3].verdict == VERDICT_TL);
+    assert_true(p.all == 76 && p.awarded == 26);
+    assert_true(fabs(p.score - 100.0 * 26 / 76) < 1e-9);
+    t[3].verdict = t[4].verdict = VERDICT_NONE; /* not run: worth nothing, and its verdict is "-" */
+    points_count(t, 8, g, 4, &p);
+    assert_true(g[2].awarded == 0 && g[2].verdict == VERDICT_NONE);
+    for (size_t i = 0; i < 8; i++)
+        t[i] = (struct scored){1, NAN, VERDICT_OK, t[i].group};
+    points_count(t, 8, g, 4, &p);
+    assert_true(p.score == 100 && p.awarded == p.all);
+}
+
+static void test_a_group_ends_and_waits_for_others(void **state)
+{
+    (void)state;
+    const size_t first[] = {0}, second[] = {1};
+    struct group g[] = {{.stop = false}, {.stop = true, .needs = first, .n_needs = 1}, {.needs = second, .n_needs = 1}};
+    struct scored t[] = {{1, NAN, VERDICT_OK, 0}, {1, NAN, VERDICT_OK, 0}, {1, NAN, VERDICT_OK, 1}, {1, NAN, VERDICT_OK, 1},
+                         {1, NAN, VERDICT_NONE, 2}, {1, NAN, VERDICT_NONE, NO_GROUP}};
+    for (size_t i = 0; i < 6; i++)
+        assert_true(test_is_due(t, i, g));
+    t[0].verdict = VERDICT_WA; /* group 0 goes on, and nothing depends on what has failed */
+    assert_true(test_is_due(t, 1, g));
+    assert_false(test_is_due(t, 2, g));
+    t[0].verdict = VERDICT_OK;
+    t[2].verdict = VERDICT_RE;
+    assert_false(test_is_due(t, 3, g));
+    t[3].verdict = VERDICT_NONE; /* and what was left out has not passed */
+    assert_false(test_is_due(t, 4, g));
+    assert_true(test_is_due(t, 5, g));
 }
 
 static void test_a_version_is_shown_as_a_whole_number_of_parts(void **state)
@@ -1149,6 +1208,8 @@ int main(void)
         cmocka_unit_test(test_a_run_is_tried_again_only_when_it_was_near_and_disturbed),
         cmocka_unit_test(test_lanes_have_processors_of_their_own),
         cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_groups_make_points_of_their_tests),
+        cmocka_unit_test(test_a_group_ends_and_waits_for_others),
         cmocka_unit_test(test_a_version_is_shown_as_a_whole_number_of_parts),
         cmocka_unit_test(test_hidden_tests_stay_hidden),
     };

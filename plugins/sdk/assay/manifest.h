@@ -57,14 +57,30 @@ struct assay_manifest_checker {
     int64_t time_limit_ms, memory_limit_bytes; /* its own, for each check */
 };
 
+/* What a group makes of its tests' parts, each 0 to 1: their mean weighed by points, the least, the greatest. */
+enum assay_aggregate { ASSAY_AGGREGATE_SUM, ASSAY_AGGREGATE_MIN, ASSAY_AGGREGATE_MAX };
+extern const char *const assay_aggregate_names[]; /* "sum" "min" "max" NULL */
+
+struct assay_manifest_group {
+    struct assay_str name;
+    int aggregate; /* enum assay_aggregate */
+    double points; /* that it gives when all of it passes; 0: it only gates others */
+    bool stop_on_failure;         /* its first test that fails ends it */
+    struct assay_strs depends_on; /* groups of which every test must have passed, else it is not run; their tests come before its own */
+};
+
 struct assay_manifest_test {
     int64_t number; /* 1.. */
     struct assay_str name;
     bool sample;
     double points; /* weight, > 0 */
     struct assay_str input_ref, expected_ref; /* "" for empty */
+    struct assay_str group;      /* name of one of the groups, "" none: it counts by itself */
+    struct assay_strs arguments; /* of the program on this test, instead of the problem's */
+    bool has_arguments;
 };
 
+#define ASSAY_MANIFEST_VARIABLE_MAX 64 /* bytes of an environment variable's name */
 struct assay_manifest {
     struct assay_str benchmark_id, problem_id;
     int64_t version; /* rises with each change of the problem */
@@ -78,6 +94,9 @@ struct assay_manifest {
     bool has_checker; /* then compare is not looked at */
     struct assay_manifest_checker checker;
     struct assay_json_array tests; /* struct assay_manifest_test */
+    struct assay_json_array groups; /* struct assay_manifest_group */
+    struct assay_strs arguments;       /* of the program, behind its command */
+    struct assay_json_map environment; /* variables that it finds besides its language's */
 };
 
 /*
