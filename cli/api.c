@@ -127,7 +127,7 @@ static struct curl_slist *header_add(struct curl_slist *list, const char *text)
     return more;
 }
 
-static bool set_all(CURL *h, const char *method, const char *url, const char *body, struct curl_slist *headers,
+static bool set_all(CURL *h, const char *method, const char *url, const char *body, size_t body_n, struct curl_slist *headers,
                     struct sink *sink, struct api_answer *out, char *reason)
 {
     CURLcode rc = CURLE_OK;
@@ -153,7 +153,7 @@ static bool set_all(CURL *h, const char *method, const char *url, const char *bo
     SET(CURLOPT_PROTOCOLS, CURLPROTO_HTTP | CURLPROTO_HTTPS);
 #endif
     if (body != NULL) {
-        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(body));
+        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body_n);
         SET(CURLOPT_POSTFIELDS, body);
     } else if (strcmp(method, "POST") == 0) {
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)0);
@@ -173,8 +173,13 @@ static CURLcode attempt(struct cli *c, const struct api_call *call, const char *
     CURLcode rc;
 
     reason[0] = '\0';
-    if (body != NULL)
+    if (call->raw != NULL) {
+        CLI_CLEANUP_STR char *h = cli_fmt("Content-Type: %s", call->raw_type);
+
+        headers = header_add(headers, h);
+    } else if (body != NULL) {
         headers = header_add(headers, "Content-Type: application/json");
+    }
     headers = header_add(headers, "Expect:"); /* a body goes with its head: no round trip for a "100 Continue" */
     if (key[0] != '\0') {
         CLI_CLEANUP_STR char *h = cli_fmt("Idempotency-Key: %s", key);
@@ -186,7 +191,9 @@ static CURLcode attempt(struct cli *c, const struct api_call *call, const char *
 
         headers = header_add(headers, h);
     }
-    rc = set_all(c->curl, call->method, url, body, headers, &sink, out, reason) ? curl_easy_perform(c->curl)
+    const char *sent = call->raw != NULL ? call->raw : body;
+    size_t sent_n = call->raw != NULL ? call->raw_n : body != NULL ? strlen(body) : 0;
+    rc = set_all(c->curl, call->method, url, sent, sent_n, headers, &sink, out, reason) ? curl_easy_perform(c->curl)
                                                                                  : CURLE_FAILED_INIT;
     curl_slist_free_all(headers);
     if (rc == CURLE_OK)

@@ -104,6 +104,9 @@ struct api_call {
     const char *method;
     const char *path;
     json_t *body;    /* borrowed; NULL: none */
+    const char *raw; /* instead of it: bytes, and what they are; borrowed */
+    size_t raw_n;
+    const char *raw_type;
     bool create;     /* a POST that makes something: carries an Idempotency-Key, and so may be retried */
     const char *key; /* the Idempotency-Key, when it is the caller's own; NULL: a new one for each call */
     bool once;       /* no retries */
@@ -172,6 +175,8 @@ int cmd_leaderboard(struct cli *c, int argc, char **argv);
 int cmd_submit(struct cli *c, int argc, char **argv);
 int cmd_submissions(struct cli *c, int argc, char **argv);
 int cmd_source(struct cli *c, int argc, char **argv);
+int cmd_import(struct cli *c, int argc, char **argv);
+int cmd_export(struct cli *c, int argc, char **argv);
 int cmd_cancel(struct cli *c, int argc, char **argv);
 int cmd_watch(struct cli *c, int argc, char **argv);
 int cmd_results(struct cli *c, int argc, char **argv);

@@ -50,6 +50,18 @@ static const struct cli_command commands[] = {
     {"cancel", cmd_cancel, "cancel ID...", "cancel submissions", NULL},
     {"leaderboard", cmd_leaderboard, "leaderboard BENCHMARK", "ranks and scores",
      "  --limit N              at most N (default 100)\n"},
+    {"import", cmd_import, "import PACKAGE | FILE.json", "take a problem package, or what export wrote",
+     "  --id ID                what the new benchmark is called\n"
+     "  -b, --benchmark ID     a package: add it to this benchmark as a problem\n"
+     "  --no-judge             a package: do not have the jury's submissions judged\n"
+     "  --timeout SECONDS      a package: give up waiting for them after that (default: never)\n"
+     "PACKAGE is a folder or a ZIP in the ICPC/Kattis problem package format, legacy or 2023-07. The jury's\n"
+     "submissions are judged and the verdicts compared with their folders; exit status 1 when one differs.\n"},
+    {"export", cmd_export, "export BENCHMARK [--grades | --sources DIR]", "write a benchmark, its grades, or what was submitted",
+     "  -o, --output FILE      the benchmark or the grades: write there, not to standard output\n"
+     "  --grades               CSV: one line for each submission, with verdict and score\n"
+     "  --sources DIR          one folder for each submission below DIR, as programs that look for plagiarism take them\n"
+     "Without either: the benchmark with all its problems and tests, as JSON that assay import takes.\n"},
     {"simulate", cmd_simulate, "simulate [--via http | kafka | amqp | sqs]", "send programs of known outcome, and check what comes back",
      "Sends every language and outcome (python go c cpp java, each ok wa tl ml bf re ol) on a path of your choice,\n"
      "compares what was sent with what came back and each verdict with the one it must be, and prints what each took.\n"

@@ -243,7 +243,7 @@ int benchmarks_store_manifest(const struct assay_blobs *b, struct problem *p, co
 
 #define BENCHMARKS_HANDLERS(X)                                                                                         \
     X(list) X(create) X(get) X(update) X(remove) X(problem_list) X(problem_create) X(problem_get) X(problem_update)    \
-    X(problem_remove) X(tests_get) X(tests_put)
+    X(problem_remove) X(tests_get) X(tests_put) X(import)
 #define X(name)                                                                                                        \
     int benchmarks_do_##name(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 BENCHMARKS_HANDLERS(X)

@@ -9,6 +9,8 @@ static const struct assay_route routes[] = {
      "List the benchmarks one may see"},
     {ASSAY_POST, "/benchmarks", ASSAY_ROLES_STAFF, NULL, ASSAY_ROUTE_IDEMPOTENT | ASSAY_ROUTE_NO_QUERY, TESTS_BODY_MAX,
      benchmarks_do_create, "benchmarks_create", "Make a benchmark, with tests also its one problem"},
+    {ASSAY_POST, "/benchmarks/import", ASSAY_ROLES_STAFF, NULL, ASSAY_ROUTE_IDEMPOTENT, TESTS_BODY_MAX, benchmarks_do_import,
+     "benchmarks_import", "Make a benchmark, or a problem of one, of a problem package"},
     {ASSAY_GET, "/benchmarks/{id}", ASSAY_ROLES_ANY, READ, ASSAY_ROUTE_NO_QUERY, 0, benchmarks_do_get, "benchmarks_get",
      "Show a benchmark"},
     {ASSAY_PATCH, "/benchmarks/{id}", ASSAY_ROLES_STAFF, NULL, ASSAY_ROUTE_NO_QUERY, BODY_MAX, benchmarks_do_update,

@@ -2,11 +2,13 @@
 plugins_LTLIBRARIES += services/benchmarks/assay_benchmarks.la
 services_benchmarks_assay_benchmarks_la_SOURCES = \
 	services/benchmarks/plugin.c services/benchmarks/http.c services/benchmarks/domain.c services/benchmarks/tests.c \
-	services/benchmarks/codec.c services/benchmarks/repo.c services/benchmarks/schema.c services/benchmarks/local.h
-services_benchmarks_assay_benchmarks_la_CPPFLAGS = $(SDK_CPPFLAGS)
+	services/benchmarks/codec.c services/benchmarks/repo.c services/benchmarks/schema.c services/benchmarks/local.h \
+	services/benchmarks/import.c services/benchmarks/package.c services/benchmarks/package_jury.c services/benchmarks/package_yaml.c \
+	services/benchmarks/package_zip.c services/benchmarks/package.h
+services_benchmarks_assay_benchmarks_la_CPPFLAGS = $(SDK_CPPFLAGS) $(LIBARCHIVE_CFLAGS) $(YAML_CFLAGS)
 services_benchmarks_assay_benchmarks_la_CFLAGS = $(AM_CFLAGS)
 services_benchmarks_assay_benchmarks_la_LDFLAGS = $(PLUGIN_LDFLAGS)
-services_benchmarks_assay_benchmarks_la_LIBADD = $(SDK_LIBS)
+services_benchmarks_assay_benchmarks_la_LIBADD = $(SDK_LIBS) $(LIBARCHIVE_LIBS) $(YAML_LIBS) -lm
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/benchmarks_domain_test tests/unit/benchmarks_http_test
@@ -29,3 +31,11 @@ tests_fuzz_benchmarks_codec_fuzz_SOURCES = tests/fuzz/benchmarks_codec_fuzz.c se
 tests_fuzz_benchmarks_codec_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_benchmarks_codec_fuzz_LDFLAGS = $(FUZZ_LINK)
 tests_fuzz_benchmarks_codec_fuzz_LDADD = $(SDK_LIBS)
+
+check_PROGRAMS += tests/fuzz/package_fuzz
+TESTS += tests/fuzz/package_fuzz
+tests_fuzz_package_fuzz_SOURCES = tests/fuzz/package_fuzz.c services/benchmarks/package.c services/benchmarks/package_jury.c \
+	services/benchmarks/package_yaml.c services/benchmarks/package_zip.c $(FUZZ_DRIVER)
+tests_fuzz_package_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS) $(LIBARCHIVE_CFLAGS) $(YAML_CFLAGS)
+tests_fuzz_package_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_package_fuzz_LDADD = $(SDK_LIBS) $(LIBARCHIVE_LIBS) $(YAML_LIBS) -lm

@@ -24,6 +24,7 @@ const struct assay_json_field submit_fields[] = {
     FH("files", ASSAY_JSON_MAP, ASSAY_JSON_NULLABLE | ASSAY_JSON_NUL_OK, submit_body, files, has_files, 1, FILES_MAX),
     FH("payload", ASSAY_JSON_STRING, ASSAY_JSON_NULLABLE | ASSAY_JSON_NUL_OK, submit_body, payload, has_payload, 0,
        (double)PAYLOAD_MAX),
+    F("jury", NULL, ASSAY_JSON_BOOL, 0, submit_body, jury, 0, 0),
     {.name = NULL},
 };
 
@@ -186,7 +187,7 @@ int accepted_encode(const struct draft *d, struct assay_response *rs, struct ass
     assay_jw_kz(w, "status", "queued");
     assay_jw_kstr(w, "benchmark_id", d->benchmark_id);
     knull_or_str(w, "problem_id", d->problem_id);
-    assay_jw_kstr(w, "agent_id", d->agent_id);
+    knull_or_str(w, "agent_id", d->agent_id);
     knull_or_str(w, "language", d->language);
     assay_jw_ktime(w, "created_at", d->now_ms);
     assay_jw_end(w);

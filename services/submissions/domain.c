@@ -78,7 +78,11 @@ void draft_check(const struct submit_body *b, const struct assay_principal *who,
         assay_json_fault(faults, arena, AT("language"), "a source needs its language");
     if (b->has_payload && kinds == 1 && b->language.n != 0)
         assay_json_fault(faults, arena, AT("language"), "a payload has no language: the benchmark's harness reads it");
-    if (b->agent_id.n == 0 && (who == NULL || who->agent_id.n == 0))
+    if (b->jury && (b->agent_id.n != 0 || who == NULL || who->agent_id.n != 0))
+        assay_json_fault(faults, arena, AT("jury"), "a jury's submission is a person's and for no agent");
+    if (b->jury && b->has_payload)
+        assay_json_fault(faults, arena, AT("jury"), "is only taken with a program");
+    if (!b->jury && b->agent_id.n == 0 && (who == NULL || who->agent_id.n == 0))
         assay_json_fault(faults, arena, AT("agent_id"), "is required");
     if (who != NULL && who->agent_id.n != 0 && b->agent_id.n != 0 && !assay_str_eq(b->agent_id, who->agent_id))
         assay_json_fault(faults, arena, AT("agent_id"), "an agent's token submits for that agent only");
@@ -119,7 +123,9 @@ struct refusal draft_refusal(const struct draft *d, const struct facts *f)
     /* what a caller may not see does not exist */
     if (!f->benchmark || f->benchmark_deleted || (f->visibility != ASSAY_VISIBLE_PUBLIC && !owns && !d->staff && !entrant))
         REFUSE(ASSAY_E_NOT_FOUND, "/benchmark_id", "there is no such benchmark");
-    if (!f->agent || f->agent_deleted || (!d->staff && !assay_str_eq(f->agent_owner, d->owner_id)))
+    if (d->jury && !d->staff && !owns)
+        REFUSE(ASSAY_E_FORBIDDEN, "/jury", "only staff and the benchmark's owner submit for the jury");
+    if (!d->jury && (!f->agent || f->agent_deleted || (!d->staff && !assay_str_eq(f->agent_owner, d->owner_id))))
         REFUSE(ASSAY_E_NOT_FOUND, "/agent_id", "there is no such agent of yours");
     if (d->problem_id.n != 0) {
         if (!f->problem || f->problem_deleted || !assay_str_eq(f->problem_benchmark, d->benchmark_id))
@@ -129,22 +135,22 @@ struct refusal draft_refusal(const struct draft *d, const struct facts *f)
     } else if (f->problem_count > 1) {
         REFUSE(ASSAY_E_INVALID, "/problem_id", "the benchmark has %lld problems: say which", (long long)f->problem_count);
     }
-    if (f->starts_ms != 0 && d->now_ms < f->starts_ms) {
+    if (!d->jury && f->starts_ms != 0 && d->now_ms < f->starts_ms) {
         char at[ASSAY_TIME_SIZE];
         assay_time_format(f->starts_ms, at);
         REFUSE(ASSAY_E_FORBIDDEN, "/benchmark_id", "the benchmark opens at %s", at);
     }
-    if (f->ends_ms != 0 && d->now_ms >= f->ends_ms) {
+    if (!d->jury && f->ends_ms != 0 && d->now_ms >= f->ends_ms) {
         char at[ASSAY_TIME_SIZE];
         assay_time_format(f->ends_ms, at);
         REFUSE(ASSAY_E_FORBIDDEN, "/benchmark_id", "the benchmark closed at %s", at);
     }
-    if (f->benchmark_entrants.n != 0 && !entrant)
+    if (!d->jury && f->benchmark_entrants.n != 0 && !entrant)
         REFUSE(ASSAY_E_FORBIDDEN, "/agent_id", "the agent is not an entrant of the benchmark");
     if (f->mode == ASSAY_JUDGE_PROGRAM || f->mode == ASSAY_JUDGE_FUNCTION) {
         if (d->source_kind == SOURCE_NONE)
             REFUSE(ASSAY_E_INVALID, "/payload", "this problem takes a program: send language and source");
-        if (f->benchmark_languages.n != 0 && !list_has(f->benchmark_languages, d->language))
+        if (!d->jury && f->benchmark_languages.n != 0 && !list_has(f->benchmark_languages, d->language))
             REFUSE(ASSAY_E_INVALID, "/language", "the benchmark takes only%.*s", ASSAY_FMT(f->benchmark_languages));
     } else if (!d->has_payload) {
         REFUSE(ASSAY_E_INVALID, "/source", "this problem takes a payload, not a program");

@@ -79,6 +79,9 @@ static int draft_from(struct pending *p, const struct submit_body *b, const char
     d->benchmark_id = b->benchmark_id;
     d->problem_id = b->problem_id;
     d->agent_id = b->agent_id.n != 0 ? b->agent_id : p->rq->who->agent_id;
+    d->jury = b->jury;
+    if (d->jury)
+        d->agent_id = ASSAY_STR("");
     d->has_payload = b->has_payload;
     d->payload = b->payload;
     if (b->has_source) {

@@ -48,6 +48,7 @@ struct draft {
     struct assay_str source, payload; /* bytes */
     struct assay_str source_ref, payload_ref; /* when they became blobs */
     bool has_payload;
+    bool jury; /* a judge's own: judged at any time and shown to judges, of no agent, so never scored */
     bool staff;
     struct assay_str request_id, traceparent;
     int64_t now_ms;
@@ -58,6 +59,7 @@ struct submit_body {
     struct assay_str benchmark_id, problem_id, agent_id, language, source, payload;
     struct assay_json_map files;
     bool has_source, has_files, has_payload;
+    bool jury; /* of a judge, for no agent: see draft.jury */
 };
 struct batch_body {
     struct assay_json_array items; /* struct submit_body */
@@ -278,7 +280,7 @@ struct stream_benchmark; /* below */
 
 /* the sizes stand here because the plugin's descriptor is a constant */
 #define SUBMISSIONS_MIGRATIONS 4
-#define SUBMISSIONS_STATEMENTS 56
+#define SUBMISSIONS_STATEMENTS 57
 extern const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS];
 extern const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS];
 ASSAY_IDEM_DECLARE(submissions_idem);

@@ -68,6 +68,22 @@ static const struct assay_stmt insert_stmt = {
     .columns = "",
     .write = true};
 
+/* A jury's: of no agent, and neither time, entrants nor languages bind it. */
+static const struct assay_stmt insert_jury = {
+    .name = "submissions.insert_jury",
+    .sql = INSERT_COLUMNS
+    "SELECT CAST($1 AS TEXT), 0, b.id, p.id, '', CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT),"
+    " CAST($7 AS TEXT), '', 'queued', CAST($8 AS TEXT), CAST($9 AS TEXT), CAST($10 AS BIGINT),"
+    " CAST($10 AS BIGINT), CAST($12 AS TEXT), CAST($13 AS BIGINT), 0, " DUE("CAST($12 AS TEXT)", "0")
+    " FROM submissions_benchmarks b JOIN submissions_problems p ON p.benchmark_id = b.id"
+    " WHERE b.id = $2 AND b.deleted = 0 AND p.deleted = 0"
+    " AND (CAST($3 AS TEXT) = p.id OR (CAST($3 AS TEXT) = '' AND NOT EXISTS (SELECT 1 FROM submissions_problems o"
+    " WHERE o.benchmark_id = b.id AND o.deleted = 0 AND o.id <> p.id)))"
+    " AND (CAST($11 AS BIGINT) = 1 OR b.owner_id = $4) AND p.mode IN (0, 3)",
+    .params = "ttttti" "tttii" "ti",
+    .columns = "",
+    .write = true};
+
 static const struct assay_stmt insert_task = {
     .name = "submissions.insert_task",
     .sql = INSERT_COLUMNS "VALUES ($1, $13, '', '', $10, $2, $3, $4, $5, $6, 'queued', $7, $8, $9, $9, $11, $12, 0, " DUE("$11", "0") ")",
@@ -290,7 +306,7 @@ static const struct assay_stmt queue_head_stmt = {
 
 const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS] = {
     &stream_benchmark_stmt, &queue_head_stmt,
-    &insert_stmt,    &insert_task,   &insert_bytes,    &facts_benchmark,   &facts_problem,   &facts_agent,
+    &insert_stmt,    &insert_jury,   &insert_task,   &insert_bytes,    &facts_benchmark,   &facts_problem,   &facts_agent,
     &get_stmt,       &list_owner,    &list_agent,      &list_benchmark,    &list_all,        &bytes_stmt,
     &output_stmt,    &output_set,    &cancel_queued, &cancel_running,  &delete_ended,      &rejudge_stmt,    &lease_stmt,
     &held_stmt,      &orphans_stmt,  &end_stmt,        &requeue_stmt,      &progress_stmt,   &project_benchmark,
@@ -325,6 +341,11 @@ int repo_insert(struct assay_tx *tx, const struct draft *d, struct assay_err *er
                  ASSAY_VI(d->source_kind), ASSAY_VT(source_ref), ASSAY_VT(payload_ref), ASSAY_VT(request_id),
                  ASSAY_VT(traceparent), ASSAY_VI(d->now_ms), ASSAY_VT(or_empty(d->agent_id)),
                  ASSAY_VT(d->submitter), ASSAY_VI((int64_t)draft_bytes(d)), ASSAY_VI(d->kind));
+    } else if (d->jury) {
+        ASSAY_TX(tx, &insert_jury, ASSAY_EXPECT_ONE, ASSAY_VZ(d->id), ASSAY_VT(d->benchmark_id), ASSAY_VT(or_empty(d->problem_id)),
+                 ASSAY_VT(d->owner_id), ASSAY_VT(or_empty(d->language)), ASSAY_VI(d->source_kind), ASSAY_VT(source_ref),
+                 ASSAY_VT(request_id), ASSAY_VT(traceparent), ASSAY_VI(d->now_ms), ASSAY_VI(d->staff ? 1 : 0),
+                 ASSAY_VT(d->submitter), ASSAY_VI((int64_t)draft_bytes(d)));
     } else {
         struct assay_str language = assay_arena_fmt(tx->arena, " %.*s ", ASSAY_FMT(d->language));
         struct assay_str agent = assay_arena_fmt(tx->arena, " %.*s ", ASSAY_FMT(d->agent_id));

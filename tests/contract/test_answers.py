@@ -6,11 +6,13 @@ schema of its operation, and each body that a client sends against the schema of
 
 import copy
 import http.client
+import io
 import json
 import os
 import re
 import socket
 import sys
+import zipfile
 
 from contract import ROOT, Contract
 
@@ -418,6 +420,17 @@ def test_benchmarks(server):
     assert len(user.get("/problems/first/tests").json["items"]) == 1
     admin.get("/problems/first/tests?limit=1")
     admin.call("DELETE", "/problems/first", expect=204)
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as z:
+        for name, text in {"problem.yaml": "name: P\n", "data/sample/1.in": "1\n", "data/sample/1.ans": "1\n",
+                           "submissions/accepted/a.py": "print(input())\n"}.items():
+            z.writestr(name, text)
+    zipped = {"Content-Type": "application/zip"}
+    admin.call("POST", "/benchmarks/import?id=packed", package.getvalue(), headers=zipped, expect=201)
+    admin.call("POST", f"/benchmarks/import?benchmark_id={b['id']}", package.getvalue(), headers=zipped, expect=201)
+    admin.call("POST", "/benchmarks/import?benchmark_id=none", package.getvalue(), headers=zipped, expect=404)
+    admin.call("POST", "/benchmarks/import", b"PK", headers=zipped, expect=400)
+    admin.call("POST", "/benchmarks/import", {"name": "x"}, expect=415)
     user.call("DELETE", at, expect=403)
     admin.call("DELETE", at, expect=204)
     admin.call("DELETE", at, expect=404)

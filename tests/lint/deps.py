@@ -43,6 +43,7 @@ LIBRARIES = [
     (r"archive\.h|archive_entry\.h", "libarchive"),
     (r"expat\.h|libxml/.*", "xml"),
     (r"hiredis/.*", "hiredis"),
+    (r"yaml\.h", "yaml"),
     (r"cmocka\.h", "cmocka"),
 ]
 
@@ -51,7 +52,7 @@ FLAG_OF = {
     "LIBEVENT": "libevent", "LIBJWT": "libjwt", "SQLITE": "sqlite", "JANSSON": "jansson", "SODIUM": "sodium",
     "SECCOMP": "seccomp", "CURL": "curl", "INIH": "inih", "CMOCKA": "cmocka", "LIBPQ": "libpq", "PQ": "libpq",
     "RDKAFKA": "librdkafka", "RABBITMQ": "rabbitmq-c", "LIBARCHIVE": "libarchive", "ARCHIVESTATIC": "libarchive", "EXPAT": "xml", "LIBXML": "xml",
-    "HIREDIS": "hiredis",
+    "HIREDIS": "hiredis", "YAML": "yaml",
 }
 LINKER_FREE = {"-lpthread", "-pthread", "-lm", "-ldl", "-lrt"}  # parts of the C library
 
@@ -71,8 +72,10 @@ GATEWAY_LIBRARY = {
     "libjwt": r"gate\.c", "inih": r"config\.c", "sodium": r"(gate|server|setup|http[a-z_]*|router)\.c",
 }
 
-# A service sees the SDK and nothing else. The runner compiles the boxes' system call filter and reads test reports, in one file each.
-SERVICE_LIBRARY = {"runner": {"seccomp": r"seccomp\.c", "xml": r"junit\.c"}}
+# A service sees the SDK and nothing else. The runner compiles the boxes' system call filter and reads test reports, benchmarks
+# read problem packages, in one file each.
+SERVICE_LIBRARY = {"runner": {"seccomp": r"seccomp\.c", "xml": r"junit\.c"},
+                   "benchmarks": {"libarchive": r"package_zip\.c", "yaml": r"package_yaml\.c"}}
 
 # The client speaks the HTTP API and sees nothing of ours, but for the file that loads the brokers' drivers.
 CLI_SDK = ("cli/simulate/broker.c",)
@@ -100,7 +103,7 @@ def room_of(path):
     if top == "boxkeeper":
         return Room("boxkeeper", {"sdk"})
     if top == "cli":  # speaks the HTTP API, with a JSON reader of its own
-        return Room("cli", {"sdk"}, {"curl", "jansson"}, top_include=True)
+        return Room("cli", {"sdk"}, {"curl", "jansson", "libarchive"}, top_include=True)
     if top == "plugins" and len(parts) > 2:
         if parts[1] == "sdk":
             return Room("sdk", (), {"jansson", "sodium", "seccomp"})
