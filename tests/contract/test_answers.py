@@ -681,10 +681,14 @@ def test_methods_that_a_path_does_not_have(server):
         paths.setdefault(path, set()).add(method)
     for path, methods in paths.items():
         target = re.sub(r"\{[a-z_]+\}", NOWHERE, path)
-        for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - methods:
+        # a word in the place of another path's parameter: what the word has not, the parameter may
+        wider = {m for p, ms in paths.items() if p != path and re.fullmatch(re.sub(r"\{[a-z_]+\}", "[^/]+", p), target) for m in ms
+                 if not any(CONTRACT.resolve(CONTRACT.resolve(q)["schema"]).get("format") == "uuid"
+                            for q in CONTRACT.find(m, re.sub(r"\{[a-z_]+\}", NOWHERE, p))[1]["parameters"] if CONTRACT.resolve(q)["in"] == "path")}
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - methods - wider:
             a = raw.call(method, target)
             assert a.status == 405 and a.headers["content-type"].startswith("application/problem+json"), (method, target, a)
-            assert {m.strip() for m in a.headers["allow"].split(",")} - {"HEAD", "OPTIONS"} == methods, (method, target, a.headers)
+            assert {m.strip() for m in a.headers["allow"].split(",")} - {"HEAD", "OPTIONS"} == methods | wider, (method, target, a.headers)
         if "GET" in methods and path not in ("/metrics", "/events"):  # figures change, and a stream has no end
             got, head = raw.call("GET", target), raw.call("HEAD", target)
             assert head.status == got.status and not head.body, (path, got, head)

@@ -89,5 +89,43 @@ def test_programs_get_arguments_and_variables(server):
         assert a.status == 400 and a.json["errors"][0]["pointer"] == "/environment", a
 
 
+FILES = {
+    "c": {"main.c": '#include <stdio.h>\n#include "lib/add.h"\nint main(void) { int a, b; scanf("%d %d", &a, &b); printf("%d\\n", add(a, b)); }\n',
+          "lib/add.h": "int add(int a, int b);\n", "lib/add.c": '#include "add.h"\nint add(int a, int b) { return a + b; }\n'},
+    "python": {"main.py": "from lib.deep.add import add\nprint(add(*map(int, input().split())))\n", "lib/__init__.py": "", "lib/deep/__init__.py": "",
+               "lib/deep/add.py": "from ..one import one\n\n\ndef add(a, b):\n    return a + b * one()\n", "lib/one.py": "def one():\n    return 1\n"},
+    "java": {"Main.java": "import org.sums.Adder;\nimport java.util.Scanner;\npublic class Main { public static void main(String[] a) {\n"
+                          "Scanner s = new Scanner(System.in); System.out.println(new Adder().add(s.nextInt(), s.nextInt())); } }\n",
+             "org/sums/Adder.java": "package org.sums;\npublic class Adder { public int add(int a, int b) { return One.one() * a + b; } }\n",
+             "org/sums/One.java": "package org.sums;\nclass One { static int one() { return 1; } }\n"},
+}
+
+
+def test_files_of_several_folders_are_one_program(server):
+    admin = start(server)
+    b = publish(admin, [("2 3\n", "5\n")])
+    offered = {l["name"] for l in admin.get("/languages").json["items"] if l["offered"]}
+    assert {"c", "python"} <= offered
+    for language in sorted(offered & FILES.keys()):
+        s = admin.post("/submissions?wait=60", {"benchmark_id": b, "agent_id": "ada", "language": language, "files": FILES[language]}, expect=200)
+        r = result(admin, s.json)
+        assert r["verdict"] == "OK", (language, r)
+    s = admin.post("/submissions?wait=60", {"benchmark_id": b, "agent_id": "ada", "language": "python", "files": {"other.py": "print(5)\n"}}, expect=200)
+    r = result(admin, s.json)
+    assert r["verdict"] == "BF" and "main.py" in r["build_output"], r
+
+
+def test_names_and_options_do_not_reach_a_compiler_as_options(server):
+    admin = start(server)
+    b = publish(admin, [("2 3\n", "5\n")])
+    good = {"benchmark_id": b, "agent_id": "ada", "language": "c", "files": {"main.c": "int main(void) { return 0; }\n"}}
+    for name in ("-fplugin=x.c", "@options.c", "lib/-wrapper,sh.c", "../main.c", "/etc/x.c", "a b.c", "a;b.c", "$(id).c", "-I/etc"):
+        a = admin.call("POST", "/submissions", {**good, "files": {**good["files"], name: "x"}})
+        assert a.status == 400 and a.json["errors"][0]["pointer"] == "/files", (name, a)
+    for member in ("compiler_options", "options", "arguments", "flags"):
+        a = admin.call("POST", "/submissions", {**good, member: ["-fplugin=/box/x.so", "@file", "-I/etc"]})
+        assert a.status == 400 and a.json["errors"][0]["pointer"] == f"/{member}", (member, a)
+
+
 if __name__ == "__main__":
     harness.main(sys.modules[__name__])
