@@ -304,7 +304,8 @@ static void finish_self_test(struct loop *l, struct job *j)
     struct runner *r = l->r;
     struct language *lang = j->language;
     size_t i = (size_t)(lang - r->languages.list);
-    bool again = j->give_back && !j->warming && !l->draining && ++l->testing[i].tries < TESTS_OF_LANGUAGE;
+    /* what came from outside (a boxkeeper or an engine that died) says nothing of the language, however often */
+    bool again = j->give_back && !j->warming && !l->draining && (!j->charge || ++l->testing[i].tries < TESTS_OF_LANGUAGE);
     bool passed = !j->give_back && j->verdict == VERDICT_OK;
     l->testing[i].job = NULL;
     l->testing[i].after_ms = mono_ms(l) + (passed ? 0 : RETEST_MS);

@@ -441,6 +441,10 @@ void job_box_done(struct loop *l, struct slot *s)
     if (j == NULL)
         return;
     const struct assay_box_outcome *o = &s->outcome;
+    if (slot_orphaned(s) && !(j->cancel || j->dead || j->give_back)) {
+        job_failed(l, j, "the boxkeeper died while a box ran", false);
+        return;
+    }
     if (j->kind == JOB_CHECKER) {
         check_box_done(l, j, o);
         return;

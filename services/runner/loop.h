@@ -184,6 +184,9 @@ void lane_give(struct loop *l, struct lane *la, struct job *j);
 /* warden.c */
 void slot_want(struct slot *s); /* opens it if it is not open, and when it is time */
 bool slot_stands(const struct slot *s); /* its warden has said hello */
+/* The boxkeeper that made its warden is dead. The next one kills what it finds in the cgroup leaves of the last, also of wardens that
+ * outlive it in their containers: how a box ended says nothing of its program then. */
+bool slot_orphaned(const struct slot *s);
 bool lane_stands(const struct lane *la); /* one of its slots does */
 bool lane_idle(const struct lane *la);
 void lane_keep(struct lane *la); /* closes wardens that are spent and opens what is missing: one warden, or the one that its job waits for */

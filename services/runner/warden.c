@@ -37,6 +37,16 @@
 #define FATE_TIMEOUT_MS 8000
 #define FEATURE_ONE_JOB (1u << 9) /* of a hello */
 
+static bool is_gone(int keeper)
+{
+    return keeper > 0 && kill(keeper, 0) < 0 && errno == ESRCH;
+}
+
+bool slot_orphaned(const struct slot *s)
+{
+    return is_gone(s->keeper);
+}
+
 void slot_arm(struct slot *s)
 {
     uint32_t want = EPOLLIN | (assay_box_client_wants_write(s->client) ? (uint32_t)EPOLLOUT : 0);
@@ -357,7 +367,7 @@ void job_leave_limbo(struct loop *l, struct job *j)
 {
     const struct assay_host *host = l->r->host;
     /* 0 cannot be asked about; a process of another user answers EPERM, and is alive */
-    bool keeper_dead = j->keeper > 0 && kill(j->keeper, 0) < 0 && errno == ESRCH;
+    bool keeper_dead = is_gone(j->keeper);
     char why[sizeof j->fault];
     if (!keeper_dead && !l->draining && !j->fate_asked && j->dead_stream != 0) {
         struct mail *m = j->mail;
