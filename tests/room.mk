@@ -62,5 +62,5 @@ tests_fuzz_proxies_fuzz_LDFLAGS = $(FUZZ_LINK)
 tests_fuzz_proxies_fuzz_LDADD = $(FUZZ_FRONT_LIBS)
 
 # programs that mean harm, and what must come of them (runtests hostile)
-EXTRA_DIST += tests/hostile/run.py tests/hostile/table.py tests/hostile/checks.py tests/hostile/drivers.py tests/hostile/residue.py \
+EXTRA_DIST += tests/hostile/run.py tests/hostile/table.py tests/hostile/archives.py tests/hostile/checks.py tests/hostile/drivers.py tests/hostile/residue.py \
 	tests/hostile/programs tests/hostile/languages

@@ -31,8 +31,10 @@ import traceback
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "e2e"), str(HERE)]
 
+import archives  # noqa: E402
 import checks  # noqa: E402
 import drivers  # noqa: E402
+import projects  # noqa: E402
 import table  # noqa: E402
 from harness import Skip, wait_for  # noqa: E402
 from residue import Residue, read, status  # noqa: E402
@@ -94,6 +96,8 @@ class Context:
         self.admin = self.server.login()
         self.admin.timeout = 120
         self.admin.post("/agents", {"id": "ada", "name": "Ada"}, expect=201)
+        self.admin.post("/pits", {"id": "hostile", "language": "bash", "buildTool": "sh", "testCommand": "test -f nested.zip && test \"$(ls)\" = nested.zip",
+                                  "maxTimeoutMs": 10000}, expect=201)
 
         def settled():
             items = self.admin.get("/languages").json["items"]
@@ -190,6 +194,19 @@ class Context:
                 assert checks.output(t).decode(errors="replace") == run.says + "\n", f"{run.program}: {checks.output(t)[:2000]}"
         assert (r.get("build_ms") or 0) <= BUILD_SECONDS * 2000 + self.second(), f"{run.program}: the build took {r['build_ms']} ms"
 
+    def hold_archive(self, archive):
+        """Refused for the right reason and within a second; or, where it is harmless, laid out as it is."""
+        sid = projects.submit(self.admin, "hostile", getattr(archives, archive.make)())
+        r = projects.feedback(self.admin, sid, 90)
+        said = r["feedback"]
+        if not archive.word:
+            assert r["status"] == "DONE", f"{archive.make}: {r}"
+            return
+        assert r["status"] == "ERROR" and r["score"] == 0 and said["step"] == "unpack", f"{archive.make}: {r}"
+        assert any(w in said["error"] for w in archive.word.split()), f"{archive.make}: want {archive.word}, got {said['error']}"
+        assert said["error"].isprintable(), f"{archive.make}: {said['error']!r}"
+        assert (said.get("durationMs") or 0) <= self.second(), f"{archive.make}: it took {said['durationMs']} ms"
+
     # ---- honest work ----------------------------------------------------------------------------------------
 
     def bare(self):
@@ -236,6 +253,9 @@ class Context:
             pathlib.Path(f"/proc/{self.residue.judge}/clear_refs").write_text("5")
         memory = self.memory()
         for run in case.runs:
+            if isinstance(run, table.Archive):
+                self.hold_archive(run)
+                continue
             self.run = run
             with Watch(self, run) as watch:
                 beside = [self.submit(case.name, b) for b in run.beside]
@@ -367,9 +387,9 @@ def mixed(ctx, count, seed):
     """Honest and hostile submissions, several at a time, each held to its verdict; the residue check has the last word."""
     rng = random.Random(seed)
     quick = [run for case in table.CASES for run in case.runs
-             if case.id not in ("H22", "H30", "H50", "H52", "H53", "H54", "H55", "H65", "H66", "H69") and not run.beside and not run.program.endswith(".java")
+             if isinstance(run, table.Run) and case.id not in ("H22", "H30", "H50", "H52", "H53", "H54", "H55", "H65", "H66", "H69") and not run.beside and not run.program.endswith(".java")
              and len(run.tests) == 1 and run.limits.get("time_limit_ms", 0) != table.QUICK["time_limit_ms"]]
-    slow = [run for case in table.CASES for run in case.runs if run.limits == table.QUICK and len(run.tests) == 1 and case.id not in ("H24",)]
+    slow = [run for case in table.CASES for run in case.runs if isinstance(run, table.Run) and run.limits == table.QUICK and len(run.tests) == 1 and case.id not in ("H24",)]
     open_, wrong, done = [], [], 0
     while done < count:
         while len(open_) < 6 and done + len(open_) < count:

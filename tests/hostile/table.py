@@ -4,7 +4,8 @@ A case is one or more runs.  A run is one submission: a program of tests/hostile
 ending, unless said), the inputs of its tests, and the verdicts that each test, or the build, may have.  A verdict
 alone proves little where a program is refused something; such programs print "held", and only when every attempt
 of theirs failed (hostile.h), and `says` demands that line.  The numbers are those of the project's catalogue of hostile
-programs; H48, H49 (archives), H51 (options of compilers) and H71, H72 (interactors, checkers) have no surface here.
+programs; H51 (options of compilers) and H71, H72 (interactors, checkers) are tried elsewhere.  H48 and H49
+are archives: projects whose test command is satisfied by nested.zip.
 """
 
 import dataclasses
@@ -28,6 +29,12 @@ class Run:
     check: str = ""               # a function of checks.py: (context, submission, result)
     beside: tuple = ()            # runs that are submitted a moment before and live at the same time
     tasks: int = 0                # most processes of this run at any time
+
+
+@dataclasses.dataclass
+class Archive:
+    make: str                     # a function of archives.py
+    word: str                     # assay-unpack's for it, of several any; "": it is harmless
 
 
 @dataclasses.dataclass
@@ -115,6 +122,13 @@ CASES = (
     Case("H47", "artefacts that are no files", variants(
         "h47_special_outputs.sh", ("urandom", "fifo", "device", "socket", "sparse", "hardlink", "many", "deep"), "BF") + variants(
         "h47_special_outputs.sh", ("unreadable", "newline", "fifo_inside"), "BF RE")),
+    Case("H48", "archives that leave their folder", tuple(Archive(*a) for a in (
+        ("up", "escapes"), ("up_inside", "escapes"), ("absolute", "escapes"), ("drive", "escapes"), ("link_and_file", "not_a_file"),
+        ("twice", "name_twice"), ("but_for_case", "name_twice"), ("below_a_file", "name_twice"), ("line_feed", "bad_name"),
+        ("escape_sequence", "bad_name"), ("not_utf8", "bad_name"), ("long_name", "bad_name"), ("deep", "bad_name")))),
+    Case("H49", "archives that are bombs", tuple(Archive(*a) for a in (
+        ("zeros", "bomb"), ("many_zeros", "bomb too_large"), ("overlapping", "bomb damaged too_large"), ("many_entries", "too_many_files"),
+        ("many_entries_unsaid", "too_many_files"), ("lying_size", "bomb damaged too_large"), ("nested", "")))),
     Case("H50", "bogus file names", (Run("h50_bogus_names.py", "OK", check="bogus_names_are_refused"),)),
     Case("H52", "compile-time bomb", (Run("h52_compile_time_bomb.cpp", "BF"), Run("h52_macro_bomb.c", "BF"))),
     Case("H53", "compile-memory bomb", (Run("h53_dev_zero.c", "BF"), Run("h53_big_array.c", "BF OK RE ML WA"))),
