@@ -107,7 +107,7 @@ static const struct cli_command commands[] = {
      "  --language NAME        (default java)\n"
      "  --buildTool NAME       (default maven, or what is usual for the language)\n"
      "  --testCommand COMMAND  (default mvn -q test, or what is usual)\n"
-     "  --maxTimeoutMs N       for setup and tests together (default 60000)\n"
+     "  --maxTimeoutMs N       time limit of the test command (default 60000)\n"
      "  --setupCommands COMMAND   run before; may be repeated, or a JSON list\n"
      "  --requiredFiles PATH   must be in the project; may be repeated, or divided by commas, or a JSON list\n"
      "  --environment N=VALUE  for all commands; may be repeated, or a JSON object\n"
