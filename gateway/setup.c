@@ -138,6 +138,8 @@ static const struct assay_option core_rows[] = {
              "by remote runners over HTTP."},
     {.name = "dispatch_tasks", .type = ASSAY_OPT_STRING, .default_text = "",
      .help = "Broker that POST /task goes out through. Empty: as submissions to benchmarks do."},
+    {.name = "dispatch_projects", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Broker that projects go out through, with S3 for their files. Empty: they are judged here."},
     {.name = "broker_strict", .type = ASSAY_OPT_BOOL, .default_text = "false",
      .help = "Say in results through brokers only what consumers of the older worker know: RE becomes WA, or OK where the output "
              "matches or there are no tests; OL becomes WA; IE an error without status."},
@@ -266,7 +268,9 @@ static int brokers(struct assay_setup *s, struct assay_err *err)
     int rc = brokers_of(s, "intake", true, err);
     if (rc == 0)
         rc = brokers_of(s, "dispatch", false, err);
-    return rc != 0 ? rc : brokers_of(s, "dispatch_tasks", false, err);
+    if (rc == 0)
+        rc = brokers_of(s, "dispatch_tasks", false, err);
+    return rc != 0 ? rc : brokers_of(s, "dispatch_projects", false, err);
 }
 
 /* Rules that concern more than one option. */
@@ -406,7 +410,7 @@ static int brokers_known(struct assay_setup *s, struct assay_err *err)
                 n += w > 0 ? (size_t)w : 0;
             }
         }
-        return assay_err_set(err, ASSAY_E_CONFIG, "there is no broker driver %s, which intake, dispatch or dispatch_tasks names; there %s: %s",
+        return assay_err_set(err, ASSAY_E_CONFIG, "there is no broker driver %s, which intake, dispatch, dispatch_tasks or dispatch_projects names; there %s: %s",
                              s->broker[i] + 7, n != 0 ? "are" : "is", n != 0 ? there : "none");
     }
     return 0;

@@ -2,11 +2,6 @@
 
 #define BODY_MAX ((size_t)512 << 10)
 
-static const struct assay_option options[] = {
-    {"pits_path", NULL, ASSAY_OPT_STRING, "", 0, 0, NULL,
-     "more folders of PIT files (<id>.json), separated by ':'; a later file replaces an earlier one of its name", 0, 0},
-};
-
 static const struct assay_route routes[] = {
     {ASSAY_GET, "/pits", ASSAY_ROLES_ANY, "benchmarks:read", ASSAY_ROUTE_PAGED, 0, pits_do_list, "pits_list", "List the PITs"},
     {ASSAY_POST, "/pits", ASSAY_ROLES_STAFF, NULL, ASSAY_ROUTE_IDEMPOTENT | ASSAY_ROUTE_NO_QUERY, BODY_MAX, pits_do_create, "pits_create",
@@ -31,7 +26,6 @@ const struct assay_plugin assay_plugin = {
     .name = "pits",
     .version = "0.1.0",
     .summary = "How projects are built and tested, and their instructors' tests",
-    .options = ASSAY_TABLE(options),
     .routes = ASSAY_TABLE(routes),
     .migrations = ASSAY_TABLE(pits_migrations),
     .statements = ASSAY_TABLE(statements),

@@ -349,22 +349,41 @@ static int open_one(struct runner *r, const char *name, const char *kinds, struc
 int dispatch_open(struct runner *r, struct assay_err *err)
 {
     const struct assay_host *host = r->host;
-    const char *work = host->option_str(host->ctx, "dispatch"), *tasks = host->option_str(host->ctx, "dispatch_tasks");
+    /* the kinds of jobs that may go out, each through one broker; scripts (2) and projects that a broker brought (4) stay here */
+    static const struct {
+        const char *option;
+        int kind;
+        bool http; /* where no broker has it, runners elsewhere may lease it over HTTP */
+    } of[] = {{"dispatch", ASSAY_JOB_BENCHMARK, true}, {"dispatch_tasks", ASSAY_JOB_TASK, true}, {"dispatch_projects", ASSAY_JOB_PROJECT, false}};
+    const char *broker[3];
+    char here[32] = " 2 4 ", http[sizeof r->away_kinds] = " - ";
+    bool any = false;
     int rc = ASSAY_OK;
-    if (tasks[0] == '\0')
-        tasks = work;
-    bool same = strcmp(work, tasks) == 0;
-    if (work[0] != '\0')
-        rc = open_one(r, work, same ? " 0 1 " : " 0 ", err);
-    if (rc >= 0 && tasks[0] != '\0' && !same)
-        rc = open_one(r, tasks, " 1 ", err);
+    for (size_t i = 0; i < 3; i++)
+        broker[i] = host->option_str(host->ctx, of[i].option);
+    if (broker[1][0] == '\0')
+        broker[1] = broker[0];
+    for (size_t i = 0; rc >= 0 && i < 3; i++) {
+        char kinds[16] = " ";
+        bool first = broker[i][0] != '\0';
+        any = any || first;
+        for (size_t k = 0; k < 3 && first; k++) {
+            if (strcmp(broker[i], broker[k]) != 0)
+                continue;
+            first = k >= i; /* else it is open already */
+            (void)snprintf(kinds + strlen(kinds), sizeof kinds - strlen(kinds), "%d ", of[k].kind);
+        }
+        if (first)
+            rc = open_one(r, broker[i], kinds, err);
+        if (broker[i][0] == '\0')
+            (void)snprintf(here + strlen(here), sizeof here - strlen(here), "%d ", of[i].kind);
+        if (broker[i][0] == '\0' && of[i].http)
+            (void)snprintf(http + strlen(http), sizeof http - strlen(http), "%d ", of[i].kind);
+    }
     if (rc < 0)
         return rc;
-    /* what goes out through a broker is nobody else's; what no gateway gives away (scripts, 2) stays here */
-    const char *here = work[0] != '\0' && tasks[0] != '\0' ? " 2 " : work[0] != '\0' ? " 1 2 " : tasks[0] != '\0' ? " 0 2 " : "";
-    const char *http = work[0] != '\0' && tasks[0] != '\0' ? " - " : work[0] != '\0' ? " 1 " : tasks[0] != '\0' ? " 0 " : " 0 1 ";
-    snprintf(r->away_kinds, sizeof r->away_kinds, "%s", http);
-    return r->jobs->keep_local(r->jobs_self, here, err);
+    memcpy(r->away_kinds, http, sizeof http);
+    return r->jobs->keep_local(r->jobs_self, any ? here : "", err);
 }
 
 int dispatch_start(struct runner *r, struct assay_err *err)

@@ -16,7 +16,7 @@
  * The store's writer thread sees the transaction and its mail (on_written), never the job; it is the loop
  * that reads the mail.  A job is freed only when no transaction is under way.
  */
-#include "loop.h"
+#include "project.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,10 +39,10 @@ static void on_written(struct assay_tx *tx, void *arg)
     mail_post(m);
 }
 
-/* What became of a script is in its result, which the submissions service keeps. */
+/* What became of a script or a project is in its result or its feedback, which the submissions service keeps. */
 static bool keeps_rows(const struct job *j)
 {
-    return j->lease.kind != ASSAY_JOB_SCRIPT;
+    return j->lease.kind != ASSAY_JOB_SCRIPT && j->project == NULL;
 }
 
 /* News up to now, in order. */
@@ -129,7 +129,7 @@ void job_tell_news(struct loop *l, struct job *j, int64_t now)
 {
     bool news = (!j->announced && j->started_ms != 0) || j->at_test > j->events_to || (keeps_rows(j) && j->at_test - j->rows_to >= FLUSH_ROWS);
     if (news && j->writes == 0 && now - j->flushed_mono_ms >= FLUSH_MS && j->stage != STAGE_READY && j->stage != STAGE_LOAD &&
-        j->stage != STAGE_RECALL)
+        j->stage != STAGE_RECALL && j->stage != STAGE_STORE)
         flush(l, j);
 }
 
@@ -158,6 +158,12 @@ static int add_end(struct loop *l, struct job *j, struct assay_tx *tx, struct ma
         return rc;
     if (j->lease.kind == ASSAY_JOB_SCRIPT) {
         rc = script_result(j, tx->arena, &end.output, err);
+        if (rc < 0)
+            return rc;
+    } else if (j->project != NULL) {
+        end.output = j->project->feedback;
+        if (j->lease.kind == ASSAY_JOB_PROJECT_MESSAGE)
+            rc = project_result(j, now_ms(l), tx->arena, &end.output, err);
         if (rc < 0)
             return rc;
     } else if (j->task) {
@@ -246,7 +252,7 @@ static void ended_well(struct loop *l, struct job *j)
     l->failures = 0;
     if (j->environment[0] != '\0')
         (void)environment_known(l, j->environment, true);
-    const char *labels[] = {j->language != NULL ? j->language->name.p : "", j->cancel ? "cancelled" : verdict_name(j->verdict)};
+    const char *labels[] = {j->language != NULL ? j->language->name.p : j->project != NULL ? "project" : "", j->cancel ? "cancelled" : verdict_name(j->verdict)};
     host->metric_add(host->ctx, &runner_metrics[METRIC_VERDICTS], labels, 1);
     assay_log(host, ASSAY_LOG_INFO, "submission_judged", ASSAY_KS("submission_id", j->lease.submission_id),
               ASSAY_KS("request_id", j->lease.request_id), ASSAY_KZ("language", labels[0]), ASSAY_KZ("verdict", labels[1]),

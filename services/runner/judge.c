@@ -14,15 +14,14 @@
  * Three kinds of fault, never mixed: the program's is a verdict; a box's or the machine's is job_failed,
  * charged to the job since the job may be its cause; busy workers are nobody's, and not charged.
  */
-#include "loop.h"
+#include "project.h"
 
 #include <string.h>
 
 #include <assay/warden_wire.h>
 
-static const char *const base_env[] = {"PATH=/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "TMPDIR=/tmp"};
+const char *const box_base_env[N_BOX_BASE_ENV] = {"PATH=/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "TMPDIR=/tmp"};
 #define FEATURE_LEAF_MEMORY (1u << 1) /* of a hello */
-#define N_BASE_ENV (sizeof base_env / sizeof base_env[0])
 
 int job_command(const struct job *j, enum side side, const struct stage *stage, int64_t memory, struct assay_arena *arena,
                 struct assay_strs *argv, struct assay_strs *env, struct assay_err *err)
@@ -33,14 +32,14 @@ int job_command(const struct job *j, enum side side, const struct stage *stage, 
         rc = stage_expand(j->language, side, &stage->env, j->path, j->n_files, memory, arena, &own, err);
     if (rc < 0)
         return rc;
-    struct assay_str *all = assay_arena_array(arena, own.n + N_BASE_ENV, sizeof *all);
+    struct assay_str *all = assay_arena_array(arena, own.n + N_BOX_BASE_ENV, sizeof *all);
     if (all == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
-    for (size_t i = 0; i < N_BASE_ENV; i++)
-        all[i] = assay_str(base_env[i]);
+    for (size_t i = 0; i < N_BOX_BASE_ENV; i++)
+        all[i] = assay_str(box_base_env[i]);
     if (own.n != 0)
-        memcpy(all + N_BASE_ENV, own.items, own.n * sizeof *all);
-    *env = (struct assay_strs){all, own.n + N_BASE_ENV};
+        memcpy(all + N_BOX_BASE_ENV, own.items, own.n * sizeof *all);
+    *env = (struct assay_strs){all, own.n + N_BOX_BASE_ENV};
     return ASSAY_OK;
 }
 
@@ -247,7 +246,9 @@ void job_next_step(struct loop *l, struct job *j)
         job_finish(l, j);
         return;
     }
-    if (j->kind == JOB_SELF_TEST && j->version_text[0] == '\0') {
+    if (j->project != NULL) {
+        project_next(l, j);
+    } else if (j->kind == JOB_SELF_TEST && j->version_text[0] == '\0') {
         if (job_placed(l, j, version_side(j)))
             run_version(l, j);
     } else if (j->language->builds && !j->built) {
@@ -460,6 +461,10 @@ void job_box_done(struct loop *l, struct slot *s)
     }
     if (o->end == ASSAY_BOX_FAILED || o->end == ASSAY_BOX_CANCELLED) {
         job_failed(l, j, o->end == ASSAY_BOX_FAILED ? o->message : "the box was ended", true);
+        return;
+    }
+    if (j->stage == STAGE_PROJECT) {
+        project_done(l, j, o);
         return;
     }
     if (j->stage == STAGE_WARM) {

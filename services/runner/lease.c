@@ -198,7 +198,7 @@ bool lease_keep(struct loop *l, struct job *j, int64_t now)
 
 void lane_give(struct loop *l, struct lane *la, struct job *j)
 {
-    struct slot *s = &la->slot[j->language->env[SIDE_BUILD]];
+    struct slot *s = &la->slot[job_environment(j, SIDE_BUILD)];
     la->job = j;
     s->job = j;
     j->slot = s;
@@ -311,6 +311,11 @@ bool lane_fill(struct loop *l, struct lane *la)
         return true;
     for (struct job *j = l->ready_first; j != NULL; j = j->next_ready) {
         char why[sizeof j->fault];
+        if (j->project != NULL) { /* it brings its own tools' names: what it finds is for its commands to say */
+            ready_remove(l, j);
+            lane_give(l, la, j);
+            return true;
+        }
         int state = atomic_load(&j->language->state);
         const struct language *checks = j->checker != NULL ? j->checker->language : j->language;
         int other = atomic_load(&checks->state);
@@ -338,6 +343,8 @@ bool lane_fill(struct loop *l, struct lane *la)
         return true;
     }
     for (struct job *j = l->ready_first; j != NULL; j = j->next_ready) {
+        if (j->project != NULL)
+            continue;
         if (test_language(l, la, j->language) || (j->checker != NULL && test_language(l, la, j->checker->language)))
             return true;
     }

@@ -19,6 +19,7 @@
 #include <assay/jobs.h>
 #include <assay/json.h>
 #include <assay/manifest.h>
+#include <assay/pit.h>
 #include <assay/plugin.h>
 #include <assay/store.h>
 #include <assay/value.h>
@@ -31,6 +32,7 @@
 #define ARTEFACT_DIR "app" /* where a build's files appear in a test's box */
 
 struct runner;
+struct project;
 
 /* ---- compare.c: outputs; no I/O -------------------------------------------------------------------- */
 
@@ -294,7 +296,7 @@ enum job_kind { JOB_SUBMISSION, JOB_SELF_TEST, JOB_CHECKER /* part of another on
 enum job_stage {
     STAGE_PREPARE, STAGE_READY, STAGE_REFUSED, STAGE_VERSION, STAGE_WARM_FIND, STAGE_WARM, STAGE_WARM_GET, STAGE_WARM_KEEP,
     STAGE_RECALL, STAGE_BRING, STAGE_BUILD, STAGE_LOAD, STAGE_PLACE, STAGE_CARRY, STAGE_TEST, STAGE_CHECK, STAGE_PRESTART, STAGE_WEIGH,
-    STAGE_CHECKED, STAGE_SEAT, STAGE_JUDGE, STAGE_FEEDBACK, STAGE_LIMBO, STAGE_FINISH
+    STAGE_CHECKED, STAGE_SEAT, STAGE_JUDGE, STAGE_FEEDBACK, STAGE_LIMBO, STAGE_PROJECT, STAGE_STORE, STAGE_FINISH
 };
 #define LOOP_MAIL_SIZE 648 /* a message of the loop; see loop.h */
 
@@ -367,6 +369,7 @@ struct job {
     bool never_warm;           /* its benchmark pins executed interpreters */
     bool only_warm;            /* or forked ones */
     bool task;                 /* run once, nothing compared */
+    struct project *project;   /* a project: project.h; then language is NULL */
     struct assay_str away_id;  /* the gateway's submission, when a gateway elsewhere wants it judged; else "" */
     int64_t away_fence;
     struct assay_str made_by;  /* the runner elsewhere that judged it, or "" */
@@ -652,7 +655,7 @@ struct runner {
     char machine[ASSAY_SHA256_HEX]; /* what of this machine a compiler can see */
     struct loop *loop;
     struct remote *remote; /* runners elsewhere: remote.h */
-    struct dispatch *dispatch[2]; /* brokers that work goes out through: dispatch.c */
+    struct dispatch *dispatch[3]; /* brokers that work goes out through: dispatch.c */
     size_t n_dispatch;
     char away_kinds[16];   /* kinds of jobs that they may lease, as assay_lease_ask has them */
     struct processors processors;
@@ -660,6 +663,12 @@ struct runner {
     int64_t max_parallel, time_limit_ms, memory_limit, output_limit, lease_ms, language_retest_ms, build_time_ms, build_memory, drain_ms, max_attempts,
         wardens_of_lane, pin_refusals;
     bool warm_interpreters, strict;
+    const struct assay_pits_ops *pits; /* NULL: this process keeps none, and has files only */
+    void *pits_self;
+    struct assay_strs pit_dirs;
+    struct assay_str project_tool, unpack_tool; /* what goes into a project's box; "": projects are not offered, */
+    char project_lacks[260];                    /* and why */
+    int64_t project_timeout_ms, project_grace_ms, project_memory, project_log_bytes;
     size_t result_max; /* bytes of a script's result */
     bool judges; /* there is a boxkeeper to ask for wardens */
 };

@@ -14,11 +14,12 @@
  *   warden.c  the slots, LIMBO     place.c        from slot to slot of a lane: PLACE, CARRY
  *   finish.c  FINISH               environment.c  what the places have
  *   recall.c  builds that were done before           warm.c  what makes builds faster
+ *   project.c  projects: LOAD, PROJECT, STORE in place of BUILD and TEST
  *
  * Here is the rest: the thread itself, its mailbox, the list of all jobs, and time (each TICK_MS every job
  * is looked at: leases renewed, cancellations seen, news written, what failed tried again).
  */
-#include "loop.h"
+#include "project.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -120,6 +121,9 @@ static void on_mail(struct loop *l, struct mail *m)
         break;
     case MAIL_WARMED:
         job_warmed(l, m);
+        break;
+    case MAIL_STORED:
+        project_stored(l, m);
         break;
     case MAIL_KEPT:
         keep_ended(l, m);

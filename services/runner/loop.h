@@ -22,7 +22,7 @@
 #define CALIBRATION_RUNS 11
 
 enum mail_kind { MAIL_OPENED = 1, MAIL_JOB, MAIL_LEASED, MAIL_LOADED, MAIL_WRITTEN, MAIL_DRAIN, MAIL_RECALLED, MAIL_KEPT, MAIL_FATE,
-                 MAIL_WARMED };
+                 MAIL_WARMED, MAIL_STORED };
 
 /* A message to the loop. It belongs to whoever is to post it (a worker, the store's writer, the caller of
  * loop_drain), who alone may touch it until mail_post; from then on it is the loop's. next is the mailbox's.
@@ -237,6 +237,7 @@ bool survey_next(struct slot *s);
 void survey_found(struct slot *s, const struct assay_box_found *list, size_t n);
 
 /* place.c */
+size_t job_environment(const struct job *j, enum side side); /* where it is to stand */
 /* True when the job stands, with what its build made, where that side of its language is. Otherwise it is on its
  * way there and job_next_step comes again, or it has failed. */
 bool job_placed(struct loop *l, struct job *j, enum side side);
@@ -258,6 +259,8 @@ bool job_weighs(struct loop *l, struct job *j);
 void job_weighed(struct loop *l, struct job *j, const struct assay_box_outcome *o);
 
 /* judge.c */
+#define N_BOX_BASE_ENV 4
+extern const char *const box_base_env[N_BOX_BASE_ENV]; /* what every program finds in its environment */
 /* Runs one stage of the language in a fresh box. */
 void job_run(struct loop *l, struct job *j, enum side side, const struct stage *stage, struct assay_box_spec *spec);
 /* What a job's build runs in, without its command. Any thread that has the job. */

@@ -11,7 +11,7 @@
  * One that is only not there yet (an image that is being fetched, a boxkeeper that starts again) is waited for;
  * the lease is renewed meanwhile, and a cancel ends the wait.
  */
-#include "loop.h"
+#include "project.h"
 
 #include <string.h>
 
@@ -35,9 +35,14 @@ static bool transfer(struct loop *l, struct job *j, int rc, const struct assay_e
     return false;
 }
 
+size_t job_environment(const struct job *j, enum side side)
+{
+    return j->project != NULL ? j->project->env : j->language->env[side];
+}
+
 bool job_placed(struct loop *l, struct job *j, enum side side)
 {
-    struct slot *to = &j->slot->lane->slot[j->language->env[side]];
+    struct slot *to = &j->slot->lane->slot[job_environment(j, side)];
     struct assay_err err;
     if (to != j->slot && j->artefact[0] != '\0' && !j->carried)
         return transfer(l, j, assay_box_client_get(j->slot->client, assay_str(j->artefact), &err), &err);

@@ -1,4 +1,5 @@
 /* The runner: its tables, and its beginning and end. */
+#include "project.h"
 #include "remote.h"
 
 #include <assay/script.h>
@@ -66,6 +67,16 @@ static const struct assay_option options[] = {
      "make, when there is nothing else to do, what lets later builds start faster (precompiled headers, class-data archives), "
      "and keep it in data_dir/warm: up to 200 MB for a language",
      0, 0},
+    {"pits_path", NULL, ASSAY_OPT_STRING, "", 0, 0, NULL,
+     "more folders of PIT files (<id>.json), separated by ':'; a later file replaces an earlier one of its name", 0, 0},
+    {"project_timeout", "RUNNER_TIMEOUT_MS", ASSAY_OPT_DURATION, "120s", 100, 86400000, NULL,
+     "time by the clock for the setup commands of a project together, and for its test command where the PIT says none", 0, 1},
+    {"project_grace", NULL, ASSAY_OPT_DURATION, "5s", 0, 600000, NULL,
+     "how long a project's command that is out of time has between SIGTERM and SIGKILL", 0, 1000},
+    {"project_memory", NULL, ASSAY_OPT_BYTES, "2g", 64 << 20, INT64_C(1) << 40, NULL,
+     "memory of a project's box, its files (at most 1 GiB) included", 0, 0},
+    {"project_log_max", "RUNNER_MAX_LOG_BYTES", ASSAY_OPT_BYTES, "200000", 1024, 64 << 20, NULL,
+     "bytes of a project's log; of a longer one the beginning and the end are kept", 0, 0},
     {"languages_path", NULL, ASSAY_OPT_STRING, "", 0, 0, NULL,
      "more folders of language definitions, separated by ':'; a later file replaces an earlier one of its name", 0, 0},
 };
@@ -132,7 +143,8 @@ static const struct assay_subscription subscriptions[] = {
     {"runner.bell", bell_topics, ASSAY_SUB_BELL, 0, on_bell},
 };
 
-static const struct assay_need needs[] = {{ASSAY_JOBS_INTERFACE, ASSAY_JOBS_VERSION, false}};
+static const struct assay_need needs[] = {{ASSAY_JOBS_INTERFACE, ASSAY_JOBS_VERSION, false},
+                                          {ASSAY_PITS_INTERFACE, ASSAY_PITS_VERSION, true}};
 
 static int resolve(void *self, struct assay_str name, struct assay_str *canonical, struct assay_err *err)
 {
@@ -214,6 +226,11 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     if (r->jobs->size < sizeof *r->jobs || r->jobs->lease_away == NULL)
         return assay_err_set(err, ASSAY_E_CONFIG, "the submissions service is older than the runner");
     memcpy(r->away_kinds, " 0 1 ", sizeof " 0 1 ");
+    r->project_timeout_ms = host->option_int(host->ctx, "project_timeout");
+    r->project_grace_ms = host->option_int(host->ctx, "project_grace");
+    r->project_memory = host->option_int(host->ctx, "project_memory");
+    r->project_log_bytes = host->option_int(host->ctx, "project_log_max");
+    r->pits = host->need(host->ctx, ASSAY_PITS_INTERFACE, &r->pits_self);
     int rc = remote_new(r, err);
     if (rc >= 0)
         rc = dispatch_open(r, err);
@@ -234,6 +251,8 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
         rc = warm_open(host, &r->warm_dir, err);
     if (rc >= 0)
         rc = load_languages(r, err);
+    if (rc >= 0)
+        rc = project_tools(r, err);
     if (rc >= 0)
         r->jobs->set_languages(r->jobs_self, &languages_ops, r);
     return rc;

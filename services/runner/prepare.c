@@ -2,6 +2,7 @@
  * From a lease to a job that can run: manifest, language, source, limits, test data.  On worker threads;
  * the job belongs to the one that prepares it.
  */
+#include "project.h"
 #include "remote.h"
 
 #include <math.h>
@@ -298,6 +299,8 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
     struct away_job away = {.manifest = ASSAY_STR("")};
     struct assay_script script = {.type = ASSAY_SCRIPT_RUN};
     int rc = ASSAY_OK;
+    if (lease->kind == ASSAY_JOB_PROJECT || lease->kind == ASSAY_JOB_PROJECT_MESSAGE)
+        return project_prepare(r, j, err);
     if (lease->kind == ASSAY_JOB_SCRIPT) {
         rc = assay_script_decode(lease->payload, j->arena, &script, err);
         if (rc < 0)

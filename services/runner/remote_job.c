@@ -6,6 +6,7 @@
  * from the tests' here, and sizes are bounded.  All of it is written as a local job's end is: rows, the terminal state and the
  * event in one transaction that the fence guards.
  */
+#include "project.h"
 #include "remote.h"
 
 #include <math.h>
@@ -83,6 +84,8 @@ int away_export(struct runner *r, const struct assay_job *lease, bool whole, str
                          .kind = lease->kind,
                          .feedback = ASSAY_FEEDBACK_FULL};
     struct assay_str source;
+    if (lease->kind == ASSAY_JOB_PROJECT)
+        return project_export(r, lease, arena, out, err);
     int rc = bytes_of(r, lease->source, lease->source_ref, SOURCE_READ_MAX, arena, &source, err);
     if (rc >= 0)
         rc = bytes_of(r, lease->payload, lease->payload_ref, PAYLOAD_READ_MAX, arena, &a.payload, err);
@@ -432,6 +435,16 @@ int away_import(struct runner *r, struct assay_str holder, struct assay_str subm
     if (j == NULL)
         return no_memory(err);
     int rc = r->jobs->held_away(r->jobs_self, holder, submission_id, fence, j->arena, &j->lease, err);
+    if (rc >= 0 && j->lease.kind == ASSAY_JOB_PROJECT) {
+        if (j->lease.cancel_requested)
+            rc = give_back(r, &j->lease, holder, false, false, ASSAY_STR("cancelled"), err);
+        else if (result->assay.n != 0)
+            rc = project_import(r, holder, &j->lease, result->assay, err);
+        else
+            rc = assay_err_set(err, ASSAY_E_INVALID, "%.*s", ASSAY_FMT(result->error.n != 0 ? result->error : ASSAY_STR("the result says nothing of the project")));
+        job_free(j);
+        return rc;
+    }
     if (rc >= 0 && result->assay.n != 0) {
         rc = away_result_decode(result->assay, j->arena, &a, err);
         if (rc >= 0 && (!assay_str_eq(a.submission_id, submission_id) || a.fence != j->lease.fence))

@@ -5,7 +5,7 @@ services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runn
 	services/runner/codec.c services/runner/compare.c services/runner/dispatch.c services/runner/domain.c services/runner/points.c services/runner/environment.c services/runner/finish.c services/runner/http.c \
 	services/runner/judge.c services/runner/junit.c services/runner/junit.h services/runner/languages.c services/runner/lease.c services/runner/local.h \
 	services/runner/loop.c services/runner/loop.h services/runner/machine.c services/runner/place.c services/runner/plugin.c \
-	services/runner/failures.c services/runner/prefork.c \
+	services/runner/failures.c services/runner/prefork.c services/runner/project.c services/runner/project.h services/runner/project_codec.c \
 	services/runner/prepare.c services/runner/recall.c services/runner/remote.c services/runner/remote.h \
 	services/runner/remote_codec.c services/runner/remote_fetch.c services/runner/remote_http.c services/runner/remote_job.c \
 	services/runner/report.c services/runner/report.h services/runner/summary.c services/runner/summary.h \
@@ -73,3 +73,22 @@ tests_fuzz_summary_fuzz_SOURCES = tests/fuzz/summary_fuzz.c tests/fuzz/fuzz.h se
 tests_fuzz_summary_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_summary_fuzz_LDFLAGS = $(FUZZ_LINK)
 tests_fuzz_summary_fuzz_LDADD = $(SDK_LIBS)
+
+# what comes out of a project's box
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/project_test
+TESTS += tests/unit/project_test
+tests_unit_project_test_SOURCES = tests/unit/project_test.c services/runner/project_codec.c services/runner/junit.c services/runner/report.c \
+	services/runner/summary.c services/runner/domain.c
+tests_unit_project_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)/services/runner $(EXPAT_CFLAGS)
+tests_unit_project_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS) $(EXPAT_LIBS) -lm
+endif
+check_PROGRAMS += tests/fuzz/project_answer_fuzz
+if !FUZZ
+TESTS += tests/fuzz/project_answer_fuzz
+endif
+tests_fuzz_project_answer_fuzz_SOURCES = tests/fuzz/project_answer_fuzz.c services/runner/project_codec.c services/runner/junit.c services/runner/report.c \
+	services/runner/summary.c services/runner/domain.c $(FUZZ_DRIVER)
+tests_fuzz_project_answer_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS) $(EXPAT_CFLAGS)
+tests_fuzz_project_answer_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_project_answer_fuzz_LDADD = $(SDK_LIBS) $(EXPAT_LIBS) -lm

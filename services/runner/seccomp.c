@@ -116,11 +116,11 @@ static const struct condition conditional[] = {
     /* terminals: asked after by every libc; and closing on exec, non-blocking, bytes waiting. TIOCSTI is not here */
     {.name = "ioctl", .arg = 1, .mask = ALL,
      VALUES(TCGETS, TIOCGWINSZ, TIOCGPGRP, FIONREAD, FIONBIO, FIOCLEX, FIONCLEX, FIOASYNC)},
-    /* names of threads, death signals, dumpability; PR_SET_MM, PR_SET_SECCOMP and the like are not here */
+    /* names of threads, death signals, dumpability, who gets a dead one's children (assay-project does); PR_SET_MM, PR_SET_SECCOMP and the like are not here */
     {.name = "prctl", .arg = 0, .mask = ALL,
      VALUES(PR_SET_NAME, PR_GET_NAME, PR_SET_PDEATHSIG, PR_GET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_DUMPABLE,
             PR_GET_NO_NEW_PRIVS, PR_SET_NO_NEW_PRIVS, PR_CAPBSET_READ, PR_SET_VMA, PR_GET_TIMERSLACK, PR_SET_TIMERSLACK,
-            PR_SET_THP_DISABLE, PR_GET_SECCOMP)},
+            PR_SET_THP_DISABLE, PR_GET_SECCOMP, PR_SET_CHILD_SUBREAPER)},
     /* asking which personality it has, and gcc's and the JVM's wish for a fixed layout */
     {.name = "personality", .arg = 0, .mask = ALL, VALUES(0, ADDR_NO_RANDOMIZE, 0xffffffffU)},
     /* limits: all may be read, and all but that of cores set: at 0 a crash may start the host's program for cores (core(5)) */

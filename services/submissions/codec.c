@@ -79,7 +79,9 @@ int files_encode(const struct assay_json_map *files, struct assay_arena *arena, 
 
 static const char *kind_name(int64_t kind)
 {
-    return kind == ASSAY_JOB_TASK ? "task" : kind == ASSAY_JOB_SCRIPT ? "script" : "benchmark";
+    static const char *const names[] = {[ASSAY_JOB_BENCHMARK] = "benchmark", [ASSAY_JOB_TASK] = "task", [ASSAY_JOB_SCRIPT] = "script",
+                                        [ASSAY_JOB_PROJECT] = "project", [ASSAY_JOB_PROJECT_MESSAGE] = "project"};
+    return kind >= 0 && kind <= ASSAY_JOB_PROJECT_MESSAGE ? names[kind] : "benchmark";
 }
 
 int created_encode(const struct draft *d, struct assay_arena *arena, struct assay_str *out, struct assay_err *err)

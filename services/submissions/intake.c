@@ -1,6 +1,8 @@
 /* The intake: deliveries of brokers, and the steps that they take (theory of operation: intake.h). */
 #include "intake.h"
 
+#include <assay/pit.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -190,14 +192,28 @@ static enum next store(struct entry *e)
     struct submissions *s = in->s;
     const struct assay_host *host = s->host;
     struct assay_err err = {0, ""};
-    struct assay_script c;
+    struct assay_script c = {.type = ASSAY_SCRIPT_RUN};
     struct draft d = {.kind = ASSAY_JOB_SCRIPT, .has_payload = true};
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
     if (arena == NULL)
         return NEXT_LATER;
-    int rc = assay_script_decode(e->body, arena, &c, &err);
+    struct assay_project p;
+    int project = assay_project_decode(e->body, arena, &p, &err);
+    if (project == ASSAY_E_NOMEM)
+        return NEXT_LATER;
+    if (project == ASSAY_E_INVALID) {
+        char why[560];
+        (void)snprintf(why, sizeof why, "the message asks for a project, but %s", err.msg);
+        return poison(e, p.submission_id.n != 0 ? p.submission_id : e->name, why, true);
+    }
+    int rc = project >= 0 ? ASSAY_OK : assay_script_decode(e->body, arena, &c, &err);
     if (rc == ASSAY_E_NOMEM)
         return NEXT_LATER;
+    if (project >= 0) {
+        c.id = p.submission_id;
+        d.kind = ASSAY_JOB_PROJECT_MESSAGE;
+        d.language = ASSAY_STR("");
+    }
     struct assay_str id = c.id.n != 0 ? c.id : e->key.n != 0 && e->key.n <= ASSAY_SCRIPT_ID_MAX ? e->key : e->name;
     if (rc < 0) {
         char why[560];
@@ -214,7 +230,7 @@ static enum next store(struct entry *e)
         return stop ? NEXT_WAIT : NEXT_SETTLE;
     }
     char text[200];
-    const char *fault = script_fault(s, &c, &d.language, text, sizeof text);
+    const char *fault = project >= 0 ? NULL : script_fault(s, &c, &d.language, text, sizeof text);
     if (fault != NULL)
         return poison(e, id, fault, false);
     assay_id_new(d.id);

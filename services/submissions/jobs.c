@@ -106,7 +106,7 @@ static int finish(void *self, const struct assay_job *job, const struct assay_jo
                        .output = end->output,
                        .reason = end->cancelled ? ASSAY_STR("asked for") : ASSAY_STR_NULL,
                        .charge = !end->cancelled,
-                       .whole = job->kind == ASSAY_JOB_SCRIPT};
+                       .whole = job->kind >= ASSAY_JOB_SCRIPT};
     live_ending(s->live, job->submission_id, job->fence);
     return repo_end(s, tx, &h, &e, s->host->now_ms(s->host->ctx), err);
 }

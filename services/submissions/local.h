@@ -16,6 +16,7 @@
 #include <assay/jobs.h>
 #include <assay/json.h>
 #include <assay/manifest.h>
+#include <assay/pit.h>
 #include <assay/plugin.h>
 #include <assay/store.h>
 #include <assay/value.h>
@@ -265,6 +266,8 @@ struct submissions {
     const struct assay_languages_ops *languages;
     void *languages_self;
     atomic_bool draining;
+    const struct assay_pits_ops *pits; /* NULL: this process keeps none, and asks nobody */
+    void *pits_self;
     char local_kinds[32]; /* " 0 1 ": what the runner of this process leases, "" all; set before it starts */
 };
 
@@ -279,8 +282,8 @@ struct stream_benchmark; /* below */
 /* ---- repo.c: SQL -------------------------------------------------------------------------------- */
 
 /* the sizes stand here because the plugin's descriptor is a constant */
-#define SUBMISSIONS_MIGRATIONS 4
-#define SUBMISSIONS_STATEMENTS 57
+#define SUBMISSIONS_MIGRATIONS 5
+#define SUBMISSIONS_STATEMENTS 63
 extern const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS];
 extern const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS];
 ASSAY_IDEM_DECLARE(submissions_idem);

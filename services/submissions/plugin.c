@@ -1,5 +1,5 @@
 /* The submissions service: its tables, and its beginning and end. */
-#include "local.h"
+#include "project.h"
 
 static const struct assay_option options[] = {
     {"max_attempts", NULL, ASSAY_OPT_INT, "3", 1, 100, NULL,
@@ -29,6 +29,10 @@ static const struct assay_option options[] = {
      "how long messages that have ended are remembered, with their programs and results; one that comes again later is judged again; "
      "0 for ever",
      0, 1000},
+    {"default_pit_id", "DEFAULT_PIT_ID", ASSAY_OPT_STRING, "default", 0, 0, NULL,
+     "PIT of a project whose request or message names none, and of a message whose PIT this process does not know", 0, 0},
+    {"public_url", NULL, ASSAY_OPT_STRING, "", 0, 0, NULL,
+     "where clients reach this server, such as https://judge.example.org, for URLs that it gives out; empty: what they asked as their Host", 0, 0},
     {"result_max", NULL, ASSAY_OPT_BYTES, "0", 0, 16 << 20, NULL,
      "bytes of a result that goes to a broker, longer texts are cut; 0 takes what the brokers of intake take by themselves: 240k "
      "with SQS, else 900000",
@@ -58,6 +62,18 @@ static const struct assay_route routes[] = {
      http_submissions_events, "submissions_events", "What happens to a submission, as it happens: server-sent events"},
     {ASSAY_GET, "/events", ASSAY_ROLES_ANY, NULL, ASSAY_ROUTE_STREAM, 0, http_events_stream, "events_stream",
      "What happens to all that the caller may see, as it happens: server-sent events"},
+    {ASSAY_POST, "/submissions/request-upload", WRITERS, "submissions:write", ASSAY_ROUTE_NO_QUERY, (size_t)16 << 10, http_project_request,
+     "projects_request_upload", "Get a URL to upload a project's ZIP to"},
+    {ASSAY_PUT, "/submissions/uploads/{user}/{pit}/{name}", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_SPOOL, UPLOAD_MAX, http_project_put,
+     "projects_upload", "Upload a project's ZIP, to the URL that request-upload gave"},
+    {ASSAY_POST, "/submissions/confirm", WRITERS, "submissions:write", ASSAY_ROUTE_NO_QUERY, (size_t)16 << 10, http_project_confirm,
+     "projects_confirm", "Submit the project that was uploaded"},
+    {ASSAY_GET, "/submissions/feedback/{id:uuid}", ASSAY_ROLES_ANY, "submissions:read", ASSAY_ROUTE_NO_QUERY, 0, http_project_feedback,
+     "projects_feedback", "What became of a project"},
+    {ASSAY_GET, "/submissions/feedback/{id:uuid}/log", ASSAY_ROLES_ANY, "submissions:read", ASSAY_ROUTE_NO_QUERY, 0, http_project_log,
+     "projects_log", "What a project's commands printed"},
+    {ASSAY_GET, "/submissions/mine", ASSAY_ROLES_ANY, "submissions:read", ASSAY_ROUTE_PAGED, 0, http_project_mine, "projects_mine",
+     "The caller's projects, newest first"},
     {ASSAY_POST, "/task", WRITERS, "submissions:write", ASSAY_ROUTE_INLINE | ASSAY_ROUTE_IDEMPOTENT | ASSAY_ROUTE_NO_QUERY,
      BODY_SUBMIT, http_task_create, "task_create", "Run a program once, without a benchmark"},
     {ASSAY_DELETE, "/task", WRITERS, "submissions:write", 0, 0, http_task_delete, "task_delete",
@@ -112,6 +128,7 @@ static const struct assay_subscription subscriptions[] = {
     {"submissions.streams", streamed, ASSAY_SUB_LOCAL, 256, stream_on_event},
 };
 
+static const struct assay_need needs[] = {{ASSAY_PITS_INTERFACE, ASSAY_PITS_VERSION, true}};
 static const struct assay_interface provides[] = {{ASSAY_JOBS_INTERFACE, ASSAY_JOBS_VERSION, &submissions_jobs}};
 
 static int init(const struct assay_host *host, void **self, struct assay_err *err)
@@ -128,6 +145,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
                                       .bytes = host->option_int(host->ctx, "queue_max_bytes"),
                                       .per_user = host->option_int(host->ctx, "queue_max_per_user"),
                                       .per_benchmark = host->option_int(host->ctx, "queue_max_per_benchmark")};
+    s->pits = host->need(host->ctx, ASSAY_PITS_INTERFACE, &s->pits_self);
     s->live = live_new();
     s->admission = admission_new(&bounds, host->mono_ns(host->ctx) / 1000000);
     if (s->live == NULL || s->admission == NULL)
@@ -193,6 +211,7 @@ ASSAY_PLUGIN_EXPORT const struct assay_plugin assay_plugin = {
     .migrations = ASSAY_TABLE(submissions_migrations),
     .statements = ASSAY_TABLE(submissions_statements),
     .provides = ASSAY_TABLE(provides),
+    .needs = ASSAY_TABLE(needs),
     .metrics = ASSAY_TABLE(submissions_metrics),
     .init = init,
     .start = start,

@@ -5,6 +5,7 @@
  * that it needs, so two writers can never both end a submission, whatever crashed in between.
  */
 #include "intake.h"
+#include "project.h"
 
 #include <stdio.h>
 
@@ -20,6 +21,9 @@ const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS] = {
      , "0.1.0"},
     {4, "messages",
 #include "schema/004_messages.h"
+     , "0.1.0"},
+    {5, "projects",
+#include "schema/005_projects.h"
      , "0.1.0"},
 };
 
@@ -315,6 +319,7 @@ const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS] = 
     &count_queued_stmt, &place_stmt,
     &message_insert,  &message_find,  &message_again,  &message_attach,    &message_release, &message_cancel, &message_look,
     &message_answered, &message_old,  &message_prune,  &message_prune_row, &message_prune_bytes,
+    &project_insert, &project_by_file, &project_get, &project_mine, &key_put, &key_get,
     ASSAY_IDEM_STMTS(submissions_idem),
 };
 

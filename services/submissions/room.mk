@@ -1,6 +1,7 @@
 # services/submissions: takes submissions, owns their jobs and their one terminal state
 plugins_LTLIBRARIES += services/submissions/assay_submissions.la
 services_submissions_assay_submissions_la_SOURCES = \
+	services/submissions/project.h services/submissions/project_domain.c services/submissions/http_project.c services/submissions/repo_project.c services/submissions/schema/005_projects.h \
 	services/submissions/admission.c services/submissions/codec.c services/submissions/domain.c services/submissions/http.c \
 	services/submissions/http_read.c services/submissions/intake.c services/submissions/intake.h services/submissions/jobs.c services/submissions/outlet.c services/submissions/repo_intake.c services/submissions/repo_queue.c \
 	services/submissions/leases.c services/submissions/repo_leases.c services/submissions/schema/003_leases.h services/submissions/schema/004_messages.h \

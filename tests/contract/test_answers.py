@@ -18,6 +18,7 @@ from contract import ROOT, Contract
 
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 import harness  # noqa: E402
+import projects  # noqa: E402
 from harness import ADMIN_PASSWORD, Api, program, wait_for  # noqa: E402
 
 CONTRACT = Contract()
@@ -338,6 +339,31 @@ def test_pits(server):
     admin.post("/pits", {**pit, "id": "gone"}, expect=201)
     admin.delete("/pits/gone", expect=204)
     admin.call("DELETE", "/pits/gone", expect=404)
+
+
+def test_projects(server):
+    admin, user = prepared(server), person(server, "walter")
+    admin.post("/pits", {"id": "project-flow", "language": "bash", "testCommand": "sh ./run-tests"}, expect=201)
+    up = user.post("/submissions/request-upload", {"pitId": "project-flow"}, expect=201).json
+    path = up["uploadUrl"].split(str(server.port), 1)[1]
+    confirm = {"pitId": "project-flow", "fileKey": up["fileKey"]}
+    user.call("POST", "/submissions/confirm", confirm, expect=409)
+    anyone = Checked(server.port)
+    archive = projects.packed({"run-tests": "echo 'Tests run: 2, Failures: 1, Errors: 0, Skipped: 0'; exit 1"})
+    anyone.call("PUT", path[:-1] + "x", archive, expect=403)
+    anyone.call("PUT", re.sub(r"expires=\d+", "expires=1", path), archive, expect=403)
+    anyone.call("PUT", path, b"no archive, but long enough to be one", expect=400)
+    anyone.call("PUT", path, archive, expect=200)
+    sid = user.post("/submissions/confirm", confirm, expect=201).json["submissionId"]
+    assert user.post("/submissions/confirm", confirm, expect=201).json["submissionId"] == sid
+    user.call("GET", f"/submissions/feedback/{NOWHERE}", expect=404)
+    told = wait_for("feedback", lambda: (lambda r: r if r["status"] == "ERROR" else None)(user.get(f"/submissions/feedback/{sid}").json), 120)
+    assert told["score"] == 50 and told["feedback"]["failedTests"] == 1, told
+    assert b"Tests run: 2" in user.get(f"/submissions/feedback/{sid}/log").body
+    assert [m["submissionId"] for m in user.get("/submissions/mine?pitId=project-flow").json] == [sid]
+    admin.call("POST", "/submissions/confirm", confirm, expect=403)
+    user.call("POST", "/submissions/request-upload", {"pitId": "nothing-of-that-name"}, expect=404)
+    user.call("POST", "/submissions/confirm", {"fileKey": up["fileKey"], "more": 1}, expect=400)
 
 
 def test_runners_elsewhere():

@@ -32,6 +32,8 @@ enum assay_job_kind {
     ASSAY_JOB_BENCHMARK, /* judged by the manifest of its problem */
     ASSAY_JOB_TASK,      /* the short form: run once, payload on stdin, nothing compared; no benchmark */
     ASSAY_JOB_SCRIPT,    /* a broker's message (script.h) as the payload: program, tests and limits; request_id is its id */
+    ASSAY_JOB_PROJECT,   /* a project: the payload says which (pit.h); its output is the feedback, whole */
+    ASSAY_JOB_PROJECT_MESSAGE, /* a broker's message that asks for a project: it is the payload; its output is the result as script.h has it */
 };
 
 struct assay_job {
