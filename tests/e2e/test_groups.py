@@ -65,6 +65,27 @@ def test_groups_that_cannot_be_are_refused(server):
     assert admin.call("POST", "/benchmarks", {"name": "x", "groups": [{"name": "a"}]}).status == 400
 
 
+HALF = """
+import sys
+want, got = open(sys.argv[2]).read(), sys.stdin.read()
+with open(sys.argv[3] + "/score_multiplier.txt", "w") as f:
+    f.write("1" if want == got else "0.5")
+sys.exit(42)
+"""
+
+
+def test_a_checkers_part_of_the_points_counts_in_groups(server):
+    admin = start(server)
+    groups = [{"name": "least", "points": 40, "aggregation": "min"}, {"name": "mean", "points": 60}]
+    b = publish(admin, tests(("least", True), ("least", False), ("mean", True), ("mean", True), ("mean", False), ("mean", False)), groups=groups,
+                checker={"kind": "validator", "language": "python", "source": HALF})
+    s = judge(admin, b, ECHO)
+    r = result(admin, s)
+    assert (s["verdict"], s["score"], r["points_awarded"]) == ("OK", 65, 65), r
+    assert [t["points_awarded"] for t in r["tests"]] == [1, 0.5, 1, 1, 0.5, 0.5], r["tests"]
+    assert [(g["verdict"], g["points_awarded"]) for g in r["groups"]] == [("OK", 20), ("OK", 45)], r["groups"]
+
+
 SAYS = "import os, sys\nprint(sys.argv[1:], os.environ.get('MODE'))"
 
 
