@@ -34,14 +34,10 @@ sys.path[:0] = [str(HERE.parent / "e2e"), str(HERE)]
 import archives  # noqa: E402
 import checks  # noqa: E402
 import drivers  # noqa: E402
+import projects  # noqa: E402
 import table  # noqa: E402
 from harness import Skip, wait_for  # noqa: E402
 from residue import Residue, read, status  # noqa: E402
-
-try:
-    import projects
-except ImportError:  # a tree without projects has no way in for archives
-    projects = None
 
 BUILD_SECONDS = 6       # CPU time of a build on this server
 TOLERANCE = 0.10        # of CPU time, beside the interleaved control
@@ -100,9 +96,8 @@ class Context:
         self.admin = self.server.login()
         self.admin.timeout = 120
         self.admin.post("/agents", {"id": "ada", "name": "Ada"}, expect=201)
-        if projects:
-            self.admin.post("/pits", {"id": "hostile", "language": "bash", "buildTool": "sh", "testCommand": "test -f nested.zip && test \"$(ls)\" = nested.zip",
-                                      "maxTimeoutMs": 10000}, expect=201)
+        self.admin.post("/pits", {"id": "hostile", "language": "bash", "buildTool": "sh", "testCommand": "test -f nested.zip && test \"$(ls)\" = nested.zip",
+                                  "maxTimeoutMs": 10000}, expect=201)
 
         def settled():
             items = self.admin.get("/languages").json["items"]
@@ -201,8 +196,6 @@ class Context:
 
     def hold_archive(self, archive):
         """Refused for the right reason and within a second; or, where it is harmless, laid out as it is."""
-        if not projects:
-            raise Skip("this tree has no projects")
         sid = projects.submit(self.admin, "hostile", getattr(archives, archive.make)())
         r = projects.feedback(self.admin, sid, 90)
         said = r["feedback"]
