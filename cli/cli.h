@@ -184,6 +184,10 @@ int cmd_status(struct cli *c, int argc, char **argv);
 int cmd_pit(struct cli *c, int argc, char **argv);
 
 int cmd_simulate(struct cli *c, int argc, char **argv);
+int cmd_submit_samples(struct cli *c, int argc, char **argv);
+/* sets/: whether import was called for a data set, and that. */
+bool set_import_wanted(int argc, char **argv);
+int set_import(struct cli *c, int argc, char **argv);
 
 /* cmd_auth.c: signs in for this process alone; the password as login takes it. */
 int cli_sign_in(struct cli *c, const char *login) CLI_MUST_CHECK;

@@ -320,6 +320,9 @@ static int import_native(struct cli *c, const char *path, const char *text, size
 
 int cmd_import(struct cli *c, int argc, char **argv)
 {
+    if (set_import_wanted(argc, argv))
+        return set_import(c, argc, argv);
+
     const struct cli_command *cmd = cli_command_find("import");
     const char *id = NULL, *into = NULL, *timeout = NULL;
     bool no_judge = false;

@@ -50,18 +50,36 @@ static const struct cli_command commands[] = {
     {"cancel", cmd_cancel, "cancel ID...", "cancel submissions", NULL},
     {"leaderboard", cmd_leaderboard, "leaderboard BENCHMARK", "ranks and scores",
      "  --limit N              at most N (default 100)\n"},
-    {"import", cmd_import, "import PACKAGE | FILE.json", "take a problem package, or what export wrote",
+    {"import", cmd_import, "import PACKAGE | FILE.json | FORMAT FILE", "take a problem package, what export wrote, or a data set",
      "  --id ID                what the new benchmark is called\n"
      "  -b, --benchmark ID     a package: add it to this benchmark as a problem\n"
      "  --no-judge             a package: do not have the jury's submissions judged\n"
      "  --timeout SECONDS      a package: give up waiting for them after that (default: never)\n"
      "PACKAGE is a folder or a ZIP in the ICPC/Kattis problem package format, legacy or 2023-07. The jury's\n"
-     "submissions are judged and the verdicts compared with their folders; exit status 1 when one differs.\n"},
+     "submissions are judged and the verdicts compared with their folders; exit status 1 when one differs.\n\n"
+     "import humaneval | mbpp | humaneval-x -b BENCHMARK FILE makes a benchmark of functions with hidden tests. FILE holds a\n"
+     "JSON object a line, gzipped or not (- for standard input).\n"
+     "  -b, --benchmark ID     what it becomes\n"
+     "  --name NAME            what it is called (default: ID)\n"
+     "  -l, --language NAME    humaneval-x: the language, where task_id does not begin with it\n"
+     "  --time-limit-ms N      of all calls of a test together (default 5000)\n"
+     "  --memory-limit-mb N    (default 512)\n"
+     "  --skip                 leave out tasks whose own solution does not pass here\n"
+     "Each task's own solution is run first, in a box of the server; the calls that its test makes are written down then.\n"},
     {"export", cmd_export, "export BENCHMARK [--grades | --sources DIR]", "write a benchmark, its grades, or what was submitted",
      "  -o, --output FILE      the benchmark or the grades: write there, not to standard output\n"
      "  --grades               CSV: one line for each submission, with verdict and score\n"
      "  --sources DIR          one folder for each submission below DIR, as programs that look for plagiarism take them\n"
      "Without either: the benchmark with all its problems and tests, as JSON that assay import takes.\n"},
+    {"submit-samples", cmd_submit_samples, "submit-samples -b BENCHMARK -a AGENT FILE", "submit a file of completions, and pass@k",
+     "FILE holds {task_id, completion} or {task_id, solution} a line, gzipped or not (- for standard input). A completion is put\n"
+     "behind the problem's statement, unless the set's completions are whole programs (mbpp); a solution is sent as it is.\n"
+     "  -b, --benchmark ID     what assay import has made\n"
+     "  -a, --agent ID         who competes; may be left out with an agent's own token\n"
+     "  -l, --language NAME    (default: the benchmark's)\n"
+     "  --whole                completions are whole programs\n"
+     "  --wait                 wait for all verdicts, and print their number and pass@k; exit status 0 when all passed\n"
+     "  --timeout SECONDS      with --wait: give up after that (default: never)\n"},
     {"simulate", cmd_simulate, "simulate [--via http | kafka | amqp | sqs]", "send programs of known outcome, and check what comes back",
      "Sends every language and outcome (python go c cpp java, each ok wa tl ml bf re ol) on a path of your choice,\n"
      "compares what was sent with what came back and each verdict with the one it must be, and prints what each took.\n"

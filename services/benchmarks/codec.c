@@ -360,8 +360,8 @@ static void check_checker(const struct problem_in *in, struct assay_json_faults 
         if (!printable(c->flags.items[i]) || c->flags.items[i].n == 0 || c->flags.items[i].n > BENCHMARKS_FLAG_BYTES)
             fault_at(f, a, "checker/flags", i, "", "must be 1 to 500 bytes without control characters");
     }
-    if (in->mode != ASSAY_JUDGE_PROGRAM && in->mode != ASSAY_JUDGE_HARNESS)
-        assay_json_fault(f, a, "/checker", "is only taken with the modes \"program\" and \"harness\"");
+    if (in->mode == ASSAY_JUDGE_ANSWER)
+        assay_json_fault(f, a, "/checker", "is not taken with mode \"answer\", where nothing is run");
     if (c->interactive && in->mode == ASSAY_JUDGE_HARNESS)
         assay_json_fault(f, a, "/checker/interactive", "is not taken with mode \"harness\", which reads the payload on stdin");
     if (c->interactive && c->kind == ASSAY_CHECKER_SCRIPT)

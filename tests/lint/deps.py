@@ -44,6 +44,7 @@ LIBRARIES = [
     (r"expat\.h|libxml/.*", "xml"),
     (r"hiredis/.*", "hiredis"),
     (r"yaml\.h", "yaml"),
+    (r"zlib\.h", "zlib"),
     (r"cmocka\.h", "cmocka"),
 ]
 
@@ -52,7 +53,7 @@ FLAG_OF = {
     "LIBEVENT": "libevent", "LIBJWT": "libjwt", "SQLITE": "sqlite", "JANSSON": "jansson", "SODIUM": "sodium",
     "SECCOMP": "seccomp", "CURL": "curl", "INIH": "inih", "CMOCKA": "cmocka", "LIBPQ": "libpq", "PQ": "libpq",
     "RDKAFKA": "librdkafka", "RABBITMQ": "rabbitmq-c", "LIBARCHIVE": "libarchive", "ARCHIVESTATIC": "libarchive", "EXPAT": "xml", "LIBXML": "xml",
-    "HIREDIS": "hiredis", "YAML": "yaml",
+    "HIREDIS": "hiredis", "YAML": "yaml", "ZLIB": "zlib",
 }
 LINKER_FREE = {"-lpthread", "-pthread", "-lm", "-ldl", "-lrt"}  # parts of the C library
 
@@ -103,7 +104,7 @@ def room_of(path):
     if top == "boxkeeper":
         return Room("boxkeeper", {"sdk"})
     if top == "cli":  # speaks the HTTP API, with a JSON reader of its own
-        return Room("cli", {"sdk"}, {"curl", "jansson", "libarchive"}, top_include=True)
+        return Room("cli", {"sdk"}, {"curl", "jansson", "libarchive", "zlib"}, top_include=True)
     if top == "plugins" and len(parts) > 2:
         if parts[1] == "sdk":
             return Room("sdk", (), {"jansson", "sodium", "seccomp"})
