@@ -575,7 +575,7 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
 /* ---- repo.c ---------------------------------------------------------------------------------------------------------- */
 
 #define RUNNER_MIGRATIONS 8
-#define RUNNER_STATEMENTS 14
+#define RUNNER_STATEMENTS 20
 extern const struct assay_migration runner_migrations[RUNNER_MIGRATIONS];
 extern const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS];
 

@@ -125,7 +125,7 @@ const struct assay_metric runner_metrics[METRIC_COUNT] = {
 };
 
 static const char *const bell_topics[] = {"submission.created", "submission.queued", NULL};
-static const char *const projected[] = {"benchmark.changed", NULL};
+static const char *const projected[] = {"benchmark.changed", "rejudging.applied", "rejudging.dropped", NULL};
 
 static int on_bell(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err)
 {
@@ -139,7 +139,7 @@ static int on_bell(void *self, const struct assay_event_row *ev, struct assay_tx
 }
 
 static const struct assay_subscription subscriptions[] = {
-    {"runner", projected, ASSAY_SUB_DURABLE, 64, repo_project},
+    {"runner", projected, ASSAY_SUB_DURABLE, 50, repo_project},
     {"runner.bell", bell_topics, ASSAY_SUB_BELL, 0, on_bell},
 };
 

@@ -147,10 +147,47 @@ static const struct assay_stmt project_benchmark = {
     .columns = "",
     .write = true};
 
+/* A copy of a submission, judged in a set of rejudging, gives its result to the submission, whose lease was the fence $3; or goes. */
+#define COPY_IS_THERE " AND EXISTS (SELECT 1 FROM runner_results w WHERE w.submission_id = $2)"
+static const struct assay_stmt replaced_tests = {.name = "runner.replaced_tests",
+                                                 .sql = "DELETE FROM runner_tests WHERE submission_id = $1 AND fence = $3" COPY_IS_THERE,
+                                                 .params = "tti",
+                                                 .columns = "",
+                                                 .write = true};
+static const struct assay_stmt replaced_result = {.name = "runner.replaced_result",
+                                                  .sql = "DELETE FROM runner_results WHERE submission_id = $1 AND fence = $3" COPY_IS_THERE,
+                                                  .params = "tti",
+                                                  .columns = "",
+                                                  .write = true};
+#define NONE_IS_LEFT " AND NOT EXISTS (SELECT 1 FROM runner_results o WHERE o.submission_id = $1)"
+static const struct assay_stmt take_tests = {.name = "runner.take_tests",
+                                             .sql = "UPDATE runner_tests SET submission_id = $1, fence = $3 WHERE submission_id = $2"
+                                                    " AND fence = (SELECT w.fence FROM runner_results w WHERE w.submission_id = $2)" NONE_IS_LEFT,
+                                             .params = "tti",
+                                             .columns = "",
+                                             .write = true};
+static const struct assay_stmt take_result = {.name = "runner.take_result",
+                                              .sql = "UPDATE runner_results SET submission_id = $1, fence = $3, agent_id = $4, owner_id = $5"
+                                                     " WHERE submission_id = $2" NONE_IS_LEFT,
+                                              .params = "ttitt",
+                                              .columns = "",
+                                              .write = true};
+static const struct assay_stmt forget_tests = {.name = "runner.forget_tests",
+                                               .sql = "DELETE FROM runner_tests WHERE submission_id = $1",
+                                               .params = "t",
+                                               .columns = "",
+                                               .write = true};
+static const struct assay_stmt forget_result = {.name = "runner.forget_result",
+                                                .sql = "DELETE FROM runner_results WHERE submission_id = $1",
+                                                .params = "t",
+                                                .columns = "",
+                                                .write = true};
+
 const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS] = {
     &put_result,  &put_test,      &drop_tests,        &get_rules,     &results_one,
     &results_all, &results_owner, &results_benchmark, &results_agent, &tests_stmt,
     &project_benchmark, &put_environment, &get_environment, &drop_attempt,
+    &replaced_tests, &replaced_result, &take_tests, &take_result, &forget_tests, &forget_result,
 };
 
 static int tx_check(const struct assay_tx *tx, struct assay_err *err)
@@ -389,9 +426,44 @@ int repo_tests(struct runner *r, const struct result *res, struct assay_arena *a
     return ASSAY_OK;
 }
 
+struct rejudged {
+    struct assay_str copy_id, agent_id, owner_id;
+    int64_t fence;
+};
+
+static int rejudged(const struct assay_event_row *row, struct assay_tx *tx, struct assay_err *err)
+{
+#define MEMBER(m, t) {.name = #m, .type = (t), .flags = ASSAY_JSON_REQUIRED, .offset = offsetof(struct rejudged, m), .has_offset = -1}
+    static const struct assay_json_field fields[] = {MEMBER(copy_id, ASSAY_JSON_STRING), MEMBER(agent_id, ASSAY_JSON_STRING),
+                                                     MEMBER(owner_id, ASSAY_JSON_STRING), MEMBER(fence, ASSAY_JSON_INT),
+                                                     {.name = "*", .type = ASSAY_JSON_RAW, .has_offset = -1}, {.name = NULL}};
+#undef MEMBER
+    struct rejudged r;
+    struct assay_str id = assay_arena_str(tx->arena, row->ev.subject);
+    memset(&r, 0, sizeof r);
+    if (id.p == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    if (assay_str_is(row->ev.topic, "rejudging.dropped")) {
+        ASSAY_TX(tx, &forget_tests, ASSAY_EXPECT_ANY, ASSAY_VT(id));
+        ASSAY_TX(tx, &forget_result, ASSAY_EXPECT_ANY, ASSAY_VT(id));
+        return tx_check(tx, err);
+    }
+    int rc = assay_json_decode(row->ev.payload, fields, &r, NULL, tx->arena, NULL, err);
+    if (rc < 0)
+        return rc;
+    struct assay_val to = ASSAY_VT(id), from = ASSAY_VT(r.copy_id), fence = ASSAY_VI(r.fence);
+    ASSAY_TX(tx, &replaced_tests, ASSAY_EXPECT_ANY, to, from, fence);
+    ASSAY_TX(tx, &replaced_result, ASSAY_EXPECT_ANY, to, from, fence);
+    ASSAY_TX(tx, &take_tests, ASSAY_EXPECT_ANY, to, from, fence);
+    ASSAY_TX(tx, &take_result, ASSAY_EXPECT_ANY, to, from, fence, ASSAY_VT(r.agent_id), ASSAY_VT(r.owner_id));
+    return tx_check(tx, err);
+}
+
 int repo_project(void *self, const struct assay_event_row *row, struct assay_tx *tx, struct assay_err *err)
 {
     (void)self;
+    if (!assay_str_is(row->ev.topic, "benchmark.changed"))
+        return rejudged(row, tx, err);
     struct assay_ev_benchmark b;
     memset(&b, 0, sizeof b);
     struct assay_str id = assay_arena_str(tx->arena, row->ev.subject);

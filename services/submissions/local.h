@@ -110,7 +110,7 @@ bool verdict_known(struct assay_str verdict);
 
 /* ---- codec.c: JSON in and out -------------------------------------------------------------- */
 
-extern const struct assay_json_field submit_fields[], batch_fields[], task_fields[];
+extern const struct assay_json_field submit_fields[], batch_fields[], task_fields[], rejudge_fields[];
 
 /* A row as a caller may see it: hidden members are already NULL. */
 struct view {
@@ -282,8 +282,8 @@ struct stream_benchmark; /* below */
 /* ---- repo.c: SQL -------------------------------------------------------------------------------- */
 
 /* the sizes stand here because the plugin's descriptor is a constant */
-#define SUBMISSIONS_MIGRATIONS 5
-#define SUBMISSIONS_STATEMENTS 63
+#define SUBMISSIONS_MIGRATIONS 6
+#define SUBMISSIONS_STATEMENTS 80
 extern const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS];
 extern const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS];
 ASSAY_IDEM_DECLARE(submissions_idem);
@@ -455,6 +455,12 @@ int http_submissions_delete(void *self, struct assay_request *rq, struct assay_r
 int http_task_status(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 int http_task_result(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 int http_task_delete(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_rejudgings_create(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_rejudgings_list(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_rejudgings_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_rejudgings_changes(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_rejudgings_apply(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
+int http_rejudgings_cancel(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 /* The answer of a request that found no place in the queue. */
 int refusal_reply(struct submissions *s, const struct admission_refusal *why, struct assay_request *rq,
                   struct assay_response *rs, struct assay_err *err);

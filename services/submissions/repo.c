@@ -6,6 +6,7 @@
  */
 #include "intake.h"
 #include "project.h"
+#include "rejudge.h"
 
 #include <stdio.h>
 
@@ -24,6 +25,9 @@ const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS] = {
      , "0.1.0"},
     {5, "projects",
 #include "schema/005_projects.h"
+     , "0.1.0"},
+    {6, "rejudgings",
+#include "schema/006_rejudgings.h"
      , "0.1.0"},
 };
 
@@ -148,7 +152,7 @@ static const struct assay_stmt get_stmt = {.name = "submissions.get",
     " AND s.id < $4 AND (CAST($6 AS TEXT) = '' OR s.state = $6)"                                                       \
     " AND (CAST($7 AS TEXT) = '' OR (s.verdict = $7 AND " SHOWN " >= 1)) AND s.created_ms >= $8"                       \
     " AND (CAST($9 AS TEXT) = '' OR s.benchmark_id = $9) AND (CAST($10 AS TEXT) = '' OR s.problem_id = $10)"           \
-    " AND (CAST($11 AS TEXT) = '' OR s.agent_id = $11) AND s.kind = 0 ORDER BY s.id DESC LIMIT $5"
+    " AND (CAST($11 AS TEXT) = '' OR s.agent_id = $11) AND s.kind = 0 AND s.rejudging_id = '' ORDER BY s.id DESC LIMIT $5"
 #define LIST_LETTERS "tittittittt"
 static const struct assay_stmt list_owner = {
     .name = "submissions.list_owner", .sql = LIST("s.owner_id = $1"), .params = LIST_LETTERS, .columns = VIEW_LETTERS};
@@ -320,6 +324,11 @@ const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS] = 
     &message_insert,  &message_find,  &message_again,  &message_attach,    &message_release, &message_cancel, &message_look,
     &message_answered, &message_old,  &message_prune,  &message_prune_row, &message_prune_bytes,
     &project_insert, &project_by_file, &project_get, &project_mine, &key_put, &key_get,
+    &rejudging_get_stmt, &rejudging_list_stmt, &rejudging_progress_stmt, &rejudging_changes_stmt,
+    &rejudging_add_stmt, &rejudge_find_stmt, &rejudge_item_stmt, &rejudge_copy_stmt,
+    &rejudge_bytes_stmt, &rejudging_move_stmt, &rejudge_due_stmt, &rejudge_take_stmt,
+    &rejudge_outcome_stmt, &rejudge_copies_stmt, &rejudge_drop_stmt, &rejudge_drop_bytes_stmt,
+    &rejudge_forget_stmt,
     ASSAY_IDEM_STMTS(submissions_idem),
 };
 

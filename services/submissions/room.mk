@@ -3,7 +3,7 @@ plugins_LTLIBRARIES += services/submissions/assay_submissions.la
 services_submissions_assay_submissions_la_SOURCES = \
 	services/submissions/project.h services/submissions/project_domain.c services/submissions/http_project.c services/submissions/repo_project.c services/submissions/schema/005_projects.h \
 	services/submissions/admission.c services/submissions/codec.c services/submissions/domain.c services/submissions/http.c \
-	services/submissions/http_read.c services/submissions/intake.c services/submissions/intake.h services/submissions/jobs.c services/submissions/outlet.c services/submissions/repo_intake.c services/submissions/repo_queue.c \
+	services/submissions/http_read.c services/submissions/intake.c services/submissions/intake.h services/submissions/jobs.c services/submissions/outlet.c services/submissions/repo_intake.c services/submissions/rejudge.c services/submissions/rejudge.h services/submissions/repo_rejudge.c services/submissions/schema/006_rejudgings.h services/submissions/repo_queue.c \
 	services/submissions/leases.c services/submissions/repo_leases.c services/submissions/schema/003_leases.h services/submissions/schema/004_messages.h \
 	services/submissions/live.c services/submissions/local.h services/submissions/plugin.c services/submissions/repo.c \
 	services/submissions/stream.c services/submissions/stream_view.c services/submissions/schema/001_submissions.h services/submissions/schema/002_turns.h
@@ -33,4 +33,13 @@ TESTS += tests/unit/leases_test
 tests_unit_leases_test_SOURCES = tests/unit/leases_test.c
 tests_unit_leases_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS)
 tests_unit_leases_test_LDADD = $(SVC_TEST_LIBS)
+endif
+
+# sets that are judged again, with scores and the board behind them
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/rejudge_test
+TESTS += tests/unit/rejudge_test
+tests_unit_rejudge_test_SOURCES = tests/unit/rejudge_test.c
+tests_unit_rejudge_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS)
+tests_unit_rejudge_test_LDADD = $(SVC_TEST_LIBS)
 endif

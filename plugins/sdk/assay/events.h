@@ -10,6 +10,8 @@
  *   submission.created / .queued (again: retried, interrupted, rejudged) / .running / .test /
  *     .cancelled / .deleted   subject: submission id
  *   submission.done     subject: submission id payload: assay_ev_done
+ *   rejudging.applied   subject: submission id payload: {copy_id, fence, agent_id, owner_id}: the copy's result is now its
+ *   rejudging.dropped   subject: id of a copy, which is gone
  *   score.calculated    subject: submission id payload: assay_ev_score
  *   leaderboard.updated subject: benchmark id  payload: {agent_id, score, submission_id}
  *
