@@ -96,7 +96,6 @@ static const struct assay_json_field done_fields[] = {
     ROW(ASSAY_JSON_INT, assay_ev_done, created_ms),
     ROW(ASSAY_JSON_INT, assay_ev_done, finished_ms),
     ROW(ASSAY_JSON_RAW, assay_ev_done, summary),
-    NUMBERS(assay_ev_done, metrics),
     OTHERS,
     LAST,
 };
@@ -112,10 +111,11 @@ static const struct assay_json_field score_fields[] = {
     ROW(ASSAY_JSON_INT, assay_ev_score, created_ms),
     ROW(ASSAY_JSON_INT, assay_ev_score, cpu_ms),
     NUMBERS(assay_ev_score, groups),
-    NUMBERS(assay_ev_score, metrics),
     OTHERS,
     LAST,
 };
+
+static const struct assay_json_field reported_fields[] = {NUMBERS(assay_ev_reported, metrics), OTHERS, LAST};
 
 #define DECODER(name)                                                                                                  \
     int assay_ev_##name##_decode(struct assay_str json, struct assay_arena *arena, struct assay_ev_##name *out,        \
@@ -129,6 +129,7 @@ DECODER(benchmark)
 DECODER(problem)
 DECODER(done)
 DECODER(score)
+DECODER(reported)
 
 static void kstrs(struct assay_jw *w, const char *key, struct assay_strs list)
 {
@@ -232,7 +233,6 @@ int assay_ev_done_encode(const struct assay_ev_done *in, struct assay_buf *out, 
     assay_jw_kint(w, "created_ms", in->created_ms);
     assay_jw_kint(w, "finished_ms", in->finished_ms);
     assay_jw_kraw(w, "summary", in->summary.n ? in->summary : ASSAY_STR("{}"));
-    knumbers(w, "metrics", in->metrics);
     assay_jw_end(w);
     return assay_jw_finish(w, out, err);
 }
@@ -251,6 +251,14 @@ int assay_ev_score_encode(const struct assay_ev_score *in, struct assay_buf *out
     assay_jw_kint(w, "created_ms", in->created_ms);
     assay_jw_kint(w, "cpu_ms", in->cpu_ms);
     knumbers(w, "groups", in->groups);
+    assay_jw_end(w);
+    return assay_jw_finish(w, out, err);
+}
+
+int assay_ev_reported_encode(const struct assay_ev_reported *in, struct assay_buf *out, struct assay_err *err)
+{
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    assay_jw_object(w);
     knumbers(w, "metrics", in->metrics);
     assay_jw_end(w);
     return assay_jw_finish(w, out, err);

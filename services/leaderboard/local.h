@@ -119,7 +119,7 @@ int lb_updated_encode(struct assay_str agent_id, struct assay_str submission_id,
 
 /* ---- repo.c, repo_board.c --------------------------------------------------------------------------------------- */
 
-#define LEADERBOARD_STATEMENTS 51
+#define LEADERBOARD_STATEMENTS 52
 extern const struct assay_stmt *const leaderboard_statements[LEADERBOARD_STATEMENTS];
 
 /* ASSAY_E_NOT_FOUND */
@@ -157,6 +157,8 @@ int lb_metrics(const struct assay_store *st, struct assay_str benchmark_id, stru
 #define LB_OPS_PER_EVENT 16
 #define LB_NUMBERS_MAX 200 /* groups and metrics of a submission that are kept */
 int lb_score(struct assay_tx *tx, const struct assay_ev_score *score, struct assay_err *err) ASSAY_MUST_CHECK;
+/* What was reported with a submission, before it is judged. */
+int lb_reported(struct assay_tx *tx, struct assay_str submission_id, const struct assay_ev_reported *r, struct assay_err *err) ASSAY_MUST_CHECK;
 int lb_remove_submission(struct assay_tx *tx, struct assay_str submission_id, struct assay_str benchmark_id,
                          struct assay_err *err) ASSAY_MUST_CHECK;
 int lb_project_benchmark(struct assay_tx *tx, struct assay_str id, const struct assay_ev_benchmark *b, struct assay_err *err)

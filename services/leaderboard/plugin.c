@@ -15,7 +15,7 @@ static const struct assay_route routes[] = {
      "leaderboard_history", "An agent's score on a board after each of its submissions"},
 };
 
-static const char *const topics[] = {"score.calculated", "submission.deleted", "benchmark.changed", "problem.changed", "agent.changed", NULL};
+static const char *const topics[] = {"score.calculated", "submission.created", "submission.deleted", "benchmark.changed", "problem.changed", "agent.changed", NULL};
 
 static int on_event(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err)
 {
@@ -37,6 +37,11 @@ static int on_event(void *self, const struct assay_event_row *ev, struct assay_t
         if (rc == 0)
             lb_project_agent(tx, ev->ev.subject, &a);
         return rc;
+    }
+    if (assay_str_is(ev->ev.topic, "submission.created")) {
+        struct assay_ev_reported r = {{NULL, 0}};
+        int rc = assay_ev_reported_decode(ev->ev.payload, tx->arena, &r, err);
+        return rc == 0 ? lb_reported(tx, ev->ev.subject, &r, err) : rc;
     }
     if (assay_str_is(ev->ev.topic, "submission.deleted"))
         return lb_remove_submission(tx, ev->ev.subject, ev->ev.benchmark, err);

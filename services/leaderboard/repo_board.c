@@ -100,6 +100,11 @@ static const struct assay_stmt numbers_put = {
     .params = "tti",
     .columns = "",
     .write = true};
+static const struct assay_stmt groups_drop = {.name = "leaderboard.groups_drop",
+                                              .sql = "DELETE FROM leaderboard_numbers WHERE submission_id = $1 AND kind = 0",
+                                              .params = "t",
+                                              .columns = "",
+                                              .write = true};
 static const struct assay_stmt numbers_drop = {.name = "leaderboard.numbers_drop",
                                                .sql = "DELETE FROM leaderboard_numbers WHERE submission_id = $1",
                                                .params = "t",
@@ -388,7 +393,7 @@ static const struct assay_stmt project_agent = {
 
 const struct assay_stmt *const leaderboard_statements[LEADERBOARD_STATEMENTS] = {
     &lb_q_top, &lb_q_top_of_all, &lb_q_of_agent, &lb_q_boards_of_agent, &lb_q_benchmark_get, &lb_q_enters, &lb_q_problems, &lb_q_cells, &lb_q_metrics, &lb_q_submissions, &lb_q_groups,
-    &score_put,  &score_leave, &score_drop,   &numbers_put,  &numbers_drop, &cell_put,     &cell_put_frozen, &cells_put,
+    &score_put,  &score_leave, &score_drop,   &numbers_put,  &numbers_drop, &groups_drop, &cell_put,     &cell_put_frozen, &cells_put,
     &cells_put_frozen, &cell_drop, &cells_drop, &promote,    &settle, &settle_untold, &freezes, &agent_return, &entries_put,     &entry_drop,
     &entries_drop, &agent_leave, &agent_rename, &bucket_open, &buckets_drop, &buckets_put, &uncount[0],      &uncount[1],
     &count[0],   &count[1],    &fold[0],      &fold[1],      &sweep[0],     &sweep[1],     &split[0],        &split[1],
@@ -419,35 +424,36 @@ static void counted(struct assay_tx *tx, enum moved by, struct assay_str id)
     ASSAY_TX(tx, &split[by], ASSAY_EXPECT_ANY, ASSAY_VT(id));
 }
 
-/* What the submission brought besides its score: 0 groups' points, 1 metrics.  Groups are known by their name's hash, which has
- * a fixed length whatever the name. */
-static int numbers(struct assay_tx *tx, const struct assay_ev_score *score, struct assay_err *err)
+/* Numbers of a submission: kind 0 groups' points, 1 metrics.  Groups are known by their name's hash, which has a fixed length
+ * whatever the name. */
+static int numbers(struct assay_tx *tx, int kind, struct assay_str submission_id, const struct assay_json_array *list, struct assay_err *err)
 {
-    const struct assay_json_array *list[] = {&score->groups, &score->metrics};
+    const struct assay_ev_number *x = list->items;
     ASSAY_CLEANUP_BUF struct assay_buf text = ASSAY_BUF_INIT;
     size_t n = 0;
-    for (size_t kind = 0; kind < 2; kind++) {
-        const struct assay_ev_number *x = list[kind]->items;
-        for (size_t i = 0; i < list[kind]->n && n < LB_NUMBERS_MAX; i++) {
-            char name[ASSAY_SHA256_HEX];
-            if (kind == 0)
-                assay_sha256_hex(x[i].name, name);
-            else if (x[i].name.n > NAME_SIZE || !assay_slug_valid(x[i].name))
-                continue; /* nothing that submissions take */
-            else
-                (void)snprintf(name, sizeof name, "%.*s", ASSAY_FMT(x[i].name));
-            assay_buf_fmt(&text, "%zu%-64s%-32.17g", kind, name, x[i].value);
-            n++;
-        }
+    for (size_t i = 0; i < list->n && n < LB_NUMBERS_MAX; i++) {
+        char name[ASSAY_SHA256_HEX];
+        if (kind == 0)
+            assay_sha256_hex(x[i].name, name);
+        else if (x[i].name.n > NAME_SIZE || !assay_slug_valid(x[i].name))
+            continue; /* nothing that submissions take */
+        else
+            (void)snprintf(name, sizeof name, "%.*s", ASSAY_FMT(x[i].name));
+        assay_buf_fmt(&text, "%d%-64s%-32.17g", kind, name, x[i].value);
+        n++;
     }
-    ASSAY_TX(tx, &numbers_drop, ASSAY_EXPECT_ANY, ASSAY_VT(score->submission_id));
     if (n == 0)
         return ASSAY_OK;
     struct assay_str all = assay_arena_take(tx->arena, &text);
     if (all.p == NULL || all.n != n * NUMBER_SIZE)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory for the numbers of a score");
-    ASSAY_TX(tx, &numbers_put, ASSAY_EXPECT_ANY, ASSAY_VT(score->submission_id), ASSAY_VT(all), ASSAY_VI((int64_t)n));
+    ASSAY_TX(tx, &numbers_put, ASSAY_EXPECT_ANY, ASSAY_VT(submission_id), ASSAY_VT(all), ASSAY_VI((int64_t)n));
     return ASSAY_OK;
+}
+
+int lb_reported(struct assay_tx *tx, struct assay_str submission_id, const struct assay_ev_reported *r, struct assay_err *err)
+{
+    return numbers(tx, 1, submission_id, &r->metrics, err);
 }
 
 int lb_score(struct assay_tx *tx, const struct assay_ev_score *score, struct assay_err *err)
@@ -456,7 +462,8 @@ int lb_score(struct assay_tx *tx, const struct assay_ev_score *score, struct ass
     ASSAY_TX(tx, &score_put, ASSAY_EXPECT_ONE, submission, benchmark, ASSAY_VT(or_empty(score->problem_id)),
              ASSAY_VT(score->agent_id), ASSAY_VT(or_empty(score->owner_id)), ASSAY_VR(score->score),
              ASSAY_VI(score->created_ms), ASSAY_VT(or_empty(score->verdict)), ASSAY_VI(score->cpu_ms));
-    int rc = numbers(tx, score, err);
+    ASSAY_TX(tx, &groups_drop, ASSAY_EXPECT_ANY, submission);
+    int rc = numbers(tx, 0, score->submission_id, &score->groups, err);
     if (rc < 0)
         return rc;
     ASSAY_TX(tx, &bucket_open, ASSAY_EXPECT_ANY, benchmark, ASSAY_VR(-DBL_MAX));

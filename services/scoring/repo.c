@@ -132,8 +132,7 @@ int scoring_add(struct assay_tx *tx, struct assay_str submission_id, const struc
                                    .score = done->score,
                                    .created_ms = done->created_ms,
                                    .cpu_ms = summary.cpu_ms,
-                                   .groups = summary.groups,
-                                   .metrics = done->metrics};
+                                   .groups = summary.groups};
     ASSAY_CLEANUP_BUF struct assay_buf payload = ASSAY_BUF_INIT;
     rc = assay_ev_score_encode(&score, &payload, err);
     if (rc < 0)

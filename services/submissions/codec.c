@@ -14,6 +14,14 @@
         .max = (hi), .has_offset = offsetof(struct st, has_)                                                           \
     }
 
+static const struct assay_json_field metric_fields[] = {
+    {.name = "name", .type = ASSAY_JSON_STRING, .flags = ASSAY_JSON_REQUIRED | ASSAY_JSON_SLUG, .offset = offsetof(struct assay_ev_number, name),
+     .has_offset = -1},
+    {.name = "value", .type = ASSAY_JSON_REAL, .flags = ASSAY_JSON_REQUIRED, .offset = offsetof(struct assay_ev_number, value), .min = -1e15,
+     .max = 1e15, .has_offset = -1},
+    {.name = NULL},
+};
+
 const struct assay_json_field submit_fields[] = {
     F("benchmark_id", NULL, ASSAY_JSON_STRING, ASSAY_JSON_REQUIRED | ASSAY_JSON_ID, submit_body, benchmark_id, 1, 64),
     F("problem_id", NULL, ASSAY_JSON_STRING, ASSAY_JSON_ID | ASSAY_JSON_NULLABLE, submit_body, problem_id, 1, 64),
@@ -25,6 +33,8 @@ const struct assay_json_field submit_fields[] = {
     FH("payload", ASSAY_JSON_STRING, ASSAY_JSON_NULLABLE | ASSAY_JSON_NUL_OK, submit_body, payload, has_payload, 0,
        (double)PAYLOAD_MAX),
     F("jury", NULL, ASSAY_JSON_BOOL, 0, submit_body, jury, 0, 0),
+    {.name = "metrics", .type = ASSAY_JSON_ARRAY, .flags = ASSAY_JSON_NULLABLE, .offset = offsetof(struct submit_body, metrics), .min = 0,
+     .max = METRICS_MAX, .has_offset = -1, .fields = metric_fields, .elem_size = sizeof(struct assay_ev_number)},
     {.name = NULL},
 };
 
@@ -95,6 +105,18 @@ int created_encode(const struct draft *d, struct assay_arena *arena, struct assa
     assay_jw_kstr(w, "language", d->language);
     assay_jw_kz(w, "kind", kind_name(d->kind));
     assay_jw_kint(w, "created_ms", d->now_ms);
+    if (d->metrics.n != 0) {
+        const struct assay_ev_number *m = d->metrics.items;
+        assay_jw_key(w, "metrics");
+        assay_jw_array(w);
+        for (size_t i = 0; i < d->metrics.n; i++) {
+            assay_jw_object(w);
+            assay_jw_kstr(w, "name", m[i].name);
+            assay_jw_kreal(w, "value", m[i].value);
+            assay_jw_end(w);
+        }
+        assay_jw_end(w);
+    }
     if (d->request_id.n != 0)
         assay_jw_kstr(w, "request_id", d->request_id);
     if (d->traceparent.n != 0)

@@ -84,6 +84,7 @@ static int draft_from(struct pending *p, const struct submit_body *b, const char
         d->agent_id = ASSAY_STR("");
     d->has_payload = b->has_payload;
     d->payload = b->payload;
+    d->metrics = b->metrics;
     if (b->has_source) {
         d->source_kind = SOURCE_TEXT;
         d->source = b->source;

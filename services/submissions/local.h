@@ -27,6 +27,7 @@
 #define INLINE_MAX ((size_t)64 << 10) /* larger bytes become blobs, smaller ones part of the row's transaction */
 #define PART_READ_MAX ((size_t)32 << 20) /* above what any accepted body can hold, encoded */
 #define FILES_MAX 64
+#define METRICS_MAX 16
 #define BATCH_MAX 100
 #define WAIT_MAX_S 60
 #define BODY_SUBMIT ((size_t)8 << 20)
@@ -50,6 +51,7 @@ struct draft {
     struct assay_str source_ref, payload_ref; /* when they became blobs */
     bool has_payload;
     bool jury; /* a judge's own: judged at any time and shown to judges, of no agent, so never scored */
+    struct assay_json_array metrics; /* struct assay_ev_number */
     bool staff;
     struct assay_str request_id, traceparent;
     int64_t now_ms;
@@ -59,6 +61,7 @@ struct draft {
 struct submit_body {
     struct assay_str benchmark_id, problem_id, agent_id, language, source, payload;
     struct assay_json_map files;
+    struct assay_json_array metrics; /* struct assay_ev_number */
     bool has_source, has_files, has_payload;
     bool jury; /* of a judge, for no agent: see draft.jury */
 };

@@ -188,8 +188,11 @@ static void metrics_become_columns(void **state)
     struct svc *h = *state;
     struct rules r = {"best", "score", 20, 1, 0, 0, 0};
     benchmark(h, "lab", &r);
-    score(h, 1, "lab", "bot", "p", "OK", 100, 1000, 1, ",\"metrics\":[{\"name\":\"cost_usd\",\"value\":0.25},{\"name\":\"tokens\",\"value\":1000}]");
-    score(h, 2, "lab", "bot", "q", "WA", 0, 2000, 1, ",\"metrics\":[{\"name\":\"cost_usd\",\"value\":0.5}]");
+    svc_publish(h, "submission.created", name_of(1), U1, "{\"kind\":\"benchmark\",\"metrics\":[{\"name\":\"cost_usd\",\"value\":0.25},{\"name\":\"tokens\",\"value\":1000}]}");
+    svc_publish(h, "submission.created", name_of(2), U1, "{\"metrics\":[{\"name\":\"cost_usd\",\"value\":0.5}]}");
+    svc_publish(h, "submission.created", name_of(3), U1, "{\"metrics\":[{\"name\":\"cost_usd\",\"value\":9}]}"); /* not judged: counts not */
+    score(h, 1, "lab", "bot", "p", "OK", 100, 1000, 1, "");
+    score(h, 2, "lab", "bot", "q", "WA", 0, 2000, 1, "");
     svc_pump(h);
     struct svc_reply a = svc_call(h, SVC_VIEWER, "GET", "/leaderboard?benchmark_id=lab&with=metrics,problems", NULL);
     assert_int_equal(svc_len(&a, "/items/0/metrics"), 2);

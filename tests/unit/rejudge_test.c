@@ -95,11 +95,12 @@ static int setup(void **state)
     n_all = wanted();
     all = calloc((size_t)n_all + BATCH, sizeof *all);
     for (int at = 0; at < n_all; at += BATCH) {
-        static char body[BATCH * 200];
+        static char body[BATCH * 300];
         size_t len = (size_t)snprintf(body, sizeof body, "{\"items\":[");
         int k = 0;
         for (; k < BATCH && at + k < n_all; k++)
-            len += (size_t)snprintf(body + len, sizeof body - len, "%s{\"benchmark_id\":\"sum\",\"agent_id\":\"a%d\",\"language\":\"c\",\"source\":\"s%d\"}",
+            len += (size_t)snprintf(body + len, sizeof body - len, "%s{\"benchmark_id\":\"sum\",\"agent_id\":\"a%d\",\"language\":\"c\",\"source\":\"s%d\","
+                                    "\"metrics\":[{\"name\":\"cost\",\"value\":0.5}]}",
                                     k ? "," : "", (at + k) % AGENTS, at + k);
         snprintf(body + len, sizeof body - len, "]}");
         struct svc_reply r = svc_call(h, SVC_USER, "POST", "/submissions/batch", body);
@@ -183,6 +184,9 @@ static void cancelling_leaves_no_trace(void **state)
     char *before = everything(h);
     char id[40];
     snprintf(id, sizeof id, "%s", make(h, "{\"benchmark_id\":\"sum\",\"reason\":\"tests were wrong\"}", n_all));
+    struct svc_reply columns = svc_call(h, SVC_ADMIN, "GET", "/leaderboard?benchmark_id=sum&with=metrics&agent_id=a0", NULL);
+    assert_string_equal(svc_str(&columns, "/items/0/metrics/0/name"), "cost"); /* from the submission to the board */
+    assert_int_equal(svc_int(&columns, "/items/0/metrics/0/submissions"), (n_all + AGENTS - 1) / AGENTS);
     assert_int_equal(on(h, "POST", id, "/apply").status, 409); /* nothing is judged yet */
     assert_int_equal(run_all(h, second_score, n_all / 2), (n_all / 2 + 49) / 50 * 50);
     svc_pump(h);

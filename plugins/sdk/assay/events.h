@@ -9,6 +9,7 @@
  *   problem.changed     subject: problem id    payload: assay_ev_problem (also on delete)
  *   submission.created / .queued (again: retried, interrupted, rejudged) / .running / .test /
  *     .cancelled / .deleted   subject: submission id
+ *                       payload of created, as far as boards read it: assay_ev_reported
  *   submission.done     subject: submission id payload: assay_ev_done
  *   rejudging.applied   subject: submission id payload: {copy_id, fence, agent_id, owner_id}: the copy's result is now its
  *   rejudging.dropped   subject: id of a copy, which is gone
@@ -107,6 +108,8 @@ struct assay_ev_done {
     int64_t created_ms; /* of the submission */
     int64_t finished_ms;
     struct assay_str summary; /* raw JSON object of the runner: timings, tests passed, spans */
+};
+struct assay_ev_reported {
     struct assay_json_array metrics; /* struct assay_ev_number: what the submitter reported with it */
 };
 struct assay_ev_score {
@@ -115,7 +118,7 @@ struct assay_ev_score {
     double score;
     int64_t created_ms;
     int64_t cpu_ms; /* of all tests together; -1 unknown */
-    struct assay_json_array groups, metrics; /* struct assay_ev_number */
+    struct assay_json_array groups; /* struct assay_ev_number: points awarded */
 };
 
 /* Decoders put views into the arena; encoders append a JSON object. One pair each. */
@@ -130,6 +133,7 @@ ASSAY_EVENT_CODEC(benchmark)
 ASSAY_EVENT_CODEC(problem)
 ASSAY_EVENT_CODEC(done)
 ASSAY_EVENT_CODEC(score)
+ASSAY_EVENT_CODEC(reported)
 #undef ASSAY_EVENT_CODEC
 
 #ifdef __cplusplus
