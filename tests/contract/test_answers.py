@@ -673,6 +673,11 @@ def test_scores_traces_and_the_leaderboard(server):
     admin.get("/leaderboard?agent_id=walters")
     user.call("GET", "/leaderboard?benchmark_id=none", expect=404)
     user.call("GET", "/leaderboard?benchmark_id=-", expect=400)
+    user.get("/leaderboard?benchmark_id=sum-integers&with=problems,metrics")
+    user.get("/leaderboard/statistics?benchmark_id=sum-integers&draws=100")
+    user.get("/leaderboard/compare?benchmark_id=sum-integers&a=walters&b=nobody")
+    user.get("/leaderboard/history?benchmark_id=sum-integers&agent_id=walters")
+    user.call("GET", "/leaderboard/history?benchmark_id=sum-integers", expect=400)
     note = {"submission_id": s["id"], "message": "planned it", "level": "WARNING",
             "spans": [{"name": "plan", "started_at": "2026-11-21T07:10:40Z", "ended_at": "2026-11-21T07:10:44.25Z", "attributes": {"model": "small"}},
                       {"name": "write", "parent": "plan", "started_at": "2026-11-21T07:10:41Z"}]}
@@ -685,6 +690,34 @@ def test_scores_traces_and_the_leaderboard(server):
     assert tree["messages"] and {c["name"] for c in tree["spans"][0]["children"]} >= {"queue", "plan"}, tree
     user.get("/traces?benchmark_id=sum-integers&agent_id=walters&limit=1")
     other.call("GET", f"/traces?submission_id={s['id']}", expect=404)
+
+
+def test_sets_that_are_judged_again(server):
+    admin, user = prepared(server), person(server, "walter")
+    user.call("POST", "/agents", {"id": "walters"}, expect=(201, 409))
+    s = user.post("/submissions?wait=60", {"benchmark_id": "sum-integers", "agent_id": "walters", "language": "python", "source": program("right.py")}, expect=200).json
+    old = user.get(f"/results/{s['id']}").json
+    user.call("POST", "/rejudgings", {"benchmark_id": "sum-integers"}, expect=403)
+    copies = []
+    for end in ("cancel", "apply"):
+        made = admin.post("/rejudgings", {"benchmark_id": "sum-integers", "submission_id": s["id"], "reason": end}, expect=201).json
+        at = f"/rejudgings/{made['id']}"
+        wait_for("the copy's verdict", lambda: (lambda r: r["judged"] == r["submissions"] == 1)(admin.get(at).json), 60)
+        change = admin.get(f"{at}/changes?all=true&limit=5").json["items"][0]
+        assert change["submission_id"] == s["id"] and change["old_verdict"] == change["new_verdict"] == "OK", change
+        copies.append(change["copy_id"])
+        admin.get(f"/results/{change['copy_id']}")
+        assert admin.post(f"{at}/{end}", expect=200).json["state"] == {"cancel": "cancelled", "apply": "applied"}[end]
+        admin.call("POST", f"{at}/{'apply' if end == 'cancel' else 'cancel'}", expect=409)
+    for copy in copies:
+        wait_for("the copy's result to go", lambda: admin.call("GET", f"/results/{copy}").status == 404, 10)  # noqa: B023
+        admin.call("GET", f"/submissions/{copy}", expect=404)
+    # what the second copy found out is the submission's now
+    new = wait_for("the new result", lambda: (lambda a: a.status == 200 and a.json["finished_at"] != old["finished_at"] and a.json)(
+        user.call("GET", f"/results/{s['id']}")), 10)
+    assert new["verdict"] == "OK" and len(new["tests"]) == len(old["tests"]), new
+    admin.get("/rejudgings?limit=1")
+    admin.call("GET", "/rejudgings?limit=0", expect=400)
 
 
 def test_a_query_parameter_that_is_not_known_is_refused_by_every_operation(server):
