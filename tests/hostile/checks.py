@@ -151,6 +151,27 @@ def bogus_names_are_refused(ctx, submission, result):
     assert a.status == 400 and not taken, (a, taken)
 
 
+OPTIONS = ["-fplugin=/box/x.so", "@/etc/passwd", "-I/etc", "-specs=/box/specs", "-wrapper,sh", "-x", "-B/box", "-o/box/y", ";id", "$(id)"]
+
+
+def options_reach_no_compiler(ctx, submission, result):
+    """A submission has no member for options, no name that is one, and a problem's arguments are its program's alone."""
+    body = {"benchmark_id": submission["benchmark_id"], "agent_id": "ada", "language": "c", "files": {"main.c": "int main(void) { return 0; }"}}
+    taken = []
+    for option in OPTIONS:
+        for member in ("compiler_options", "options", "arguments", "environment"):
+            if ctx.admin.call("POST", "/submissions", {**body, member: [option]}).status != 400:
+                taken.append((member, option))
+        for name in (option, f"{option}.c", f"lib/{option}.c"):
+            if ctx.admin.call("POST", "/submissions", {**body, "files": {**body["files"], name: "x"}}).status != 400:
+                taken.append((name,))
+    assert not taken, taken
+    says = "#include <stdio.h>\nint main(int n, char **v) { for (int i = 1; i < n; i++) puts(v[i]); return 0; }\n"
+    b = ctx.admin.post("/benchmarks", {"name": "H51", "arguments": OPTIONS, "tests": [{"expected_output": "\n".join(OPTIONS) + "\n"}]}, expect=201).json["id"]
+    s = ctx.admin.post("/submissions?wait=60", {**body, "benchmark_id": b, "files": {"main.c": says}}, expect=200).json
+    assert s["verdict"] == "OK", s
+
+
 def logs_are_quiet(ctx, submission, result):
     for log in ("/var/log/syslog", "/var/log/messages", "/var/log/user.log"):
         if os.path.exists(log):

@@ -130,6 +130,7 @@ CASES = (
         ("zeros", "bomb"), ("many_zeros", "bomb too_large"), ("overlapping", "bomb damaged too_large"), ("many_entries", "too_many_files"),
         ("many_entries_unsaid", "too_many_files"), ("lying_size", "bomb damaged too_large"), ("nested", "")))),
     Case("H50", "bogus file names", (Run("h50_bogus_names.py", "OK", check="bogus_names_are_refused"),)),
+    Case("H51", "options for the compiler", (Run("h50_bogus_names.py", "OK", check="options_reach_no_compiler"),)),
     Case("H52", "compile-time bomb", (Run("h52_compile_time_bomb.cpp", "BF"), Run("h52_macro_bomb.c", "BF"))),
     Case("H53", "compile-memory bomb", (Run("h53_dev_zero.c", "BF"), Run("h53_big_array.c", "BF OK RE ML WA"))),
     Case("H54", "compile-output bomb", (Run("h54_compile_output.cpp", "BF", check="log_was_truncated"),)),
