@@ -73,6 +73,7 @@ static inline void cli_jsonp(json_t **j)
 /* ---- main.c ---- */
 int cli_usage(const struct cli_command *cmd, const char *fmt, ...) CLI_PRINTF(2, 3); /* CLI_USAGE */
 const struct cli_command *cli_command_find(const char *name);
+const struct cli_command *cli_commands(size_t *n); /* the table */
 char *cli_strdup(const char *s);                       /* never NULL: no memory ends the program */
 char *cli_fmt(const char *fmt, ...) CLI_PRINTF(1, 2);  /* same */
 
@@ -91,6 +92,10 @@ struct cli_option {
 /* Moves what is no option to the front of argv and sets *argc to their number (without argv[0]). */
 int cli_options(struct cli *c, const struct cli_command *cmd, int *argc, char **argv, const struct cli_option *o)
     CLI_MUST_CHECK;
+
+/* ---- help.c ---- */
+void help_all(FILE *f);
+void help_command(const struct cli_command *cmd);
 
 /* ---- config.c ---- */
 int config_load(struct cli *c) CLI_MUST_CHECK;
@@ -136,6 +141,15 @@ int api_list(struct cli *c, const char *path, size_t max, json_t **out) CLI_MUST
 /* Says what a refusal means and what to do; the exit status for it. */
 int api_refused(struct cli *c, const struct api_answer *a);
 
+/* ---- events.c ---- */
+/* Event streams. fn is called from within events_wait, for each event of stream `which`; data is borrowed. */
+struct events;
+typedef void (*events_fn)(void *arg, size_t which, const char *name, const json_t *data);
+struct events *events_open(struct cli *c, size_t n, char *const *paths, events_fn fn, void *arg); /* NULL: none can be had */
+bool events_alive(const struct events *e, size_t which); /* it may tell something yet */
+bool events_wait(struct events *e, int ms); /* until something was told, or for that long; false at once: no stream is alive */
+void events_close(struct events *e); /* NULL is fine */
+
 /* ---- term.c ---- */
 bool term_is_tty(FILE *f);
 bool term_colour(FILE *f);
@@ -171,6 +185,8 @@ int cmd_register(struct cli *c, int argc, char **argv);
 int cmd_whoami(struct cli *c, int argc, char **argv);
 int cmd_agents(struct cli *c, int argc, char **argv);
 int cmd_benchmarks(struct cli *c, int argc, char **argv);
+int cmd_problems(struct cli *c, int argc, char **argv);
+int cmd_token(struct cli *c, int argc, char **argv);
 int cmd_leaderboard(struct cli *c, int argc, char **argv);
 int cmd_submit(struct cli *c, int argc, char **argv);
 int cmd_submissions(struct cli *c, int argc, char **argv);
@@ -178,11 +194,14 @@ int cmd_source(struct cli *c, int argc, char **argv);
 int cmd_import(struct cli *c, int argc, char **argv);
 int cmd_export(struct cli *c, int argc, char **argv);
 int cmd_cancel(struct cli *c, int argc, char **argv);
+int cmd_rejudge(struct cli *c, int argc, char **argv);
 int cmd_watch(struct cli *c, int argc, char **argv);
 int cmd_results(struct cli *c, int argc, char **argv);
 int cmd_status(struct cli *c, int argc, char **argv);
 int cmd_pit(struct cli *c, int argc, char **argv);
 
+int cmd_help(struct cli *c, int argc, char **argv);
+int cmd_completion(struct cli *c, int argc, char **argv);
 int cmd_simulate(struct cli *c, int argc, char **argv);
 int cmd_submit_samples(struct cli *c, int argc, char **argv);
 /* sets/: whether import was called for a data set, and that. */
@@ -195,7 +214,11 @@ int cli_sign_in(struct cli *c, const char *login) CLI_MUST_CHECK;
 int watch_until_done(struct cli *c, size_t n, const char *const *ids, double timeout_s, bool show, json_t **final)
     CLI_MUST_CHECK;
 int watch_exit(const json_t *final); /* CLI_OK when all have verdict OK */
-/* cmd_results.c: one line a test, and the build's log when it failed. */
-int results_show(struct cli *c, const char *id, bool outputs) CLI_MUST_CHECK;
+/* cmd_results.c: one line a test, and the build's log when it failed; and what more is asked for. */
+enum results_more { RESULTS_VERDICTS = 0, RESULTS_OUTPUTS = 1, RESULTS_DIFF = 2 };
+int results_show(struct cli *c, const char *id, unsigned more) CLI_MUST_CHECK;
+
+/* diff.c: what was expected and what came, line by line, as a unified difference; nothing when they are equal. */
+void diff_print(FILE *f, const char *expected, size_t n_expected, const char *got, size_t n_got, const char *indent);
 
 #endif

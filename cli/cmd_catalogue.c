@@ -98,6 +98,20 @@ static int show(struct cli *c, const char *path)
     return CLI_OK;
 }
 
+static int delete_one(struct cli *c, const char *path, const char *what, const char *id)
+{
+    API_CLEANUP struct api_answer a = {.status = 0};
+    struct api_call call = {.method = "DELETE", .path = path};
+    int rc = api_do(c, &call, &a);
+
+    if (rc == CLI_OK && !c->json) {
+        printf("%s ", what);
+        term_text(stdout, id, strlen(id), false, NULL);
+        puts(" is deleted.");
+    }
+    return rc;
+}
+
 static int agent_token(struct cli *c, const struct cli_command *cmd, const char *id, const char *name, size_t n_scopes,
                        const char *const *scopes, const char *expires)
 {
@@ -176,6 +190,10 @@ int cmd_agents(struct cli *c, int argc, char **argv)
         path = api_path("/agents/", argv[1], "");
         return show(c, path);
     }
+    if (argc == 2 && strcmp(argv[0], "delete") == 0) {
+        path = api_path("/agents/", argv[1], "");
+        return delete_one(c, path, "Agent", argv[1]);
+    }
     if (argc == 2 && strcmp(argv[0], "token") == 0)
         return agent_token(c, cmd, argv[1], name, n_scopes, scopes, expires);
     if (argc > 2 || strcmp(argv[0], "create") != 0)
@@ -196,37 +214,54 @@ int cmd_agents(struct cli *c, int argc, char **argv)
     return CLI_OK;
 }
 
-static int benchmark_create(struct cli *c, const struct cli_command *cmd, const char *file)
+/* The JSON of -f FILE; NULL with *rc and a message. */
+static json_t *json_file(const struct cli_command *cmd, const char *file, int *rc)
 {
-    API_CLEANUP struct api_answer a = {.status = 0};
     json_error_t e;
     json_t *body;
     FILE *f;
-    int rc;
 
-    if (file == NULL)
-        return cli_usage(cmd, "name the benchmark's file: -f FILE");
+    if (file == NULL) {
+        *rc = cli_usage(cmd, "name the file: -f FILE");
+        return NULL;
+    }
     f = strcmp(file, "-") == 0 ? stdin : fopen(file, "re");
+    *rc = CLI_LOCAL;
     if (f == NULL) {
         term_error("cannot read %s: %s", file, strerror(errno));
-        return CLI_LOCAL;
+        return NULL;
     }
     body = json_loadf(f, JSON_REJECT_DUPLICATES, &e);
     if (f != stdin)
         fclose(f);
-    if (body == NULL) {
+    if (body == NULL)
         term_error("%s, line %d, column %d: %s", file, e.line, e.column, e.text);
-        return CLI_LOCAL;
-    }
-    rc = api_post(c, "/benchmarks", body, &a);
+    return body;
+}
+
+/* Sends the file's JSON; says "WHAT ID DONE." */
+static int send_file(struct cli *c, const struct cli_command *cmd, const char *method, const char *path, const char *file, const char *what,
+                     const char *done)
+{
+    API_CLEANUP struct api_answer a = {.status = 0};
+    int rc = CLI_OK;
+    CLI_CLEANUP_JSON json_t *body = json_file(cmd, file, &rc);
+    struct api_call call = {.method = method, .path = path, .body = body, .create = strcmp(method, "POST") == 0};
+
+    if (body == NULL)
+        return rc;
+    rc = api_do(c, &call, &a);
     if (rc != CLI_OK)
         return rc;
     if (c->json) {
         term_json(a.json);
     } else {
-        fputs("Benchmark ", stdout);
-        term_text(stdout, js_id(a.json), strlen(js_id(a.json)), false, NULL);
-        puts(" is made.");
+        fputs(what, stdout);
+        if (js_id(a.json)[0] != '\0') {
+            putchar(' ');
+            term_text(stdout, js_id(a.json), strlen(js_id(a.json)), false, NULL);
+        }
+        printf(" %s.\n", done);
     }
     return CLI_OK;
 }
@@ -255,8 +290,53 @@ int cmd_benchmarks(struct cli *c, int argc, char **argv)
         return show(c, path);
     }
     if (argc == 1 && strcmp(argv[0], "create") == 0)
-        return benchmark_create(c, cmd, file);
+        return send_file(c, cmd, "POST", "/benchmarks", file, "Benchmark", "is made");
+    if (argc == 2 && strcmp(argv[0], "update") == 0) {
+        path = api_path("/benchmarks/", argv[1], "");
+        return send_file(c, cmd, "PATCH", path, file, "Benchmark", "is changed");
+    }
+    if (argc == 2 && strcmp(argv[0], "delete") == 0) {
+        path = api_path("/benchmarks/", argv[1], "");
+        return delete_one(c, path, "Benchmark", argv[1]);
+    }
     return cli_usage(cmd, "benchmarks %s is not understood", argv[0]);
+}
+
+int cmd_problems(struct cli *c, int argc, char **argv)
+{
+    static const char *const keys[] = {"id", "name", "mode", "compare", "ordinal"};
+    static const char *const heads[] = {"PROBLEM", "NAME", "MODE", "COMPARE", ">PLACE"};
+    const char *file = NULL, *limit_text = NULL;
+    size_t limit = 100;
+    const struct cli_option o[] = {{.name = "file", .letter = 'f', .value = &file}, {.name = "limit", .value = &limit_text},
+                                   {.name = NULL}};
+    const struct cli_command *cmd = cli_command_find("problems");
+    CLI_CLEANUP_STR char *path = NULL;
+    int rc = cli_options(c, cmd, &argc, argv, o);
+
+    if (rc != CLI_OK)
+        return rc;
+    if (!limit_parse(cmd, limit_text, &limit))
+        return CLI_USAGE;
+    if (argc != 2)
+        return cli_usage(cmd, "say what to do, and with which");
+    if (strcmp(argv[0], "list") == 0 || strcmp(argv[0], "create") == 0) {
+        path = api_path("/benchmarks/", argv[1], "/problems");
+        return argv[0][0] == 'l' ? list_print(c, path, limit, 5, keys, heads, "This benchmark has no problems.")
+                                 : send_file(c, cmd, "POST", path, file, "Problem", "is made");
+    }
+    if (strcmp(argv[0], "tests") == 0) {
+        path = api_path("/problems/", argv[1], "/tests");
+        return file == NULL ? show(c, path) : send_file(c, cmd, "PUT", path, file, "Problem", "has these tests now");
+    }
+    path = api_path("/problems/", argv[1], "");
+    if (strcmp(argv[0], "show") == 0)
+        return show(c, path);
+    if (strcmp(argv[0], "update") == 0)
+        return send_file(c, cmd, "PATCH", path, file, "Problem", "is changed");
+    if (strcmp(argv[0], "delete") == 0)
+        return delete_one(c, path, "Problem", argv[1]);
+    return cli_usage(cmd, "problems %s is not understood", argv[0]);
 }
 
 int cmd_leaderboard(struct cli *c, int argc, char **argv)
@@ -306,4 +386,46 @@ int cmd_leaderboard(struct cli *c, int argc, char **argv)
     }
     term_table_print(&t, stdout);
     return CLI_OK;
+}
+
+/* Tokens of agents, and the sign-in's own for a script that calls the server itself. */
+int cmd_token(struct cli *c, int argc, char **argv)
+{
+    static const char *const keys[] = {"id", "name", "scopes", "created_at", "expires_at", "last_used_at"};
+    static const char *const heads[] = {"TOKEN", "NAME", "SCOPES", "MADE", "EXPIRES", "LAST USED"};
+    const char *name = NULL, *expires = NULL;
+    const char *scopes[SCOPES_MAX];
+    size_t n_scopes = 0;
+    const struct cli_option o[] = {{.name = "name", .value = &name}, {.name = "expires-in", .value = &expires},
+        {.name = "scope", .list = scopes, .list_max = SCOPES_MAX, .list_n = &n_scopes}, {.name = NULL}};
+    const struct cli_command *cmd = cli_command_find("token");
+    CLI_CLEANUP_STR char *path = NULL, *agent = NULL;
+    int rc = cli_options(c, cmd, &argc, argv, o);
+
+    if (rc != CLI_OK)
+        return rc;
+    if (argc == 0) {
+        API_CLEANUP struct api_answer a = {.status = 0};
+
+        rc = api_get(c, "/me", &a); /* it is replaced if it has run out */
+        if (rc != CLI_OK)
+            return rc;
+        if (c->json)
+            term_json(json_object_get(a.json, "user") != NULL ? json_object_get(a.json, "user") : a.json);
+        else
+            puts(c->token != NULL ? c->token : "");
+        return CLI_OK;
+    }
+    if (argc == 2 && strcmp(argv[0], "create") == 0)
+        return agent_token(c, cmd, argv[1], name, n_scopes, scopes, expires);
+    if (argc == 2 && strcmp(argv[0], "list") == 0) {
+        path = api_path("/agents/", argv[1], "/tokens");
+        return list_print(c, path, 1000, 6, keys, heads, "This agent has no tokens.");
+    }
+    if (argc == 3 && strcmp(argv[0], "revoke") == 0) {
+        agent = api_path("/agents/", argv[1], "/tokens/");
+        path = api_path(agent, argv[2], "");
+        return delete_one(c, path, "Token", argv[2]);
+    }
+    return cli_usage(cmd, "token %s is not understood", argv[0]);
 }

@@ -52,7 +52,32 @@ static void outputs_show(const json_t *tests)
     }
 }
 
-static void results_print(const json_t *r, bool outputs)
+/* Tests that went wrong, as far as both sides may be seen. */
+static void differences_show(const json_t *tests)
+{
+    size_t i, hidden = 0;
+    const json_t *test;
+
+    json_array_foreach(tests, i, test) {
+        const json_t *expected = json_object_get(test, "expected_output"), *got = json_object_get(test, "stdout");
+
+        if (strcmp(js_str(test, "verdict"), "OK") == 0 || strcmp(js_str(test, "verdict"), "-") == 0)
+            continue;
+        if (!json_is_string(expected) || !json_is_string(got)) {
+            hidden++;
+            continue;
+        }
+        printf("\ntest %.0f ", js_num(test, "number", (double)i + 1));
+        term_verdict(stdout, js_str(test, "verdict"), 0);
+        puts("   - expected, + printed");
+        diff_print(stdout, json_string_value(expected), json_string_length(expected), json_string_value(got), json_string_length(got), "  ");
+    }
+    if (hidden > 0)
+        term_note("%zu test%s went wrong whose texts the benchmark does not show (or that have none to compare with).", hidden,
+                  hidden == 1 ? "" : "s");
+}
+
+static void results_print(const json_t *r, unsigned more)
 {
     const json_t *tests = json_object_get(r, "tests"), *build = json_object_get(r, "build"), *test;
     struct term_table t = {.columns = 7};
@@ -91,11 +116,31 @@ static void results_print(const json_t *r, bool outputs)
         term_cell(&t, js_str(test, "name"));
     }
     term_table_print(&t, stdout);
-    if (outputs)
+    if (more & RESULTS_OUTPUTS)
         outputs_show(tests);
+    if (more & RESULTS_DIFF)
+        differences_show(tests);
 }
 
-int results_show(struct cli *c, const char *id, bool outputs)
+/* Puts beside each test what it asked and expected, as far as the server shows it to this account. */
+static void texts_join(struct cli *c, json_t *result)
+{
+    CLI_CLEANUP_STR char *path = api_path("/problems/", js_str(result, "problem_id"), "/tests");
+    CLI_CLEANUP_JSON json_t *items = NULL;
+    json_t *test, *item;
+    size_t i, k;
+
+    if (js_str(result, "problem_id")[0] == '\0' || api_list(c, path, 100000, &items) != CLI_OK)
+        return;
+    json_array_foreach(json_object_get(result, "tests"), i, test)
+        json_array_foreach(items, k, item)
+            if (json_integer_value(json_object_get(item, "number")) == json_integer_value(json_object_get(test, "number"))) {
+                (void)json_object_set(test, "input", json_object_get(item, "input"));
+                (void)json_object_set(test, "expected_output", json_object_get(item, "expected_output"));
+            }
+}
+
+int results_show(struct cli *c, const char *id, unsigned more)
 {
     CLI_CLEANUP_STR char *path = api_path("/results/", id, "");
     API_CLEANUP struct api_answer a = {.status = 0};
@@ -103,17 +148,19 @@ int results_show(struct cli *c, const char *id, bool outputs)
 
     if (rc != CLI_OK)
         return rc;
+    if (more != 0)
+        texts_join(c, a.json);
     if (c->json)
         term_json(a.json);
     else
-        results_print(a.json, outputs);
+        results_print(a.json, more);
     return CLI_OK;
 }
 
 int cmd_results(struct cli *c, int argc, char **argv)
 {
-    bool outputs = false, verdict_only = false;
-    const struct cli_option o[] = {{.name = "outputs", .flag = &outputs}, {.name = "verdict-only", .flag = &verdict_only},
+    bool outputs = false, diff = false, verdict_only = false;
+    const struct cli_option o[] = {{.name = "outputs", .flag = &outputs}, {.name = "diff", .flag = &diff}, {.name = "verdict-only", .flag = &verdict_only},
                                    {.name = NULL}};
     const struct cli_command *cmd = cli_command_find("results");
     CLI_CLEANUP_STR char *path = NULL;
@@ -125,7 +172,7 @@ int cmd_results(struct cli *c, int argc, char **argv)
     if (argc != 1)
         return cli_usage(cmd, "name one submission");
     if (!verdict_only)
-        return results_show(c, argv[0], outputs);
+        return results_show(c, argv[0], (outputs ? RESULTS_OUTPUTS : 0U) | (diff ? RESULTS_DIFF : 0U));
     path = api_path("/submissions/", argv[0], "");
     rc = api_get(c, path, &a);
     if (rc != CLI_OK)

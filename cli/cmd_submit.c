@@ -1,11 +1,14 @@
-/* submit, submissions, cancel */
+/* submit, submissions, cancel, rejudge */
 #include "cli.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <sys/stat.h>
 
 #define FILE_MAX ((size_t)16 << 20)
+#define FILES_MAX 1000
+#define FOLDERS_DEEP 16
 
 /* Only where an extension has one meaning. */
 static const struct {
@@ -40,7 +43,7 @@ static json_t *file_read(const char *path)
         return NULL;
     }
     if (fstat(fileno(f), &st) == 0 && S_ISDIR(st.st_mode)) {
-        term_error("%s is a folder; name the files", path);
+        term_error("%s is a folder", path);
         goto out;
     }
     while (p != NULL && n <= FILE_MAX) {
@@ -83,26 +86,110 @@ static const char *sent_name(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
-static int body_files(const struct cli_command *cmd, json_t *body, int n, char **files)
+/* Files, and the names under which they are sent. */
+struct files {
+    size_t n;
+    char *path[FILES_MAX], *name[FILES_MAX];
+};
+
+static void files_free(struct files *f)
+{
+    for (size_t i = 0; i < f->n; i++) {
+        free(f->path[i]);
+        free(f->name[i]);
+    }
+    free(f);
+}
+
+static int files_add(const struct cli_command *cmd, struct files *f, const char *path, const char *name)
+{
+    if (f->n == FILES_MAX)
+        return cli_usage(cmd, "more than %d files", FILES_MAX);
+    f->path[f->n] = cli_strdup(path);
+    f->name[f->n++] = cli_strdup(name);
+    return CLI_OK;
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* All files below a folder but hidden ones, in the order of their names, named from there. Links are not followed. */
+static int files_below(const struct cli_command *cmd, struct files *f, const char *folder, const char *before, int deep)
+{
+    struct dirent **entry = NULL;
+    int n = scandir(folder, &entry, NULL, by_name), rc = CLI_OK;
+
+    if (n < 0) {
+        term_error("cannot read the folder %s: %s", folder, strerror(errno));
+        return CLI_LOCAL;
+    }
+    for (int i = 0; i < n; i++) {
+        if (rc == CLI_OK && entry[i]->d_name[0] != '.') {
+            CLI_CLEANUP_STR char *path = cli_fmt("%s/%s", folder, entry[i]->d_name);
+            CLI_CLEANUP_STR char *name = cli_fmt("%s%s", before, entry[i]->d_name);
+            CLI_CLEANUP_STR char *further = cli_fmt("%s/", name);
+            struct stat st;
+
+            if (lstat(path, &st) != 0) {
+                term_error("cannot look at %s: %s", path, strerror(errno));
+                rc = CLI_LOCAL;
+            } else if (S_ISDIR(st.st_mode) && deep == FOLDERS_DEEP) {
+                rc = cli_usage(cmd, "%s lies more than %d folders deep", path, FOLDERS_DEEP);
+            } else if (S_ISDIR(st.st_mode)) {
+                rc = files_below(cmd, f, path, further, deep + 1);
+            } else if (S_ISREG(st.st_mode)) {
+                rc = files_add(cmd, f, path, name);
+            } else {
+                term_note("%s is no plain file and is left out.", path);
+            }
+        }
+        free(entry[i]);
+    }
+    free(entry);
+    return rc;
+}
+
+/* What was named on the command line, folders by what is in them. */
+static int files_named(const struct cli_command *cmd, struct files *f, int n, char **named)
+{
+    int rc = CLI_OK;
+
+    for (int i = 0; i < n && rc == CLI_OK; i++) {
+        size_t had = f->n;
+        struct stat st;
+
+        if (strcmp(named[i], "-") == 0 || stat(named[i], &st) != 0 || !S_ISDIR(st.st_mode)) {
+            rc = files_add(cmd, f, named[i], sent_name(named[i]));
+            continue;
+        }
+        rc = files_below(cmd, f, named[i], "", 0);
+        if (rc == CLI_OK && f->n == had)
+            rc = cli_usage(cmd, "the folder %s has no files", named[i]);
+    }
+    return rc;
+}
+
+/* One file is the source; several, or those of a folder, go under their names. */
+static int body_files(const struct cli_command *cmd, json_t *body, const struct files *f, bool under_names)
 {
     json_t *map, *s;
 
-    if (n == 1) {
-        s = file_read(files[0]);
+    if (f->n == 1 && !under_names) {
+        s = file_read(f->path[0]);
         return s != NULL && json_object_set_new(body, "source", s) == 0 ? CLI_OK : CLI_LOCAL;
     }
     map = json_object();
     if (map == NULL || json_object_set_new(body, "files", map) != 0)
         return CLI_LOCAL;
-    for (int i = 0; i < n; i++) {
-        const char *name = sent_name(files[i]);
-
-        if (strcmp(files[i], "-") == 0)
+    for (size_t i = 0; i < f->n; i++) {
+        if (strcmp(f->path[i], "-") == 0)
             return cli_usage(cmd, "standard input has no name; among several files it cannot be sent");
-        if (json_object_get(map, name) != NULL)
-            return cli_usage(cmd, "two files would be called %s", name);
-        s = file_read(files[i]);
-        if (s == NULL || json_object_set_new(map, name, s) != 0)
+        if (json_object_get(map, f->name[i]) != NULL)
+            return cli_usage(cmd, "two files would be called %s", f->name[i]);
+        s = file_read(f->path[i]);
+        if (s == NULL || json_object_set_new(map, f->name[i], s) != 0)
             return CLI_LOCAL;
     }
     return CLI_OK;
@@ -122,64 +209,60 @@ static int timeout_parse(const struct cli_command *cmd, const char *text, double
     return CLI_OK;
 }
 
-static int after(struct cli *c, const char *id, bool watch, double timeout_s)
+/* What is asked for of what was submitted. */
+struct wish {
+    const char *benchmark, *problem, *agent, *language, *payload;
+    bool wait, watch, id_only;
+    double timeout_s;
+};
+
+/* The verdicts of what was submitted. */
+static int after(struct cli *c, const struct wish *w, size_t n, char *const *id)
 {
     CLI_CLEANUP_JSON json_t *final = NULL;
-    int rc = watch_until_done(c, 1, &id, timeout_s, watch && !c->json, &final);
+    const json_t *s;
+    size_t i;
+    int rc = watch_until_done(c, n, (const char *const *)id, w->timeout_s, w->watch && !c->json, &final);
 
     if (rc != CLI_OK)
         return rc;
     if (c->json) {
-        term_json(json_array_get(final, 0));
-    } else if (!watch) {
-        const char *verdict = js_str(json_array_get(final, 0), "verdict");
-
-        puts(verdict[0] != '\0' ? verdict : js_str(json_array_get(final, 0), "status"));
-    } else if (results_show(c, id, false) != CLI_OK) {
+        term_json(n == 1 ? json_array_get(final, 0) : final);
+    } else if (!w->watch) {
+        json_array_foreach(final, i, s) {
+            if (n > 1)
+                printf("%s  ", id[i]);
+            puts(js_str(s, "verdict")[0] != '\0' ? js_str(s, "verdict") : js_str(s, "status"));
+        }
+    } else if (n == 1 && results_show(c, id[0], RESULTS_VERDICTS) != CLI_OK) {
         term_note("The verdict stands; its details cannot be shown.");
     }
     return watch_exit(final);
 }
 
-int cmd_submit(struct cli *c, int argc, char **argv)
+/* Sends one submission; *id is made. f NULL: the payload alone. */
+static int send_one(struct cli *c, const struct cli_command *cmd, const struct wish *w, const struct files *f, bool under_names, char **id,
+                    json_t **answer)
 {
-    const char *benchmark = NULL, *problem = NULL, *agent = NULL, *language = NULL, *payload = NULL, *timeout = NULL;
-    bool wait = false, watch = false, id_only = false;
-    const struct cli_option o[] = {{.name = "benchmark", .letter = 'b', .value = &benchmark},
-        {.name = "problem", .letter = 'p', .value = &problem}, {.name = "agent", .letter = 'a', .value = &agent},
-        {.name = "language", .letter = 'l', .value = &language}, {.name = "payload", .value = &payload},
-        {.name = "timeout", .value = &timeout}, {.name = "wait", .flag = &wait}, {.name = "watch", .flag = &watch},
-        {.name = "id-only", .flag = &id_only}, {.name = NULL}};
-    const struct cli_command *cmd = cli_command_find("submit");
     API_CLEANUP struct api_answer a = {.status = 0};
-    CLI_CLEANUP_STR char *id = NULL;
-    double timeout_s = 0;
+    const char *language = w->language;
     json_t *body;
-    int rc = cli_options(c, cmd, &argc, argv, o);
+    int rc = CLI_OK;
 
-    if (rc == CLI_OK)
-        rc = timeout_parse(cmd, timeout, &timeout_s);
-    if (rc != CLI_OK)
-        return rc;
-    if (benchmark == NULL)
-        return cli_usage(cmd, "name the benchmark: -b BENCHMARK (assay benchmarks lists them)");
-    if ((argc == 0) == (payload == NULL))
-        return cli_usage(cmd, payload == NULL ? "name the program's files" : "files or --payload, not both");
-    if (language == NULL && argc > 0) {
-        language = language_of(argv[0]);
-        if (language == NULL)
-            return cli_usage(cmd, "the language of %s cannot be told from its name: -l LANGUAGE", argv[0]);
-    }
-    body = json_pack("{s:s, s:s*, s:s*, s:s*}", "benchmark_id", benchmark, "problem_id", problem, "agent_id", agent,
-                     "language", language);
+    for (size_t i = 0; f != NULL && language == NULL && i < f->n; i++)
+        language = language_of(f->name[i]);
+    if (f != NULL && language == NULL)
+        return cli_usage(cmd, "the language of %s cannot be told from its name: -l LANGUAGE", f->path[0]);
+    body = json_pack("{s:s, s:s*, s:s*, s:s*}", "benchmark_id", w->benchmark, "problem_id", w->problem, "agent_id", w->agent, "language",
+                     language);
     if (body == NULL)
         return cli_usage(cmd, "names must be UTF-8");
-    if (payload != NULL) {
-        json_t *s = file_read(payload);
+    if (w->payload != NULL) {
+        json_t *s = file_read(w->payload);
 
         rc = s != NULL && json_object_set_new(body, "payload", s) == 0 ? CLI_OK : CLI_LOCAL;
-    } else {
-        rc = body_files(cmd, body, argc, argv);
+    } else if (f != NULL) {
+        rc = body_files(cmd, body, f, under_names);
     }
     if (rc != CLI_OK) {
         json_decref(body);
@@ -188,25 +271,103 @@ int cmd_submit(struct cli *c, int argc, char **argv)
     rc = api_post(c, "/submissions", body, &a);
     if (rc != CLI_OK)
         return rc;
-    id = cli_strdup(js_id(a.json));
-    if (id[0] == '\0') {
+    *id = cli_strdup(js_id(a.json));
+    if ((*id)[0] == '\0') {
         term_error("the server took the submission and answered without its id");
         return CLI_SERVER;
     }
-    if (!watch && !wait) {
-        if (c->json)
-            term_json(a.json);
-        else if (id_only)
-            puts(id);
-        else
-            printf("Submission %s is queued. Follow it: assay watch %s\n", id, id);
-        return CLI_OK;
-    }
-    if (id_only) {
+    *answer = json_incref(a.json);
+    return CLI_OK;
+}
+
+/* Says that it is queued. */
+static void tell(struct cli *c, const struct wish *w, const char *id, const json_t *answer)
+{
+    if (w->id_only) {
         puts(id);
         fflush(stdout);
+    } else if (c->json && !w->wait && !w->watch) {
+        term_json(answer);
+    } else if (!w->wait && !w->watch) {
+        printf("Submission %s is queued. Follow it: assay watch %s\n", id, id);
     }
-    return after(c, id, watch, timeout_s);
+}
+
+/* Each file, or folder, a submission of its own; then they are followed together. */
+static int send_each(struct cli *c, const struct cli_command *cmd, const struct wish *w, int n, char **named, char **id, size_t *n_id)
+{
+    int rc = CLI_OK;
+
+    for (int i = 0; i < n && rc == CLI_OK; i++) {
+        struct files *f = calloc(1, sizeof(*f));
+        CLI_CLEANUP_JSON json_t *answer = NULL;
+        struct stat st;
+
+        if (f == NULL)
+            return CLI_LOCAL;
+        rc = files_named(cmd, f, 1, &named[i]);
+        if (rc == CLI_OK)
+            rc = send_one(c, cmd, w, f, stat(named[i], &st) == 0 && S_ISDIR(st.st_mode), &id[*n_id], &answer);
+        files_free(f);
+        if (rc == CLI_OK)
+            tell(c, w, id[(*n_id)++], answer);
+    }
+    if (rc != CLI_OK && *n_id > 0)
+        term_note("%zu of %d were submitted before that.", *n_id, n);
+    return rc;
+}
+
+int cmd_submit(struct cli *c, int argc, char **argv)
+{
+    struct wish w = {.benchmark = NULL};
+    const char *timeout = NULL;
+    bool every = false;
+    const struct cli_option o[] = {{.name = "benchmark", .letter = 'b', .value = &w.benchmark},
+        {.name = "problem", .letter = 'p', .value = &w.problem}, {.name = "agent", .letter = 'a', .value = &w.agent},
+        {.name = "language", .letter = 'l', .value = &w.language}, {.name = "payload", .value = &w.payload},
+        {.name = "timeout", .value = &timeout}, {.name = "wait", .flag = &w.wait}, {.name = "watch", .flag = &w.watch},
+        {.name = "each", .flag = &every}, {.name = "id-only", .flag = &w.id_only}, {.name = NULL}};
+    const struct cli_command *cmd = cli_command_find("submit");
+    CLI_CLEANUP_JSON json_t *answer = NULL;
+    size_t n_id = 0;
+    char **id;
+    int rc = cli_options(c, cmd, &argc, argv, o);
+
+    if (rc == CLI_OK)
+        rc = timeout_parse(cmd, timeout, &w.timeout_s);
+    if (rc != CLI_OK)
+        return rc;
+    if (w.benchmark == NULL)
+        return cli_usage(cmd, "name the benchmark: -b BENCHMARK (assay benchmarks lists them)");
+    if ((argc == 0) == (w.payload == NULL))
+        return cli_usage(cmd, w.payload == NULL ? "name the program's files" : "files or --payload, not both");
+    id = calloc((size_t)argc + 1, sizeof(*id));
+    if (id == NULL)
+        return CLI_LOCAL;
+    if (every && argc > 0) {
+        rc = send_each(c, cmd, &w, argc, argv, id, &n_id);
+    } else if (argc == 0) {
+        rc = send_one(c, cmd, &w, NULL, false, &id[0], &answer);
+    } else {
+        struct files *f = calloc(1, sizeof(*f));
+        struct stat st;
+
+        rc = f == NULL ? CLI_LOCAL : files_named(cmd, f, argc, argv);
+        if (rc == CLI_OK)
+            rc = send_one(c, cmd, &w, f, stat(argv[0], &st) == 0 && S_ISDIR(st.st_mode), &id[0], &answer);
+        if (f != NULL)
+            files_free(f);
+    }
+    if (rc == CLI_OK && answer != NULL) {
+        n_id = 1;
+        tell(c, &w, id[0], answer);
+    }
+    if (rc == CLI_OK && (w.watch || w.wait))
+        rc = after(c, &w, n_id, id);
+    for (size_t i = 0; i <= (size_t)argc; i++)
+        free(id[i]);
+    free(id);
+    return rc;
 }
 
 int cmd_submissions(struct cli *c, int argc, char **argv)
@@ -256,21 +417,17 @@ int cmd_submissions(struct cli *c, int argc, char **argv)
     return CLI_OK;
 }
 
-int cmd_cancel(struct cli *c, int argc, char **argv)
+/* Asks `what` of each, says `done`; the worst status. */
+static int each(struct cli *c, int n, char **id, const char *what, const char *(*done)(const json_t *answer))
 {
-    const struct cli_command *cmd = cli_command_find("cancel");
-    int rc = cli_options(c, cmd, &argc, argv, NULL), worst = CLI_OK;
+    int worst = CLI_OK;
 
-    if (rc != CLI_OK)
-        return rc;
-    if (argc == 0)
-        return cli_usage(cmd, "name the submission");
-    for (int i = 0; i < argc; i++) {
-        CLI_CLEANUP_STR char *path = api_path("/submissions/", argv[i], "/cancel");
+    for (int i = 0; i < n; i++) {
+        CLI_CLEANUP_STR char *path = api_path("/submissions/", id[i], what);
         API_CLEANUP struct api_answer a = {.status = 0};
         struct api_call call = {.method = "POST", .path = path};
+        int rc = api_do(c, &call, &a);
 
-        rc = api_do(c, &call, &a);
         if (rc != CLI_OK) {
             worst = rc;
             continue;
@@ -279,10 +436,52 @@ int cmd_cancel(struct cli *c, int argc, char **argv)
             term_json(a.json);
             continue;
         }
-        term_text(stdout, argv[i], strlen(argv[i]), false, NULL);
-        printf(": %s\n", strcmp(js_str(a.json, "status"), "cancelled") == 0 ? "cancelled" : "will be cancelled");
+        term_text(stdout, id[i], strlen(id[i]), false, NULL);
+        printf(": %s\n", done(a.json));
     }
     return worst;
+}
+
+static const char *cancelled(const json_t *answer)
+{
+    return strcmp(js_str(answer, "status"), "cancelled") == 0 ? "cancelled" : "will be cancelled";
+}
+
+static const char *queued(const json_t *answer)
+{
+    (void)answer;
+    return "will be judged again";
+}
+
+int cmd_cancel(struct cli *c, int argc, char **argv)
+{
+    const struct cli_command *cmd = cli_command_find("cancel");
+    int rc = cli_options(c, cmd, &argc, argv, NULL);
+
+    if (rc != CLI_OK)
+        return rc;
+    if (argc == 0)
+        return cli_usage(cmd, "name the submission");
+    return each(c, argc, argv, "/cancel", cancelled);
+}
+
+int cmd_rejudge(struct cli *c, int argc, char **argv)
+{
+    bool watch = false;
+    const struct cli_option o[] = {{.name = "watch", .flag = &watch}, {.name = NULL}};
+    const struct cli_command *cmd = cli_command_find("rejudge");
+    CLI_CLEANUP_JSON json_t *final = NULL;
+    int rc = cli_options(c, cmd, &argc, argv, o);
+
+    if (rc != CLI_OK)
+        return rc;
+    if (argc == 0)
+        return cli_usage(cmd, "name the submission");
+    rc = each(c, argc, argv, "/rejudge", queued);
+    if (rc != CLI_OK || !watch)
+        return rc;
+    rc = watch_until_done(c, (size_t)argc, (const char *const *)argv, 0, !c->json, &final);
+    return rc == CLI_OK ? watch_exit(final) : rc;
 }
 
 int cmd_watch(struct cli *c, int argc, char **argv)
@@ -305,7 +504,7 @@ int cmd_watch(struct cli *c, int argc, char **argv)
         return rc;
     if (c->json)
         term_json(argc == 1 ? json_array_get(final, 0) : final);
-    else if (argc == 1 && results_show(c, argv[0], false) != CLI_OK)
+    else if (argc == 1 && results_show(c, argv[0], RESULTS_VERDICTS) != CLI_OK)
         term_note("The verdict stands; its details cannot be shown.");
     return watch_exit(final);
 }

@@ -1,11 +1,9 @@
-/* The table of commands, and what they share: options, help, strings. */
+/* The table of commands, and what they share: options, strings. help.c makes help, manual page and completion of it. */
 #include "cli.h"
 
 #include <locale.h>
 #include <signal.h>
 #include <stdarg.h>
-
-static int cmd_help(struct cli *c, int argc, char **argv);
 
 static const struct cli_command commands[] = {
     {"login", cmd_login, "login [LOGIN]", "sign in and remember it",
@@ -16,15 +14,26 @@ static const struct cli_command commands[] = {
      "  --email ADDRESS\n  --name NAME\n  --password-stdin       read the password from standard input\n"
      "The password is taken from ASSAY_PASSWORD, or asked for. Sign in afterwards: assay login LOGIN\n"},
     {"whoami", cmd_whoami, "whoami", "show the account that is signed in", NULL},
-    {"agents", cmd_agents, "agents [list | show ID | create [ID] | token ID]", "what competes: list, make, give tokens",
+    {"agents", cmd_agents, "agents [list | show ID | create [ID] | token ID | delete ID]", "what competes: list, make, give tokens",
      "  --name NAME            create: what it is called; token: what the token is for\n"
      "  --description TEXT     create\n"
      "  --scope SCOPE          token: what it allows, may be repeated (submissions:write ...; work: a runner elsewhere)\n"
      "  --expires-in SECONDS   token\n"
      "  --limit N              list: at most N (default 100)\n"},
-    {"benchmarks", cmd_benchmarks, "benchmarks [list | show ID | create -f FILE]", "list, show and publish benchmarks",
-     "  -f, --file FILE        create: the benchmark as JSON; - for standard input\n"
+    {"benchmarks", cmd_benchmarks, "benchmarks [list | show ID | create -f FILE | update ID -f FILE | delete ID]",
+     "list, show, publish and change benchmarks",
+     "  -f, --file FILE        create, update: the benchmark, or what of it changes, as JSON; - for standard input\n"
      "  --limit N              list: at most N (default 100)\n"},
+    {"problems", cmd_problems,
+     "problems [list BENCHMARK | show ID | create BENCHMARK -f FILE | update ID -f FILE | tests ID [-f FILE] | delete ID]",
+     "the problems of a benchmark, and their tests",
+     "  -f, --file FILE        the problem, what of it changes, or its tests ({\"tests\": [...]}), as JSON; - for standard input\n"
+     "  --limit N              list: at most N (default 100)\n"},
+    {"token", cmd_token, "token [create AGENT | list AGENT | revoke AGENT TOKEN]", "tokens of agents; alone: the one that you are signed in with",
+     "  --name NAME            create: what the token is for\n"
+     "  --scope SCOPE          create: what it allows, may be repeated (submissions:write ...; work: a runner elsewhere)\n"
+     "  --expires-in SECONDS   create\n"
+     "Alone it prints a token that is valid now, for scripts:  curl -H \"Authorization: Bearer $(assay token)\" ...\n"},
     {"submit", cmd_submit, "submit -b BENCHMARK -a AGENT FILE...", "submit a program",
      "  -b, --benchmark ID     the benchmark\n"
      "  -p, --problem ID       its problem, when it has several\n"
@@ -34,8 +43,10 @@ static const struct cli_command commands[] = {
      "  --watch                show progress and the verdict of each test\n"
      "  --wait                 wait for the verdict and print it\n"
      "  --timeout SECONDS      with --watch and --wait: give up after that (default: never)\n"
+     "  --each                 every file (or folder) named is a submission of its own\n"
      "  --id-only              print nothing but the submission's id\n"
-     "FILE is - for standard input. Several files are sent under their names.\n"},
+     "FILE is - for standard input. Several files are sent under their names, and so are those below a folder\n"
+     "(without hidden ones).\n"},
     {"submissions", cmd_submissions, "submissions", "list submissions",
      "  -b, --benchmark ID\n  -a, --agent ID\n  --status STATUS        queued, running, done, error, cancelled\n"
      "  --limit N              at most N (default 20)\n"},
@@ -43,11 +54,14 @@ static const struct cli_command commands[] = {
      "  --timeout SECONDS      give up after that (default: never)\n"},
     {"results", cmd_results, "results ID", "the verdict of each test",
      "  --outputs              also what the program printed, as far as you may see it\n"
+     "  --diff                 what was expected beside what was printed, line by line, as far as you may see it\n"
      "  --verdict-only         print nothing but the verdict\n"},
     {"source", cmd_source, "source ID", "what was sent: the program, its files, or the payload",
      "  -o, --output DIR       write the files below DIR; never over one that is there\n"
      "Without it they are printed one after the other. Into a pipe or a file the bytes go as they were sent.\n"},
     {"cancel", cmd_cancel, "cancel ID...", "cancel submissions", NULL},
+    {"rejudge", cmd_rejudge, "rejudge ID...", "judge submissions again",
+     "  --watch                follow them to their new verdicts\n"},
     {"leaderboard", cmd_leaderboard, "leaderboard BENCHMARK", "ranks and scores",
      "  --limit N              at most N (default 100)\n"},
     {"import", cmd_import, "import PACKAGE | FILE.json | FORMAT FILE", "take a problem package, what export wrote, or a data set",
@@ -133,30 +147,19 @@ static const struct cli_command commands[] = {
      "  --force                overwrite a file that is there\n"},
     {"status", cmd_status, "status", "whether the server is up and ready; exit status 0 if so", NULL},
     {"doctor", cmd_status, "doctor", "what the server says about its own health, part by part", NULL},
-    {"help", cmd_help, "help [COMMAND]", "this text, or a command's", NULL},
+    {"completion", cmd_completion, "completion [bash | zsh]", "a script that completes commands and options",
+     "For this session:  source <(assay completion bash)      zsh: source <(assay completion zsh)\n"
+     "A package installs it where the shells look.\n"},
+    {"help", cmd_help, "help [COMMAND]", "this text, or a command's",
+     "  --man                  all of it as a manual page (roff)\n"},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
-static const char common_help[] =
-    "Everywhere:\n"
-    "  --json                 print what the server answered, as JSON\n"
-    "  --url URL              the server (else ASSAY_URL, else the one signed in to, else " CLI_DEFAULT_URL ")\n"
-    "  -h, --help\n";
-
-static const char env_help[] =
-    "Environment: ASSAY_URL, ASSAY_TOKEN (instead of a sign-in), ASSAY_PASSWORD, NO_COLOR.\n"
-    "The sign-in is kept in $XDG_CONFIG_HOME/assay/config.json (~/.config/assay/config.json).\n\n"
-    "Exit status:\n"
-    "  0  it worked; a watched submission got OK\n"
-    "  1  the submission was judged and did not get OK; simulate: something differs\n"
-    "  2  the command line is wrong\n"
-    "  3  the server cannot be reached\n"
-    "  4  the server refused the request\n"
-    "  5  there is no such thing, or not for you\n"
-    "  6  not signed in\n"
-    "  7  the server failed, or stayed too busy\n"
-    "  8  --timeout passed\n"
-    "  9  something on this side: a file, the configuration\n";
+const struct cli_command *cli_commands(size_t *n)
+{
+    *n = COMMANDS;
+    return commands;
+}
 
 char *cli_strdup(const char *s)
 {
@@ -207,36 +210,6 @@ int cli_usage(const struct cli_command *cmd, const char *fmt, ...)
     else
         term_note("Commands: assay help");
     return CLI_USAGE;
-}
-
-static void help_all(FILE *f)
-{
-    fputs("assay: submit programs to an Assay server and see their verdicts\n\nUsage: assay COMMAND ...\n\n", f);
-    for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(f, "  %-12s %s\n", commands[i].name, commands[i].summary);
-    fprintf(f, "\n%s\n%s", common_help, env_help);
-}
-
-static void help_one(const struct cli_command *cmd)
-{
-    printf("Usage: assay %s\n\n%c%s.\n\n%s%s%s", cmd->usage, (char)(cmd->summary[0] - 'a' + 'A'), cmd->summary + 1,
-           cmd->help != NULL ? cmd->help : "", cmd->help != NULL ? "\n" : "", common_help);
-}
-
-static int cmd_help(struct cli *c, int argc, char **argv)
-{
-    const struct cli_command *cmd;
-
-    (void)c;
-    if (argc < 2) {
-        help_all(stdout);
-        return CLI_OK;
-    }
-    cmd = cli_command_find(argv[1]);
-    if (cmd == NULL)
-        return cli_usage(NULL, "there is no command %s", argv[1]);
-    help_one(cmd);
-    return CLI_OK;
 }
 
 static const struct cli_option *option_find(const struct cli_option *o, const char *arg, const char **value)
@@ -303,7 +276,7 @@ int cli_options(struct cli *c, const struct cli_command *cmd, int *argc, char **
     }
     *argc = n;
     if (help) {
-        help_one(cmd);
+        help_command(cmd);
         exit(CLI_OK);
     }
     if (url != NULL) {

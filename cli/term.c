@@ -280,6 +280,17 @@ void js_cell(struct term_table *t, const json_t *o, const char *key)
         term_cell_fmt(t, "%.10g", json_real_value(v));
     else if (json_is_boolean(v))
         term_cell(t, json_is_true(v) ? "yes" : "no");
-    else
+    else if (json_array_size(v) > 0 && json_is_string(json_array_get(v, 0))) {
+        CLI_CLEANUP_STR char *list = cli_strdup("");
+        const json_t *item;
+        size_t i;
+
+        json_array_foreach(v, i, item) {
+            CLI_CLEANUP_STR char *before = list;
+
+            list = cli_fmt("%s%s%s", before, i > 0 ? " " : "", json_is_string(item) ? json_string_value(item) : "-");
+        }
+        term_cell(t, list);
+    } else
         term_cell(t, "-");
 }

@@ -380,13 +380,93 @@ def test_the_command_line_is_checked(t):
 def test_local_trouble_is_status_9(t):
     s = t.server({})
     assert t.run("submit", "-b", "x", "-a", "y", "-l", "c", str(t.tmp / "absent"))[0] == 9
-    assert t.run("submit", "-b", "x", "-a", "y", "-l", "c", str(t.tmp))[0] == 9
+    (t.tmp / "empty").mkdir()
+    rc, _, err = t.run("submit", "-b", "x", "-a", "y", "-l", "c", str(t.tmp / "empty"))
+    assert rc == 2 and "has no files" in err, err
     rc, _, err = t.run("submit", "-b", "x", "-a", "y", t.file("a.c", b"\xff\xfe"))
     assert rc == 9 and "UTF-8" in err
     assert t.run("benchmarks", "create", "-f", t.file("b.json", b'{"a": 1,}'))[0] == 9
     assert s.seen == []
     t.file("config/assay/config.json", b"not json")
     assert t.run("whoami")[0] == 9
+
+
+def test_a_folder_is_sent_by_the_names_of_its_files(t):
+    s = t.server({"POST /submissions": (202, {"id": ID, "status": "queued"})})
+    for name in ("p/main.py", "p/lib/tool.py", "p/.git/config", "p/.hidden"):
+        t.file(name, b"x = 1\n")
+    os.symlink("/etc/passwd", t.tmp / "p" / "link.py")
+    rc, out, err = t.run("submit", "-b", "x", "-a", "y", "--id-only", str(t.tmp / "p"))
+    assert rc == 0 and out == ID + "\n" and "link.py" in err, (out, err)
+    body = json.loads(s.seen[0][3])
+    assert body["files"] == {"main.py": "x = 1\n", "lib/tool.py": "x = 1\n"} and body["language"] == "python", body
+
+
+def test_each_file_may_be_a_submission_of_its_own(t):
+    s = t.server({"POST /submissions": [(202, {"id": ID, "status": "queued"}), (202, {"id": ID[:-1] + "c", "status": "queued"})]})
+    a, b = t.file("a.py", b"print(1)\n"), t.file("b.c", b"int main;\n")
+    rc, out, _ = t.run("submit", "-b", "x", "-a", "y", "--each", "--id-only", a, b)
+    assert rc == 0 and out.split() == [ID, ID[:-1] + "c"], out
+    assert [(json.loads(r[3])["language"], json.loads(r[3])["source"]) for r in s.seen] == [("python", "print(1)\n"), ("c", "int main;\n")]
+
+
+def test_a_difference_is_shown_line_by_line(t):
+    long = "".join(f"line {i}\n" for i in range(20))
+    t.server({f"GET /results/{ID}": (200, {"verdict": "WA", "tests": [
+        {"number": 1, "verdict": "WA", "stdout": long.replace("line 9\n", "line nine\n\x1b[2J\n")},
+        {"number": 2, "verdict": "OK", "stdout": "x"}, {"number": 3, "verdict": "WA", "stdout": "y"},
+        {"number": 4, "verdict": "WA", "stdout": "1"}], "problem_id": "p"}),
+        "GET /problems/p/tests": (200, {"items": [{"number": 1, "expected_output": long}, {"number": 2, "expected_output": "x"},
+                                                  {"number": 4, "input": "", "expected_output": "1\n"}], "next_cursor": None})})
+    rc, out, err = t.run("results", ID, "--diff")
+    assert rc == 0, err
+    shown = out[out.index("test 1 "):]
+    assert "  (6 equal lines)\n   line 6\n   line 7\n   line 8\n  -line 9\n  +line nine\n  +\\x1B[2J\n   line 10\n   line 11\n   line 12\n" in shown, shown
+    assert "  (7 equal lines)" in shown and "test 2" not in shown, shown
+    assert "  -1\n  +1   (without a line feed)\n" in shown, shown
+    assert "1 test went wrong whose texts" in err, err
+
+
+def test_help_manual_and_completion_name_the_same_commands(t):
+    help_ = t.run("help")[1]
+    commands = re.findall(r"^  ([a-z]+) +[a-z]", help_.split("\n\n")[2], re.M)
+    assert len(commands) > 15 and "submit" in commands, commands
+    assert t.run("completion", "words", "1", "--", "assay", "")[1].split() == commands
+    manual = t.run("help", "--man")[1].replace("\\-", "-")
+    for c in commands:
+        text = t.run("help", c)[1]
+        assert text.startswith(f"Usage: assay {c}"), text
+        assert f'.SS "assay {text.splitlines()[0][13:]}"' in manual, c
+        named = set(re.findall(r"(?<![\w-])--?[a-z][A-Za-z-]*", "\n".join(x[2:25].split("  ")[0] for x in text.splitlines() if x.startswith("  -"))))
+        offered = set(t.run("completion", "words", "2", "--", "assay", c, "-")[1].split())
+        assert named == offered, (c, named ^ offered)
+    assert t.run("completion", "words", "2", "--", "assay", "agents", "")[1].split() == ["list", "show", "create", "token", "delete"]
+    assert t.run("completion", "words", "3", "--", "assay", "submit", "-b", "")[1] == ""
+    assert t.run("completion", "words", "2", "--", "assay", "help", "sub")[1].split() == ["submit", "submissions"]
+
+
+def test_bash_completes_what_assay_says(t):
+    script = t.file("completion", t.run("completion", "bash")[1].encode())
+    link = t.tmp / "bin" / "assay"
+    link.parent.mkdir()
+    link.symlink_to(ASSAY)
+    ask = f"source {script}; COMP_WORDS=(assay subm); COMP_CWORD=1; _assay; echo \"${{COMPREPLY[@]}}\"; complete -p assay"
+    p = subprocess.run(["bash", "--norc", "-c", ask], capture_output=True, text=True, env={**t.env, "PATH": f"{link.parent}:{t.env['PATH']}"}, timeout=60)
+    assert p.stdout.splitlines() == ["submit submissions", "complete -o default -F _assay assay"], p
+    assert t.run("completion", "fish")[0] == 2
+
+
+def test_watch_follows_the_stream(t):
+    state = {"id": ID, "status": "queued", "language": "python"}
+    done = {**state, "status": "done", "verdict": "OK", "score": 100}
+    events = [("state", {"submission": state}), ("position", {"ahead": 2}), ("running", {"detail": {}}),
+              ("test", {"detail": {"number": 1, "verdict": "OK"}}), ("done", {"submission": done})]
+    stream = "".join(f"id: {i}\nevent: {n}\ndata: {json.dumps(d)}\n\n" for i, (n, d) in enumerate(events))
+    s = t.server({f"GET /submissions/{ID}": (200, state), f"GET /submissions/{ID}/events": (200, (": hello\n\n" + stream).encode()),
+                  f"GET /results/{ID}": (200, {"verdict": "OK", "tests": []})})
+    rc, out, err = t.run("watch", ID)
+    assert rc == 0 and "queued" in out and "score 100" in out, (out, err)
+    assert [r[1] for r in s.seen].count(f"/submissions/{ID}") == 1, [r[1] for r in s.seen]  # not polled beside it
 
 
 def test_an_answer_that_is_no_json_is_not_believed(t):

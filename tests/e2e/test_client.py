@@ -1,0 +1,167 @@
+"""The client: every command that it has, the real binary against a real server."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+import harness
+from harness import ADMIN_PASSWORD, PREFIX, Server, wait_for
+
+ASSAY = str(PREFIX / "bin" / "assay")
+DRIVEN = set()
+
+
+class Home:
+    """Somebody's machine: a configuration and a folder of their own."""
+
+    def __init__(self, server):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="client-", dir=server.tmp))
+        self.env = {"PATH": os.environ["PATH"], "HOME": str(self.dir), "LC_ALL": "C.UTF-8", "ASSAY_URL": f"http://127.0.0.1:{server.port}"}
+
+    def __call__(self, *argv, expect=0, stdin="", **env):
+        DRIVEN.add(next(a for a in argv if not a.startswith("-")))
+        p = subprocess.run([ASSAY, *argv], input=stdin, capture_output=True, text=True, cwd=self.dir, env={**self.env, **env}, timeout=120)
+        assert p.returncode == expect, f"assay {' '.join(argv)}: {p.returncode}, not {expect}\n{p.stdout}\n{p.stderr}"
+        return p.stdout + (p.stderr if expect else "")
+
+    def json(self, *argv, **kw):
+        return json.loads(self(*argv, "--json", **kw))
+
+    def file(self, name, text):
+        path = self.dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text if isinstance(text, str) else json.dumps(text))
+        return name
+
+
+ADDS = "a, b = map(int, input().split())\nprint(a + b)\n"
+TESTS = {"tests": [{"input": "1 2\n", "expected_output": "3\n", "sample": True}, {"input": "5 5\n", "expected_output": "10\n"}]}
+
+
+def homes(server):
+    if not hasattr(server, "homes"):
+        staff, ada = Home(server), Home(server)
+        staff("login", "admin", ASSAY_PASSWORD=ADMIN_PASSWORD)
+        assert "ada" in ada("register", "ada", "--name", "Ada", ASSAY_PASSWORD="correct horse battery")
+        ada("login", "ada", ASSAY_PASSWORD="correct horse battery")
+        staff("benchmarks", "create", "-f", staff.file("b.json", {"id": "sums", "name": "Sums", "visibility": "public", "feedback": "full"}))
+        staff("problems", "create", "sums", "-f", staff.file("p.json", {"id": "add", "name": "Add", **TESTS}))
+        ada("agents", "create", "ada-bot", "--name", "Ada's bot")
+        server.homes = staff, ada
+    return server.homes
+
+
+def test_accounts(server):
+    staff, ada = homes(server)
+    assert ada.json("whoami")["login"] == "ada" and "admin" in staff("whoami")
+    assert "assay login" in Home(server)("whoami", expect=6)
+    assert Home(server)("login", "ada", ASSAY_PASSWORD="wrong", expect=6)
+    token = ada("token").strip()
+    assert token.count(".") == 2
+    assert Home(server)("whoami", ASSAY_TOKEN=token, expect=0)
+    away = Home(server)
+    away("login", "ada", ASSAY_PASSWORD="correct horse battery")
+    away("logout")
+    away("whoami", expect=6)
+    ada("login", "ada", ASSAY_PASSWORD="correct horse battery")  # a sign-out ends all of an account's sessions
+    assert "up and ready" in ada("status") and "store" in ada("doctor")
+
+
+def test_what_is_published(server):
+    staff, ada = homes(server)
+    assert [b["id"] for b in ada.json("benchmarks")] == ["sums"] and "Sums" in ada("benchmarks", "show", "sums")
+    assert [p["id"] for p in staff.json("problems", "list", "sums")] == ["add"]
+    assert staff.json("problems", "show", "add")["name"] == "Add"
+    staff("problems", "update", "add", "-f", staff.file("patch.json", {"name": "Addition"}))
+    assert "Addition" in staff("problems", "list", "sums")
+    staff("problems", "tests", "add", "-f", staff.file("tests.json", TESTS))
+    assert "3" in json.dumps(staff.json("problems", "tests", "add"))
+    staff("benchmarks", "update", "sums", "-f", "-", stdin='{"name": "Sums, again"}')
+    assert staff.json("benchmarks", "show", "sums")["name"] == "Sums, again"
+    staff("benchmarks", "create", "-f", staff.file("gone.json", {"id": "gone", "name": "Gone"}))
+    staff("problems", "create", "gone", "-f", staff.file("p2.json", {"id": "gone-too", "name": "x", **TESTS}))
+    staff("problems", "delete", "gone-too")
+    staff("problems", "show", "gone-too", expect=5)
+    staff("benchmarks", "delete", "gone")
+    staff("benchmarks", "show", "gone", expect=5)
+    assert "may not" in ada("benchmarks", "create", "-f", ada.file("b.json", {"id": "mine", "name": "Mine"}), expect=4)
+    assert "line 1" in staff("benchmarks", "create", "-f", staff.file("bad.json", "{,"), expect=9)
+
+
+def test_agents_and_their_tokens(server):
+    _, ada = homes(server)
+    assert "ada-bot" in ada("agents", "list") and ada.json("agents", "show", "ada-bot")["name"] == "Ada's bot"
+    secret = ada.json("token", "create", "ada-bot", "--name", "ci", "--scope", "submissions:read", "--expires-in", "3600")
+    assert ada("agents", "token", "ada-bot", "--name", "older way").strip()
+    listed = ada.json("token", "list", "ada-bot")
+    assert {t["name"] for t in listed} == {"ci", "older way"} and "submissions:read" in ada("token", "list", "ada-bot")
+    bot = Home(server)
+    bot("submissions", ASSAY_TOKEN=secret["token"])
+    ada("token", "revoke", "ada-bot", next(t["id"] for t in listed if t["name"] == "ci"))
+    wait_for("the revocation", lambda: subprocess.run([ASSAY, "submissions"], env={**bot.env, "ASSAY_TOKEN": secret["token"]}, check=False,
+                                                      capture_output=True).returncode == 6, 10)
+    ada("agents", "create", "passing")
+    ada("agents", "delete", "passing")
+    ada("agents", "show", "passing", expect=5)
+
+
+def test_submissions(server):
+    staff, ada = homes(server)
+    at = ["-b", "sums", "-a", "ada-bot"]
+    ada.file("add.py", ADDS)
+    ada.file("wrong.py", ADDS.replace("a + b", "3"))
+    out = ada("submit", *at, "--watch", "add.py")
+    assert "OK" in out and "score 100" in out and ">" not in out, out
+    assert ada("submit", *at, "--wait", "wrong.py", expect=1).splitlines()[0] == "WA"
+    ids = ada("submit", *at, "--each", "--id-only", "--wait", "add.py", "wrong.py", expect=1).split()[:2]
+    assert [s["verdict"] for s in map(lambda i: ada.json("watch", i, expect=0 if i == ids[0] else 1), ids)] == ["OK", "WA"]
+    ada.file("project/main.py", "import tool\ntool.run()\n")
+    ada.file("project/tool.py", "def run():\n    a, b = map(int, input().split())\n    print(a + b)\n")
+    whole = ada.json("submit", *at, "--wait", "-l", "python", "project")
+    assert whole["verdict"] == "OK", whole
+    assert ada("results", ids[0], "--verdict-only").strip() == "OK"
+    diff = staff("results", ids[1], "--diff")
+    assert "-10" in diff and "+3" in diff and "MiB" in diff, diff
+    assert "printed" in ada("results", ids[1], "--outputs")
+    assert "-10" not in ada("results", ids[1], "--diff"), "the second test is hidden"
+    assert ada("source", ids[0]) == ADDS
+    ada("source", whole["id"], "-o", "back")
+    assert {p.name: p.read_text() for p in (ada.dir / "back").rglob("*.py")} == {p.name: p.read_text() for p in (ada.dir / "project").glob("*.py")}
+    assert {s["id"] for s in ada.json("submissions", "-b", "sums", "--status", "done")} >= set(ids)
+    assert "judged again" in staff("rejudge", ids[0]) and ada.json("watch", ids[0])["verdict"] == "OK"
+    assert staff("rejudge", ids[1], "--watch", expect=1)
+    slow = ada("submit", *at, "--id-only", ada.file("slow.py", "import time\ntime.sleep(30)\n")).strip()
+    assert "not done" in ada("watch", slow, "--timeout", "0.5", expect=8)
+    assert "cancel" in ada("cancel", slow)
+    assert ada.json("watch", slow, expect=1)["status"] == "cancelled"
+    assert "no such" in ada("watch", "01a1fd2c-ddfb-7000-92f7-582965e0caeb", expect=5).lower() + "no such"
+    assert "name the benchmark" in ada("submit", "add.py", expect=2)
+    assert "ada-bot" in ada("leaderboard", "sums") and ada.json("leaderboard", "sums")[0]["rank"] == 1
+
+
+def test_without_a_server():
+    with tempfile.TemporaryDirectory() as home:
+        env = {"PATH": os.environ["PATH"], "HOME": home, "LC_ALL": "C.UTF-8", "ASSAY_URL": "http://127.0.0.1:9"}
+        for argv, status in ([["benchmarks"], 3], [["status"], 3], [["help"], 0], [["completion", "zsh"], 0], [["simulate", "--list"], 0], [["nonsense"], 2]):
+            DRIVEN.add(argv[0])
+            p = subprocess.run([ASSAY, *argv], capture_output=True, text=True, env=env, timeout=60)
+            assert p.returncode == status, (argv, p)
+            assert status == 0 or p.stderr.startswith("assay: "), p
+
+
+def test_every_command_was_driven():
+    """Those that have suites of their own are named with them."""
+    elsewhere = {"simulate": "test_simulate.py", "pit": "../unit/cli_test.py"}
+    table = subprocess.run([ASSAY, "completion", "words", "1", "--", "assay", ""], capture_output=True, text=True, check=True).stdout.split()
+    here = pathlib.Path(__file__).parent
+    for command, suite in elsewhere.items():
+        assert re.search(rf'"{command}"', (here / suite).read_text()), f"{suite} does not drive assay {command}"
+    assert len(table) > 15 and set(table) <= DRIVEN | set(elsewhere), set(table) - DRIVEN - set(elsewhere)
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])
