@@ -429,7 +429,7 @@ def test_a_difference_is_shown_line_by_line(t):
 
 def test_help_manual_and_completion_name_the_same_commands(t):
     help_ = t.run("help")[1]
-    commands = re.findall(r"^  ([a-z]+) +[a-z]", help_.split("\n\n")[2], re.M)
+    commands = re.findall(r"^  ([a-z-]+) +[a-z]", help_.split("\n\n")[2], re.M)
     assert len(commands) > 15 and "submit" in commands, commands
     assert t.run("completion", "words", "1", "--", "assay", "")[1].split() == commands
     manual = t.run("help", "--man")[1].replace("\\-", "-")
@@ -442,7 +442,7 @@ def test_help_manual_and_completion_name_the_same_commands(t):
         assert named == offered, (c, named ^ offered)
     assert t.run("completion", "words", "2", "--", "assay", "agents", "")[1].split() == ["list", "show", "create", "token", "delete"]
     assert t.run("completion", "words", "3", "--", "assay", "submit", "-b", "")[1] == ""
-    assert t.run("completion", "words", "2", "--", "assay", "help", "sub")[1].split() == ["submit", "submissions"]
+    assert t.run("completion", "words", "2", "--", "assay", "help", "sub")[1].split() == ["submit", "submissions", "submit-samples"]
 
 
 def test_bash_completes_what_assay_says(t):
@@ -452,7 +452,7 @@ def test_bash_completes_what_assay_says(t):
     link.symlink_to(ASSAY)
     ask = f"source {script}; COMP_WORDS=(assay subm); COMP_CWORD=1; _assay; echo \"${{COMPREPLY[@]}}\"; complete -p assay"
     p = subprocess.run(["bash", "--norc", "-c", ask], capture_output=True, text=True, env={**t.env, "PATH": f"{link.parent}:{t.env['PATH']}"}, timeout=60)
-    assert p.stdout.splitlines() == ["submit submissions", "complete -o default -F _assay assay"], p
+    assert p.stdout.splitlines() == ["submit submissions submit-samples", "complete -o default -F _assay assay"], p
     assert t.run("completion", "fish")[0] == 2
 
 
