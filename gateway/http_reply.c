@@ -247,13 +247,17 @@ static void log_failure(struct exchange *x, int rc, struct assay_str message)
 static void emit_problem(struct exchange *x, const struct assay_problem *p, const struct assay_json_pair *header, size_t n)
 {
     ASSAY_CLEANUP_BUF struct assay_buf body = ASSAY_BUF_INIT;
+    char bare[ASSAY_PROBLEM_BARE];
     struct assay_problem full = *p;
     full.instance = x->rq.path;
     full.request_id = x->rq.request_id;
     bool written = assay_problem_write(&full, &body, NULL) == 0;
+    struct assay_buf little = {.p = bare};
+    if (!written)
+        little.n = assay_problem_bare(p->status, p->word, bare);
     struct answer a = {.status = p->status,
-                       .type = written ? ASSAY_PROBLEM_TYPE : NULL,
-                       .body = written ? &body : NULL,
+                       .type = ASSAY_PROBLEM_TYPE,
+                       .body = written ? &body : &little, /* short enough to be copied */
                        .header = header,
                        .n_headers = n};
     emit(x, &a);

@@ -1,6 +1,7 @@
 /* Problem documents: one writer for every error that leaves the gateway. */
 #include "problem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct status_row {
@@ -69,6 +70,15 @@ const char *assay_status_text(int status)
 bool assay_problem_public(int code)
 {
     return code > ASSAY_E_NOMEM;
+}
+
+size_t assay_problem_bare(int status, const char *word, char out[ASSAY_PROBLEM_BARE])
+{
+    const struct status_row *row = find(status);
+    /* titles and words are ours: none is longer than 40 bytes, none needs escaping */
+    int n = snprintf(out, ASSAY_PROBLEM_BARE, "{\"type\":\"urn:assay:problem:%.40s\",\"title\":\"%.40s\",\"status\":%d}",
+                     word ? word : row && row->word ? row->word : "error", row ? row->text : "Error", status);
+    return n > 0 ? (size_t)n : 0;
 }
 
 int assay_problem_write(const struct assay_problem *p, struct assay_buf *out, struct assay_err *err)

@@ -25,6 +25,10 @@ struct assay_problem {
 /* Appends the document. ASSAY_E_NOMEM alone can fail. */
 int assay_problem_write(const struct assay_problem *p, struct assay_buf *out, struct assay_err *err) ASSAY_MUST_CHECK;
 
+/* The document without its details, where there is no memory for it: cut to fit. Gives its length; cannot fail. */
+#define ASSAY_PROBLEM_BARE 256
+size_t assay_problem_bare(int status, const char *word, char out[ASSAY_PROBLEM_BARE]);
+
 /* "Not Found" for 404; "" for a status nobody registered. */
 const char *assay_status_text(int status);
 

@@ -21,7 +21,7 @@ gateway_libassay_front_la_LIBADD = gateway/libassay_llhttp.la $(LIBEVENT_LIBS) $
 FRONT_TEST_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
 FRONT_TEST_LIBS = gateway/libassay_front.la gateway/libassay_core.la queue/libassay_queue.la $(SDK_LIBS) $(CMOCKA_LIBS) -lpthread -lm
 if HAVE_CMOCKA
-FRONT_TESTS = tests/unit/router_test tests/unit/gate_test tests/unit/http_test tests/unit/http_live_test
+FRONT_TESTS = tests/unit/router_test tests/unit/gate_test tests/unit/reserve_test tests/unit/http_test tests/unit/http_live_test
 check_PROGRAMS += $(FRONT_TESTS)
 TESTS += $(FRONT_TESTS)
 tests_unit_router_test_SOURCES = tests/unit/router_test.c
@@ -30,6 +30,9 @@ tests_unit_router_test_LDADD = $(FRONT_TEST_LIBS)
 tests_unit_gate_test_SOURCES = tests/unit/gate_test.c
 tests_unit_gate_test_CPPFLAGS = $(FRONT_TEST_CPPFLAGS) $(SODIUM_CFLAGS)
 tests_unit_gate_test_LDADD = $(FRONT_TEST_LIBS) $(SODIUM_LIBS)
+tests_unit_reserve_test_SOURCES = tests/unit/reserve_test.c
+tests_unit_reserve_test_CPPFLAGS = $(FRONT_TEST_CPPFLAGS)
+tests_unit_reserve_test_LDADD = $(FRONT_TEST_LIBS)
 tests_unit_http_test_SOURCES = tests/unit/http_test.c tests/unit/http_rig.c tests/unit/http_rig.h
 tests_unit_http_test_CPPFLAGS = $(FRONT_TEST_CPPFLAGS)
 tests_unit_http_test_LDADD = $(FRONT_TEST_LIBS)
@@ -77,7 +80,7 @@ CLEANFILES += bench/front_server$(EXEEXT)
 noinst_LTLIBRARIES += gateway/libassay_core.la
 gateway_libassay_core_la_SOURCES = \
 	gateway/cursors.c gateway/cursors.h gateway/dispatch.c gateway/dispatch.h gateway/log.c gateway/log.h gateway/metrics.c gateway/metrics.h \
-	gateway/pool.c gateway/pool.h gateway/text.c gateway/text.h
+	gateway/pool.c gateway/pool.h gateway/reserve.c gateway/reserve.h gateway/text.c gateway/text.h
 gateway_libassay_core_la_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir)
 
 # linked by users: gateway/libassay_core.la queue/libassay_queue.la $(SDK_LIBS) -lpthread -lm

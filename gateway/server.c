@@ -36,9 +36,11 @@
 
 #include <assay/boxkeeper_wire.h>
 #include <assay/events.h>
+#include <assay/json.h>
 #include <assay/value.h>
 
 #include "core_routes.h"
+#include "reserve.h"
 
 /* Behind a plugin's host: the server, and whose host it is. */
 struct lent {
@@ -809,6 +811,7 @@ int assay_server_main(int argc, char **argv)
         (void)fprintf(stderr, "assayd: --role=server is for the supervisor, not for hand\n");
         return 64;
     }
+    assay_json_memory(assay_reserve_take, assay_reserve_give);
     s->listeners = (int)listeners;
     s->uid = (uid_t)uid;
     s->gid = (gid_t)gid;

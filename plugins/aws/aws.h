@@ -158,6 +158,21 @@ int aws_call(struct aws_client *c, const struct aws_call *call, struct aws_answe
 int aws_client_presign(struct aws_client *c, const struct aws_call *call, const char *base, int64_t expires_s, struct assay_buf *out,
                        struct assay_err *err) ASSAY_MUST_CHECK;
 
+/* ---- what the drivers' plugin.c share ---- */
+
+/* Rows of a driver's table of options: the core's, for all of Amazon's services; the variables are for `assay simulate`, which
+ * has no core. */
+#define AWS_SHARED_OPTIONS                                                                                     \
+    {.name = "aws_region", .env = "AWS_REGION,AWS_DEFAULT_REGION", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The core's."},               \
+    {.name = "aws_endpoint_url", .env = "AWS_ENDPOINT_URL", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The core's."},         \
+    {.name = "aws_ca_bundle", .env = "AWS_CA_BUNDLE", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The core's."}
+/* Adds to the list of what is missing at a start. */
+void aws_lacks(struct assay_buf *list, const char *what);
+/* The same of keys, where none are configured; an endpoint for keys that does not answer now may answer later. Blocks. */
+void aws_lacks_keys(const struct assay_host *h, struct assay_buf *list);
+/* A metric's word for a status; 0: no answer. */
+const char *aws_outcome(int status);
+
 /* Splits "https://host[:port]" (nothing behind it but one '/'): views into url. ASSAY_E_CONFIG names the option. */
 int aws_base_url(const char *option, const char *url, struct assay_str *scheme, struct assay_str *host, struct assay_err *err)
     ASSAY_MUST_CHECK;

@@ -320,3 +320,23 @@ int aws_client_presign(struct aws_client *c, const struct aws_call *call, const 
     assay_buf_fmt(out, "%.*s://%.*s", ASSAY_FMT(scheme), ASSAY_FMT(host));
     return aws_presign(&r, &keys, expires_s, out, err);
 }
+
+void aws_lacks(struct assay_buf *list, const char *what)
+{
+    assay_buf_fmt(list, "%s%s", list->n > 0 ? "; " : "", what);
+}
+
+void aws_lacks_keys(const struct assay_host *h, struct assay_buf *list)
+{
+    struct aws_chain *chain = aws_chain_new(h);
+    AWS_CLEANUP_KEYS struct aws_keys keys = {.expires_ms = 0};
+    struct assay_err why = {0, ""};
+    if (chain != NULL && aws_chain_get(chain, &keys, &why) == ASSAY_E_CONFIG)
+        aws_lacks(list, why.msg);
+    aws_chain_free(chain);
+}
+
+const char *aws_outcome(int status)
+{
+    return status == 0 ? "unreachable" : status < 300 ? "ok" : status < 500 ? "refused" : "failed";
+}

@@ -8,10 +8,7 @@
 #define MIB ((int64_t)1 << 20)
 
 static const struct assay_option options[] = {
-    /* the core's, shared with the other drivers of Amazon's services */
-    {.name = "aws_region", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The core's."},
-    {.name = "aws_endpoint_url", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The core's."},
-    {.name = "aws_ca_bundle", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The core's."},
+    AWS_SHARED_OPTIONS,
     {.name = "s3_endpoint_url", .env = "AWS_ENDPOINT_URL_S3", .type = ASSAY_OPT_STRING, .default_text = "",
      .help = "Where S3 is, if not at Amazon: http://HOST:PORT of Ceph, MinIO and others. Empty: aws_endpoint_url, then Amazon's for the region."},
     {.name = "s3_bucket", .env = "AWS_S3_BUCKET", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The bucket that holds the blobs; it must be there."},
@@ -45,7 +42,7 @@ static const struct assay_blob_ops ops = {.size = sizeof(struct assay_blob_ops),
 static void told(void *arg, const char *operation, int status, double took)
 {
     const struct bs_store *s = arg;
-    const char *outcome = status == 0 ? "unreachable" : status < 300 ? "ok" : status == 404 ? "missing" : status < 500 ? "refused" : "failed";
+    const char *outcome = status == 404 ? "missing" : aws_outcome(status);
     s->host->metric_add(s->host->ctx, &bs_metrics[BS_METRIC_REQUESTS], (const char *const[]){operation, outcome}, 1);
     s->host->metric_observe(s->host->ctx, &bs_metrics[BS_METRIC_SECONDS], (const char *const[]){operation}, took);
 }
@@ -98,11 +95,6 @@ static int prefix_of(const char *given, char **out, struct assay_err *err)
     return 0;
 }
 
-static void missing(struct assay_buf *list, const char *what)
-{
-    assay_buf_fmt(list, "%s%s", list->n > 0 ? "; " : "", what);
-}
-
 static int open_store(struct bs_store *s, struct assay_err *err)
 {
     const struct assay_host *h = s->host;
@@ -121,16 +113,10 @@ static int open_store(struct bs_store *s, struct assay_err *err)
         endpoint = amazon;
     }
     if (bucket[0] == '\0')
-        missing(&lacks, "s3_bucket (AWS_S3_BUCKET) is not set");
+        aws_lacks(&lacks, "s3_bucket (AWS_S3_BUCKET) is not set");
     if (region[0] == '\0' && !elsewhere)
-        missing(&lacks, "aws_region (AWS_REGION) is not set");
-    struct aws_chain *chain = aws_chain_new(h);
-    AWS_CLEANUP_KEYS struct aws_keys keys = {.expires_ms = 0};
-    struct assay_err why = {0, ""};
-    /* an endpoint for keys that does not answer now may answer later */
-    if (chain != NULL && aws_chain_get(chain, &keys, &why) == ASSAY_E_CONFIG)
-        missing(&lacks, why.msg);
-    aws_chain_free(chain);
+        aws_lacks(&lacks, "aws_region (AWS_REGION) is not set");
+    aws_lacks_keys(h, &lacks);
     if (lacks.n > 0)
         return assay_err_set(err, ASSAY_E_CONFIG, "blob_driver is s3, and something is missing: %.*s", ASSAY_FMT(assay_buf_view(&lacks)));
     if (!bucket_name(bucket))

@@ -8,10 +8,7 @@
 #define KIB ((int64_t)1024)
 
 static const struct assay_option options[] = {
-    /* the core's, shared with the other drivers of Amazon's services; the variables are for `assay simulate`, which has no core */
-    {.name = "aws_region", .env = "AWS_REGION,AWS_DEFAULT_REGION", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The core's."},
-    {.name = "aws_endpoint_url", .env = "AWS_ENDPOINT_URL", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The core's."},
-    {.name = "aws_ca_bundle", .env = "AWS_CA_BUNDLE", .type = ASSAY_OPT_STRING, .default_text = "", .help = "The core's."},
+    AWS_SHARED_OPTIONS,
     {.name = "sqs_queue_url", .env = "AWS_SQS_QUEUE_URL", .type = ASSAY_OPT_STRING, .default_text = "",
      .help = "URL of the queue with the work, as SQS gives it; one that ends in .fifo is taken for a FIFO queue."},
     {.name = "sqs_results_queue_url", .env = "AWS_SQS_RESULTS_QUEUE_URL", .type = ASSAY_OPT_STRING, .default_text = "",
@@ -42,7 +39,7 @@ const struct assay_metric bq_metrics[BQ_METRICS] = {
 static void told(void *arg, const char *operation, int status, double took)
 {
     const struct bq_broker *b = arg;
-    const char *outcome = status == 0 ? "unreachable" : status < 300 ? "ok" : status < 500 ? "refused" : "failed";
+    const char *outcome = aws_outcome(status);
     b->host->metric_add(b->host->ctx, &bq_metrics[BQ_METRIC_REQUESTS], (const char *const[]){operation, outcome}, 1);
     b->host->metric_observe(b->host->ctx, &bq_metrics[BQ_METRIC_SECONDS], (const char *const[]){operation}, took);
 }
@@ -84,11 +81,6 @@ static int place_of(const char *option, const char *url, char base[300], char re
     return aws_base_url(option, base, &scheme, &name, err);
 }
 
-static void missing(struct assay_buf *list, const char *what)
-{
-    assay_buf_fmt(list, "%s%s", list->n > 0 ? "; " : "", what);
-}
-
 static int open_broker(struct bq_broker *b, struct assay_err *err)
 {
     static const char *const names[ASSAY_CHANNELS] = {"sqs_queue_url", "sqs_results_queue_url", "sqs_dead_queue_url"};
@@ -116,15 +108,10 @@ static int open_broker(struct bq_broker *b, struct assay_err *err)
     if (region[0] == '\0')
         region = of_url;
     if (b->queue[ASSAY_CHANNEL_WORK].url == NULL)
-        missing(&lacks, "sqs_queue_url (AWS_SQS_QUEUE_URL) is not set");
+        aws_lacks(&lacks, "sqs_queue_url (AWS_SQS_QUEUE_URL) is not set");
     if (region[0] == '\0')
-        missing(&lacks, "aws_region (AWS_REGION) is not set, and the queue's URL does not say it");
-    struct aws_chain *chain = aws_chain_new(h);
-    AWS_CLEANUP_KEYS struct aws_keys keys = {.expires_ms = 0};
-    struct assay_err why = {0, ""};
-    if (chain != NULL && aws_chain_get(chain, &keys, &why) == ASSAY_E_CONFIG)
-        missing(&lacks, why.msg);
-    aws_chain_free(chain);
+        aws_lacks(&lacks, "aws_region (AWS_REGION) is not set, and the queue's URL does not say it");
+    aws_lacks_keys(h, &lacks);
     if (lacks.n > 0)
         return assay_err_set(err, ASSAY_E_CONFIG, "the broker is sqs, and something is missing: %.*s", ASSAY_FMT(assay_buf_view(&lacks)));
     b->wait_s = h->option_int(h->ctx, "sqs_poll") / 1000;

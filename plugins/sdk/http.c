@@ -163,16 +163,20 @@ int assay_cursor_decode(struct assay_request *rq, struct assay_response *rs, str
     return 0;
 }
 
+/* Where there is no memory for faults: full, so that nobody writes to it, and no request passes with it. Not a thread's own
+ * variable: for those of a plugin the C library allocates when a thread first comes by, and ends the process when it cannot. */
+static struct assay_json_faults no_room = {.n = ASSAY_JSON_MAX_FAULTS};
+
+static int without_room(struct assay_err *err)
+{
+    return assay_err_set(err, ASSAY_E_NOMEM, "no memory to check the request");
+}
+
 struct assay_json_faults *assay_faults(struct assay_request *rq, struct assay_response *rs)
 {
-    /* without memory the faults are lost, but not the status */
-    static _Thread_local struct assay_json_faults lost;
     if (!rs->faults)
         rs->faults = assay_arena_alloc(rq->arena, sizeof *rs->faults);
-    if (rs->faults)
-        return rs->faults;
-    lost.n = 0;
-    return &lost;
+    return rs->faults ? rs->faults : &no_room;
 }
 
 static bool json_content(struct assay_str type)
@@ -193,7 +197,8 @@ int assay_body_json(struct assay_request *rq, struct assay_response *rs, const s
         return assay_fault(rq, rs, err, "", "the body must be JSON, sent with Content-Type: application/json");
     }
     struct assay_json_limits limits = {.max_bytes = rq->route ? rq->route->body_max : 0};
-    return assay_json_decode(rq->body, fields, out, &limits, rq->arena, assay_faults(rq, rs), err);
+    struct assay_json_faults *faults = assay_faults(rq, rs);
+    return faults == &no_room ? without_room(err) : assay_json_decode(rq->body, fields, out, &limits, rq->arena, faults, err);
 }
 
 int assay_fault(struct assay_request *rq, struct assay_response *rs, struct assay_err *err, const char *pointer, const char *fmt, ...)
@@ -212,6 +217,8 @@ int assay_faults_end(struct assay_request *rq, struct assay_response *rs, int rc
     if (rc != 0 && rc != ASSAY_E_INVALID)
         return rc;
     struct assay_json_faults *f = assay_faults(rq, rs);
+    if (f == &no_room)
+        return without_room(err);
     if (rc != 0 || f->n == 0)
         return rc;
     return assay_err_set(err, ASSAY_E_INVALID, "%.*s%s%.*s", ASSAY_FMT(f->item[0].pointer), f->item[0].pointer.n ? ": " : "",

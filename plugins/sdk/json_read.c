@@ -70,8 +70,9 @@ static void add_fault(struct assay_json_faults *f, struct assay_arena *arena, st
     struct assay_json_fault *x = &f->item[f->n];
     x->pointer = assay_arena_str(arena, pointer);
     x->detail = assay_arena_str(arena, assay_buf_view(&clean));
-    if (x->pointer.p && x->detail.p)
-        f->n++;
+    f->n++; /* also without words: what breaks a rule must not pass because there is no memory to say so */
+    if (!x->pointer.p || !x->detail.p)
+        *x = (struct assay_json_fault){ASSAY_STR(""), ASSAY_STR("is not valid, and there is no memory to say why")};
 }
 
 void assay_json_fault(struct assay_json_faults *f, struct assay_arena *arena, const char *pointer, const char *fmt, ...)

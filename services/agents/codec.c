@@ -62,7 +62,8 @@ const struct assay_json_field agents_heartbeat_fields[] = {
 
 static void check_text(struct assay_json_faults *f, struct assay_arena *a, const char *pointer, struct assay_str s, size_t max)
 {
-    const char *fault = agents_text_fault(s, max);
+    char text[AGENTS_FAULT_SIZE];
+    const char *fault = agents_text_fault(s, max, text);
     if (fault != NULL)
         assay_json_fault(f, a, pointer, "%s", fault);
 }

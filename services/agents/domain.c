@@ -29,11 +29,10 @@ bool agents_may_report(const struct agent *a, const struct assay_principal *who)
     return agents_may_change(a, who) || (who->authenticated && who->agent_id.n != 0 && assay_str_eq(who->agent_id, a->id));
 }
 
-const char *agents_text_fault(struct assay_str s, size_t max)
+const char *agents_text_fault(struct assay_str s, size_t max, char text[AGENTS_FAULT_SIZE])
 {
-    static _Thread_local char text[64];
     if (s.n > max) {
-        (void)snprintf(text, sizeof text, "must have at most %zu bytes", max);
+        (void)snprintf(text, AGENTS_FAULT_SIZE, "must have at most %zu bytes", max);
         return text;
     }
     for (size_t i = 0; i < s.n; i++) {

@@ -38,8 +38,9 @@ struct agent_token {
 
 bool agents_may_change(const struct agent *a, const struct assay_principal *who);
 bool agents_may_report(const struct agent *a, const struct assay_principal *who);
-/* Text of one line; NULL when it is fine. */
-const char *agents_text_fault(struct assay_str s, size_t max);
+/* What is wrong with it, maybe written to text; NULL when it is fine. */
+#define AGENTS_FAULT_SIZE 64
+const char *agents_text_fault(struct assay_str s, size_t max, char text[AGENTS_FAULT_SIZE]);
 /* "": fine; else which scope the caller may not give, or what is wrong, for the fault's text. */
 const char *agents_scope_fault(struct assay_str scope, const struct assay_principal *who);
 /* The scopes as stored: the fixed list's order, single spaces, no doubles. p == NULL on no memory. */

@@ -168,6 +168,8 @@ void agents_add_heartbeat(struct assay_tx *tx, const struct agent *a)
 
 int agents_add_changed(struct assay_tx *tx, const struct agent *a, bool deleted, struct assay_err *err)
 {
+    if (tx == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     ASSAY_CLEANUP_BUF struct assay_buf payload = ASSAY_BUF_INIT;
     struct assay_ev_agent ev = {.owner_id = a->owner_id, .name = a->name, .deleted = deleted};
     int rc = assay_ev_agent_encode(&ev, &payload, err);

@@ -199,6 +199,8 @@ void auth_add_sessions_end(struct assay_tx *tx, struct assay_str user_id)
 
 int auth_add_changed(struct assay_tx *tx, const struct auth_user *u, struct assay_err *err)
 {
+    if (tx == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     ASSAY_CLEANUP_BUF struct assay_buf payload = ASSAY_BUF_INIT;
     struct assay_ev_user ev = {.role = u->role, .epoch = u->epoch, .disabled = u->disabled};
     int rc = assay_ev_user_encode(&ev, &payload, err);

@@ -17,12 +17,8 @@
  */
 #include "loop.h"
 
-#include <unistd.h>
-
 #define AHEAD_MAX 64
 #define POLL_MS 5000
-#define MEMORY_WAITS 100
-#define MEMORY_WAIT_US 50000
 
 void ready_push(struct loop *l, struct job *j)
 {
@@ -67,16 +63,12 @@ static bool copy_lease(struct job *j, const struct assay_job *from)
     return ok;
 }
 
-/* What has been leased is ours to do: memory that is not there now is waited for. */
 static struct job *job_of_lease(struct runner *r, const struct assay_job *lease)
 {
-    for (int i = 0; i < MEMORY_WAITS; i++) {
-        struct job *j = job_new(r);
-        if (j != NULL && copy_lease(j, lease))
-            return j;
-        job_free(j);
-        (void)usleep(MEMORY_WAIT_US);
-    }
+    struct job *j = job_new(r);
+    if (j != NULL && copy_lease(j, lease))
+        return j;
+    job_free(j);
     return NULL;
 }
 
@@ -94,7 +86,7 @@ static void lease_work(void *arg)
     for (size_t i = 0; m->status >= 0 && i < n; i++) {
         struct job *j = job_of_lease(r, &list[i]);
         if (j == NULL) {
-            /* nobody holds it: its lease expires and it comes back */
+            r->jobs->drop(r->jobs_self, list[i].submission_id, list[i].fence);
             assay_log(host, ASSAY_LOG_ERROR, "job_dropped", ASSAY_KS("submission_id", list[i].submission_id),
                       ASSAY_KZ("error", "no memory"));
             continue;

@@ -30,6 +30,7 @@
 
 #define WARM_BYTES ((int64_t)192 << 20)
 #define DEPTH_MAX 64
+#define BLOCK 65536
 #define TRIES 3
 #define QUIET_MS 3000 /* without a new job: who has just started a server wants to see it work */
 
@@ -105,9 +106,8 @@ static int by_path(const void *a, const void *b)
     return strcmp(*x, *y);
 }
 
-static bool add_bytes(struct assay_sha256 *sha, int dir, const char *path)
+static bool add_bytes(struct assay_sha256 *sha, int dir, const char *path, char *block)
 {
-    static _Thread_local char block[65536];
     char head[ASSAY_WARDEN_PATH_MAX + 64];
     struct stat st;
     int fd = openat(dir, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -120,7 +120,7 @@ static bool add_bytes(struct assay_sha256 *sha, int dir, const char *path)
         assay_sha256_add(sha, (struct assay_str){head, (size_t)n});
     }
     ssize_t n = 1;
-    while (ok && (n = read(fd, block, sizeof block)) > 0)
+    while (ok && (n = read(fd, block, BLOCK)) > 0)
         assay_sha256_add(sha, (struct assay_str){block, (size_t)n});
     close(fd);
     return ok && n == 0;
@@ -133,18 +133,22 @@ static bool intact(int dir, const char *id)
     int fd = openat(dir, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     struct files *f = fd >= 0 ? calloc(1, sizeof *f) : NULL;
     struct assay_sha256 *sha = f != NULL ? assay_sha256_new() : NULL;
+    char *block = malloc(BLOCK);
+    if (sha != NULL && block == NULL)
+        f->failed = true;
     if (sha != NULL) {
         list_files(fd, "", 0, f);
         qsort(f->path, f->n, sizeof *f->path, by_path);
         assay_sha256_add(sha, ASSAY_STR(ASSAY_ARTEFACT_MAGIC));
         for (size_t i = 0; i < f->n; i++) {
-            f->failed = f->failed || !add_bytes(sha, fd, f->path[i]);
+            f->failed = f->failed || !add_bytes(sha, fd, f->path[i], block);
             free(f->path[i]);
         }
         assay_sha256_end(sha, now);
     }
     bool ok = sha != NULL && !f->failed && strcmp(now, id) == 0;
     free(f);
+    free(block);
     if (fd >= 0)
         close(fd);
     return ok;

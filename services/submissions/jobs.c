@@ -8,12 +8,10 @@
  */
 #include "local.h"
 
-#include <unistd.h>
-
-#define MEMORY_WAITS 100
-#define MEMORY_WAIT_US 50000
 #define SWEEP_MS 1000
 #define SWEEP_MAX 64
+#define STRAYS_MS 10000
+#define STRAYS_MAX 1000
 #define COUNT_MS 2000
 #define COUNT_SHARE 50 /* a count may take this part of the time */
 
@@ -64,23 +62,32 @@ static int lease(void *self, struct assay_str worker, size_t max, int64_t lease_
                  struct assay_job **out, size_t *n, struct assay_err *err)
 {
     struct submissions *s = self;
+    /* between a row's lease and its entry nobody looks for rows without one */
+    pthread_mutex_lock(&s->leasing);
     struct assay_lease_ask ask = {.holder = worker, .kinds = assay_str(s->local_kinds), .max = max, .lease_ms = lease_ms};
     int rc = repo_lease(s, &ask, assay_str(s->host->instance_id), arena, out, n, err);
-    if (rc < 0)
-        return rc;
     int64_t deadline = mono_ms(s) + lease_ms;
-    for (size_t i = 0; i < *n; i++) {
-        /* without its entry the job could never expire, and the caller's finish be the only way out: memory is waited for */
-        int tracked = ASSAY_E_NOMEM;
-        for (int k = 0; tracked < 0 && k < MEMORY_WAITS; k++) {
-            tracked = live_lease(s->live, (*out)[i].submission_id, (*out)[i].fence, deadline);
-            if (tracked < 0)
-                (void)usleep(MEMORY_WAIT_US);
-        }
-        if (tracked < 0)
-            assay_log(s->host, ASSAY_LOG_WARN, "lease_untracked", ASSAY_KS("submission_id", (*out)[i].submission_id));
+    size_t kept = 0;
+    for (size_t i = 0; rc >= 0 && i < *n; i++) {
+        /* without an entry the job could never expire: it is not handed out, and goes back with the strays */
+        if (live_lease(s->live, (*out)[i].submission_id, (*out)[i].fence, deadline) >= 0)
+            (*out)[kept++] = (*out)[i];
+        else
+            atomic_store(&s->strays, true);
     }
-    return ASSAY_OK;
+    pthread_mutex_unlock(&s->leasing);
+    if (rc < 0)
+        atomic_store(&s->strays, true); /* a commit whose answer was lost may have leased */
+    else
+        *n = kept;
+    return rc < 0 ? rc : ASSAY_OK;
+}
+
+static void drop(void *self, struct assay_str submission_id, int64_t fence)
+{
+    struct submissions *s = self;
+    live_forget(s->live, submission_id, fence);
+    atomic_store(&s->strays, true);
 }
 
 static int renew(void *self, struct assay_str submission_id, int64_t fence, int64_t lease_ms, struct assay_err *err)
@@ -188,6 +195,7 @@ const struct assay_jobs_ops submissions_jobs = {.size = sizeof(struct assay_jobs
                                                 .finish = finish,
                                                 .give_back = give_back,
                                                 .put_back = put_back,
+                                                .drop = drop,
                                                 .progress = progress,
                                                 .cancelled = cancelled,
                                                 .set_languages = set_languages,
@@ -220,6 +228,37 @@ static int take_back_now(struct submissions *s, const struct held *h, bool charg
         assay_log(s->host, ASSAY_LOG_WARN, "submission_taken_back", ASSAY_KS("submission_id", h->id),
                   ASSAY_KZ("reason", reason), ASSAY_KI("fence", h->fence));
     return rc == ASSAY_E_GUARD ? ASSAY_OK : rc; /* somebody else has ended it meanwhile */
+}
+
+/* Rows that this life has leased and nobody holds: for want of memory, or since the answer of a commit was lost. */
+static void look_for_strays(struct submissions *s)
+{
+    int64_t now = mono_ms(s);
+    if (!atomic_load(&s->strays) && now < s->next_strays_ms)
+        return;
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+    struct assay_err err;
+    struct held *list = NULL;
+    size_t n = 0;
+    bool found = false;
+    if (arena == NULL || pthread_mutex_trylock(&s->leasing) != 0)
+        return; /* another time */
+    atomic_store(&s->strays, false);
+    int rc = repo_leased_here(s, STRAYS_MAX, arena, &list, &n, &err);
+    for (size_t i = 0; rc >= 0 && i < n; i++) {
+        /* an entry that has gone since then was of an end: the row is guarded by its fence */
+        list[i].stray = !live_has(s->live, list[i].id, list[i].fence);
+        found = found || list[i].stray;
+    }
+    pthread_mutex_unlock(&s->leasing);
+    for (size_t i = 0; rc >= 0 && found && i < n; i++)
+        if (list[i].stray)
+            rc = take_back_now(s, &list[i], false, false, "nobody held it", &err);
+    if (rc < 0) {
+        atomic_store(&s->strays, true);
+        assay_log(s->host, ASSAY_LOG_WARN, "strays_unseen", ASSAY_KZ("error", err.msg));
+    }
+    s->next_strays_ms = now + STRAYS_MS;
 }
 
 int jobs_void_orphans(struct submissions *s, struct assay_err *err)
@@ -340,6 +379,7 @@ static void sweep(void *arg)
                       ASSAY_KZ("error", err.msg));
     }
     leases_look(s);
+    look_for_strays(s);
     report(s);
     struct assay_err err;
     if (jobs_sweep_start(s, &err) < 0)

@@ -159,6 +159,15 @@ int live_renew(struct live *l, struct assay_str id, int64_t fence, int64_t deadl
     return rc;
 }
 
+bool live_has(struct live *l, struct assay_str id, int64_t fence)
+{
+    pthread_mutex_lock(&l->lock);
+    const struct lease *e = find(l, id);
+    bool yes = e != NULL && e->fence == fence;
+    pthread_mutex_unlock(&l->lock);
+    return yes;
+}
+
 void live_ending(struct live *l, struct assay_str id, int64_t fence)
 {
     pthread_mutex_lock(&l->lock);

@@ -152,6 +152,7 @@ void live_free(struct live *l);
 /* Leases of this process's runner. deadline in monotonic ms. */
 int live_lease(struct live *l, struct assay_str id, int64_t fence, int64_t deadline_ms);
 int live_renew(struct live *l, struct assay_str id, int64_t fence, int64_t deadline_ms); /* ASSAY_E_GUARD */
+bool live_has(struct live *l, struct assay_str id, int64_t fence);
 void live_ending(struct live *l, struct assay_str id, int64_t fence); /* its end is being written */
 void live_ended(struct live *l, struct assay_str id);                 /* its end has been seen in the events */
 void live_forget(struct live *l, struct assay_str id, int64_t fence);
@@ -260,7 +261,9 @@ struct submissions {
     struct leases *leases;
     struct admission *admission;
     _Atomic int64_t counted_head; /* events up to here are in the count of the rows; the start's, then the sweep's */
-    int64_t next_count_ms; /* monotonic; the sweep's */
+    int64_t next_count_ms, next_strays_ms; /* monotonic; the sweep's */
+    pthread_mutex_t leasing; /* held from the lease of rows until each has its entry in live */
+    atomic_bool strays;      /* rows may be leased that have none */
     struct stream_hub *hub;
     struct intake *intake;
     int64_t max_attempts, max_interruptions;
@@ -286,7 +289,7 @@ struct stream_benchmark; /* below */
 
 /* the sizes stand here because the plugin's descriptor is a constant */
 #define SUBMISSIONS_MIGRATIONS 6
-#define SUBMISSIONS_STATEMENTS 80
+#define SUBMISSIONS_STATEMENTS 81
 extern const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS];
 extern const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS];
 ASSAY_IDEM_DECLARE(submissions_idem);
@@ -329,8 +332,12 @@ struct held {
     struct assay_str id, owner_id, benchmark_id, problem_id, agent_id, state;
     int64_t fence, attempts, interruptions, created_ms;
     bool cancel_requested;
+    bool stray; /* jobs.c: leased by this life, and nobody holds it */
 };
 int repo_held(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct held *out, struct assay_err *err);
+/* Rows that are leased by this life. */
+int repo_leased_here(struct submissions *s, size_t max, struct assay_arena *arena, struct held **out, size_t *n,
+                     struct assay_err *err);
 /* Rows still running for a life that is not among the instances. */
 int repo_orphans(struct submissions *s, size_t max, struct assay_arena *arena, struct held **out, size_t *n,
                  struct assay_err *err);

@@ -149,6 +149,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     if (s == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->leasing, NULL);
     *self = s;
     s->host = host;
     s->max_attempts = host->option_int(host->ctx, "max_attempts");
@@ -207,6 +208,7 @@ static void fini(void *self)
     live_free(s->live);
     leases_free(s);
     admission_free(s->admission);
+    pthread_mutex_destroy(&s->leasing);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }

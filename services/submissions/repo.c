@@ -250,6 +250,12 @@ static const struct assay_stmt orphans_stmt = {
     .params = "i",
     .columns = HELD_LETTERS};
 
+static const struct assay_stmt leased_here_stmt = {
+    .name = "submissions.leased_here",
+    .sql = "SELECT " HELD_COLUMNS " FROM submissions WHERE state = 'running' AND lease_boot = $1 ORDER BY id LIMIT $2",
+    .params = "ti",
+    .columns = HELD_LETTERS};
+
 static const struct assay_stmt end_stmt = {
     .name = "submissions.end",
     .sql = "UPDATE submissions SET state = $3, verdict = $4, score = $5, summary = $6, reason = $7,"
@@ -317,7 +323,7 @@ const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS] = 
     &insert_stmt,    &insert_jury,   &insert_task,   &insert_bytes,    &facts_benchmark,   &facts_problem,   &facts_agent,
     &get_stmt,       &list_owner,    &list_agent,      &list_benchmark,    &list_all,        &bytes_stmt,
     &output_stmt,    &output_set,    &cancel_queued, &cancel_running,  &delete_ended,      &rejudge_stmt,    &lease_stmt,
-    &held_stmt,      &orphans_stmt,  &end_stmt,        &requeue_stmt,      &progress_stmt,   &project_benchmark,
+    &held_stmt,      &orphans_stmt,  &leased_here_stmt, &end_stmt,        &requeue_stmt,      &progress_stmt,   &project_benchmark,
     &project_problem, &project_agent, &instance_beat_stmt, &instance_home_stmt, &instance_gone_stmt, &instance_leave_stmt,
     &instances_stmt,  &away_stmt,     &cancels_stmt,   &away_renew_stmt,   &away_over_stmt,  &away_held_stmt,
     &count_queued_stmt, &place_stmt,
@@ -637,21 +643,32 @@ int repo_held(struct submissions *s, struct assay_str id, struct assay_arena *ar
     return ASSAY_OK;
 }
 
+static int held_list(const struct assay_rows *rows, struct assay_arena *arena, struct held **out, size_t *n, struct assay_err *err)
+{
+    struct held *list = assay_arena_array(arena, rows->n != 0 ? rows->n : 1, sizeof *list);
+    if (list == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    for (size_t i = 0; i < rows->n; i++)
+        held_read(rows->row[i].col, &list[i]);
+    *out = list;
+    *n = rows->n;
+    return ASSAY_OK;
+}
+
 int repo_orphans(struct submissions *s, size_t max, struct assay_arena *arena, struct held **out, size_t *n,
                  struct assay_err *err)
 {
     struct assay_rows rows;
     int rc = ASSAY_QUERY(s->host->store, &orphans_stmt, arena, &rows, err, ASSAY_VI((int64_t)max));
-    if (rc < 0)
-        return rc;
-    struct held *list = assay_arena_array(arena, rows.n != 0 ? rows.n : 1, sizeof *list);
-    if (list == NULL)
-        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
-    for (size_t i = 0; i < rows.n; i++)
-        held_read(rows.row[i].col, &list[i]);
-    *out = list;
-    *n = rows.n;
-    return ASSAY_OK;
+    return rc < 0 ? rc : held_list(&rows, arena, out, n, err);
+}
+
+int repo_leased_here(struct submissions *s, size_t max, struct assay_arena *arena, struct held **out, size_t *n,
+                     struct assay_err *err)
+{
+    struct assay_rows rows;
+    int rc = ASSAY_QUERY(s->host->store, &leased_here_stmt, arena, &rows, err, ASSAY_VZ(s->host->instance_id), ASSAY_VI((int64_t)max));
+    return rc < 0 ? rc : held_list(&rows, arena, out, n, err);
 }
 
 /* ---- leased work ---------------------------------------------------------------------------------- */

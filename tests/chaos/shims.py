@@ -86,11 +86,11 @@ class Fault(Page):
         if role:
             self.env["FAULT_ROLE"] = role
 
-    def arm(self, kinds, nth, err=0, persistent=False, part=False):
+    def arm(self, kinds, nth, err=0, persistent=False, part=False, trace=False):
         struct.pack_into("=I", self.map, 4, 0)
         struct.pack_into("=qiii", self.map, 8, nth, persistent, err, part)
         struct.pack_into("=q", self.map, 32, 0)
-        struct.pack_into("=q", self.map, 48, 0)
+        struct.pack_into("=qi", self.map, 48, 0, trace)
         struct.pack_into("=I", self.map, 4, kinds)
 
     def disarm(self):

@@ -228,6 +228,28 @@ def plans(data, statements):
     return out
 
 
+def beside_an_empty_queue(server, admin, seconds):
+    """Reads of a submission that waits, here and in turn from a server where nothing else does."""
+    twin = Server({**NO_RUNNER}, name="twin")
+    try:
+        twin.start()
+        other = twin.login()
+        other.post("/agents", {"id": "ada"}, expect=201)
+        publish(other, "flood")
+        fill(other, 1, "ada")
+        admin = server.login()
+        reader = Reader({name: (s.port, "/submissions/" + api.get("/submissions?benchmark_id=flood&limit=1").json["items"][0]["id"], api.token)
+                         for name, s, api in (("queue", server, admin), ("twin", twin, other))})
+        reader.start()
+        time.sleep(seconds)
+        figures = reader.stop()
+        assert not reader.bad, reader.bad[:3]
+        assert twin.stop() == 0
+        return figures
+    finally:
+        twin.close()
+
+
 def test_a_queue_of_thousands_holds_up_nobody():
     none = {"ASSAY_QUEUE_MAX": "0", "ASSAY_QUEUE_MAX_PER_USER": "0", "ASSAY_QUEUE_MAX_BYTES": "0"}
     server = Server({**none, **NO_RUNNER}, name="queue")
@@ -255,6 +277,8 @@ def test_a_queue_of_thousands_holds_up_nobody():
         full = memory_mb(server)
         assert full <= RSS_MAX_MB, f"the server takes {full:.0f} MB with {QUEUED} queued"
         print(f"# {QUEUED} queued in {filled:.1f} s; ready again after {ready:.2f} s, {full:.0f} MB", flush=True)
+        reads = beside_an_empty_queue(server, admin, 20 if NIGHT else 3)
+        print(f"# reads of one that waits: {told(reads)}", flush=True)
         assert server.stop() == 0
         # leases and places are found along indexes, and no query that counts looks at a table
         tool = pathlib.Path(os.environ.get("ASSAY_BUILD", harness.ROOT / "build" / "gcc")) / "tests" / "contract" / "dump_sql"

@@ -1,36 +1,44 @@
-"""The n-th allocation, and the n-th system call, fails: on every endpoint of the real server, for every n.
+"""The n-th allocation, and the n-th system call, fails: on every route of the real server, for every n.
 
-For each request the faults go through it one by one: n = 1, 2, 3 ... until it has met none; once alone, once with all that
-follow until the answer. What must hold each time:
+For each request (endpoints.py) the faults go through it one by one: n = 1, 2, 3 ... until it has met none; once alone, once
+with all that follow until the answer. What must hold each time:
 
-  the server lives; its answer is the right one, or 503, 507 or 429, or none
+  the server lives; its answer is the right one, or a problem document of 503, 507 or 429, or none
   what it acknowledged is there, what it refused is not there twice, and every accepted submission gets its verdict
   no memory and no descriptor stays behind
 
 By day a sample of the n's is taken, within ASSAY_SWEEP_SECONDS; by night all of them.
 
     ASSAY_NIGHT=1 python3 tests/chaos/test_sweep.py
-    ASSAY_SWEEP_ONLY='POST /agents' ASSAY_SEED=7 python3 tests/chaos/test_sweep.py
+    ASSAY_SWEEP_ONLY=agents_create,login ASSAY_SWEEP_AT=38 ASSAY_SEED=7 python3 tests/chaos/test_sweep.py
+
+ASSAY_SWEEP_AT tries that n alone.
 """
 
 import collections
 import errno
 import http.client
+import json
 import os
 import random
+import re
+import shutil
 import signal
+import socket
+import subprocess
 import sys
 import time
 
-import run
-import shims
-from harness import Api, Server, Skip, main, program, wait_for
+import run  # noqa: F401 - puts the folders of the tests' parts on the path
+from endpoints import ENDPOINTS, World, routes
+from harness import Answer, Api, Server, Skip, main, wait_for
 from shims import Fault
 
 NIGHT = os.environ.get("ASSAY_NIGHT") == "1"
 SECONDS = float(os.environ.get("ASSAY_SWEEP_SECONDS", "1e9" if NIGHT else "15"))
 SEED = int(os.environ.get("ASSAY_SEED", str(random.SystemRandom().randrange(1 << 30))))
-ONLY = os.environ.get("ASSAY_SWEEP_ONLY", "")
+ONLY = [x for x in os.environ.get("ASSAY_SWEEP_ONLY", "").split(",") if x]
+AT = int(os.environ.get("ASSAY_SWEEP_AT", "0"))
 PERMITTED = {429, 503, 507}  # of an answer that is not the right one
 FOR_IO = {500, 504}          # beyond these, where the disk itself failed
 
@@ -47,118 +55,63 @@ FAULTS = {
 ALONE = {"half", "EINTR"}  # a signal at every call for ever is no fault of this world
 
 
-class World:
-    """What the requests speak of; each request makes its own names."""
-
-    def __init__(self, server, admin):
-        self.server, self.admin, self.n = server, admin, 0
-        admin.post("/agents", {"id": "ada", "name": "Ada"}, expect=201)
-        self.problem = admin.post("/benchmarks", {
-            "id": "swept", "name": "Swept", "compare": "tokens", "feedback": "full",
-            "limits": {"time_limit_ms": 1000, "wall_limit_ms": 20000, "memory_limit_bytes": 64 << 20},
-            "tests": [{"input": "1 2 3", "expected_output": "6"}]}, expect=201).json["problems"][0]["id"]
-        self.accepted = {}  # submission -> verdict
-        self.done = self.submit()
-        server.wait_done(admin, self.done, 60)
-        admin.post("/register", {"login": "somebody", "password": "a-long-enough-password"}, expect=201)
-
-    def submit(self):
-        a = self.admin.post("/submissions", {"benchmark_id": "swept", "agent_id": "ada", "language": "c", "source": program("right.c")})
-        self.accepted[a.json["id"]] = "OK"
-        return a.json["id"]
-
-    def fresh(self):
-        self.n += 1
-        return self.n
-
-
-def got(path):
-    return lambda w, n: ("GET", path(w) if callable(path) else path, None)
-
-
-def submission(file):
-    return lambda w, n: ("POST", "/submissions", {"benchmark_id": "swept", "agent_id": "ada", "language": "c", "source": program(file)})
-
-
-def took_submission(verdict):
-    def note(w, n, a):
-        assert w.accepted.setdefault(a.json["id"], verdict) == verdict
-    return note
-
-
-def took_batch(w, n, a):
-    for item in a.json["items"]:
-        if item["status"] == 202:
-            w.accepted[item["submission"]["id"]] = "OK"
-
-
-def there(path):
-    def look(w, n, a):
-        w.admin.get(path(n), expect=200)
-    return look
-
-
-def took_tests(w, n, a):
-    tests = w.admin.get(f"/problems/{w.problem}/tests", expect=200).json
-    assert any(t.get("input") == f"{n} 2 3" for t in tests["items"]), f"acknowledged and not there: {n} {tests}"
-
-
-# name: (request, right answers, what must be true when one came)
-ENDPOINTS = {
-    "POST /submissions": (submission("right.c"), {202}, took_submission("OK")),
-    "POST /submissions that does not build": (submission("uncompilable.c"), {202}, took_submission("BF")),
-    "POST /submissions/batch": (lambda w, n: ("POST", "/submissions/batch", {"items": [
-        {"benchmark_id": "swept", "agent_id": "ada", "language": "c", "source": program("right.c")}] * 3}), {200, 202, 207}, took_batch),
-    "GET /submissions": (got("/submissions?benchmark_id=swept&limit=10"), {200}, None),
-    "GET /submissions/{id}": (got(lambda w: f"/submissions/{w.done}"), {200}, None),
-    "GET /submissions/{id}/source": (got(lambda w: f"/submissions/{w.done}/source"), {200}, None),
-    "POST /submissions/{id}/rejudge": (lambda w, n: ("POST", f"/submissions/{w.done}/rejudge", None), {200, 202, 409}, None),
-    "POST /login": (lambda w, n: ("POST", "/login", {"login": "somebody", "password": "a-long-enough-password"}), {200}, None),
-    "POST /register": (lambda w, n: ("POST", "/register", {"login": f"user-{n}", "password": "a-long-enough-password"}), {201},
-                       lambda w, n, a: w.admin.post("/login", {"login": f"user-{n}", "password": "a-long-enough-password"}, expect=(200, 429))),
-    "GET /me": (got("/me"), {200}, None),
-    "GET /users": (got("/users"), {200}, None),
-    "POST /agents": (lambda w, n: ("POST", "/agents", {"id": f"agent-{n}", "name": "An agent"}), {201}, there(lambda n: f"/agents/agent-{n}")),
-    "GET /agents": (got("/agents"), {200}, None),
-    "PATCH /agents/{id}": (lambda w, n: ("PATCH", "/agents/ada", {"name": f"Ada {n}"}), {200}, None),
-    "POST /agents/{id}/tokens": (lambda w, n: ("POST", "/agents/ada/tokens", {"name": f"token {n}"}), {201}, None),
-    "POST /benchmarks": (lambda w, n: ("POST", "/benchmarks", {"id": f"bench-{n}", "name": "A benchmark", "tests": [
-        {"input": f"{n}", "expected_output": "6"}]}), {201}, there(lambda n: f"/benchmarks/bench-{n}")),
-    "GET /benchmarks": (got("/benchmarks"), {200}, None),
-    "GET /benchmarks/{id}": (got("/benchmarks/swept"), {200}, None),
-    "PATCH /benchmarks/{id}": (lambda w, n: ("PATCH", "/benchmarks/swept", {"name": f"Swept {n}"}), {200}, None),
-    "PUT /problems/{id}/tests": (lambda w, n: ("PUT", f"/problems/{w.problem}/tests", {"tests": [
-        {"input": f"{n} 2 3", "expected_output": str(n + 5)}]}), {200, 204}, took_tests),
-    "GET /problems/{id}/tests": (got(lambda w: f"/problems/{w.problem}/tests"), {200}, None),
-    "GET /leaderboard": (got("/leaderboard?benchmark_id=swept"), {200}, None),
-    "GET /results": (got("/results?benchmark_id=swept"), {200}, None),
-    "GET /results/{id}": (got(lambda w: f"/results/{w.done}"), {200}, None),
-    "GET /scores": (got("/scores?benchmark_id=swept"), {200}, None),
-    "GET /traces": (got(lambda w: f"/traces?submission_id={w.done}"), {200}, None),
-    "POST /traces": (lambda w, n: ("POST", "/traces", {"submission_id": w.done, "message": f"note {n}"}), {200, 201}, None),
-    "POST /task": (lambda w, n: ("POST", "/task", {"translator": "python", "code": f"print({n})"}), {201}, None),
-    "GET /languages": (got("/languages"), {200}, None),
-    "GET /runners": (got("/runners"), {200}, None),
-    "GET /readyz": (got("/readyz"), {200, 503}, None),
-    "GET /metrics": (got("/metrics"), {200}, None),
-    "GET /swagger.json": (got("/swagger.json"), {200}, None),
-    "GET /nothing": (got("/nothing"), {404}, None),
-}
-
-
 class Sweep:
     def __init__(self, server, fault, world):
         self.server, self.fault, self.world = server, fault, world
         self.pid = server.children()["server"]
         self.wrong, self.counts = [], collections.Counter()
 
-    def ask(self, make, n, timeout=10):
-        method, path, body = make(self.world, n)
+    def complain(self, text):
+        self.wrong.append(text)
+        said = self.server.log_text()
+        text += "\n" + "\n".join(self.frames(said[said.rfind("fault.c: this call fails"):]))
+        print("# WRONG", text[:3000].replace("\n", "\n#   "), flush=True)
+
+    @staticmethod
+    def frames(said):
+        """The stack of the call that failed, as far as it is ours, with the names of functions where they can be told."""
+        out = []
+        for path, symbol, at in re.findall(r"^(/\S+?)\(([^)+]*)\+(0x[0-9a-f]+)\)\[", said, re.M)[:40]:
+            if "fault.so" in path or "libc.so" in path:
+                continue
+            name = symbol
+            if not name and shutil.which("addr2line"):
+                name = subprocess.run(["addr2line", "-fse", path, at], capture_output=True, text=True).stdout.replace("\n", " ")
+            out.append(f"{os.path.basename(path)}: {name or at}")
+        return out
+
+    def ask(self, name, n, timeout=10):
+        row = ENDPOINTS[name]
+        method, path, body, *headers = row.make(self.world, n)
+        token = row.token(self.world, n) if row.token else self.world.admin.token
         try:
-            return Api(self.server.port, self.world.admin.token, timeout=timeout).call(
-                method, path, body, headers={"Idempotency-Key": f"s-{n}"} if method == "POST" else None)
+            if row.stream:
+                return self.listen(path, token, timeout)
+            return Api(self.server.port, token, timeout=timeout).call(
+                method, path, body, headers={**(headers[0] if headers else {}), **({"Idempotency-Key": f"s-{n}"} if method == "POST" else {})})
         except (OSError, http.client.HTTPException):
             return None
+
+    def listen(self, path, token, timeout):
+        """The head of a stream and its first events; a refusal as a whole."""
+        with socket.create_connection(("127.0.0.1", self.server.port), timeout=timeout) as s:
+            s.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 0\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+            got, end = b"", time.monotonic() + timeout
+            while b"\r\n\r\n" not in got or (b" 200 " in got[:16] and b"event:" not in got):
+                s.settimeout(max(0.01, end - time.monotonic()))
+                piece = s.recv(65536)
+                if not piece:
+                    return None
+                got += piece
+            head, _, body = got.partition(b"\r\n\r\n")
+            lines = head.decode("latin-1").split("\r\n")
+            headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:])}
+            while "content-length" in headers and len(body) < int(headers["content-length"]):
+                piece = s.recv(65536)
+                if not piece:
+                    return None
+                body += piece
+            return Answer(int(lines[0].split(" ")[1]), headers, body)
 
     def settle(self, where, limit=40):
         """Whether the server is well again; a new one is taken note of."""
@@ -177,17 +130,13 @@ class Sweep:
             said = self.server.log_text()
             how = [x for x in said.splitlines() if '"event":"died"' in x][-1:]
             stack = said[said.rfind("fault.c: the process crashes"):][:2000] if "fault.c: the process crashes" in said else ""
-            # what libraries do with a failed allocation, which the server cannot keep them from: libjwt writes through a
-            # NULL, the C library ends the process when a thread's variables of a plugin find no room
-            if "jwt_encode_str" in stack or "exit status 127" in str(how):
-                self.counts["deaths by libraries"] += 1
-            else:
-                self.wrong.append(f"{where}: the server died: {how} {stack}")
+            self.complain(f"{where}: the server died: {how} {stack}")
             self.pid = pid
-            self.languages_offered()
+            if self.world.judges:
+                self.languages_offered()
 
     def languages_offered(self):
-        """A new server tries its languages first; one whose try met a fault stays out until the next start, so there is one."""
+        """A new server tries its languages first; one whose try met a fault stays out for a while, so there is another server."""
         def offered():
             known = {i["name"]: i for i in self.world.admin.get("/languages").json["items"] if i["name"] in ("c", "python")}
             if any(i["state"] == "unavailable" for i in known.values()):
@@ -199,128 +148,198 @@ class Sweep:
             return all(i["offered"] for i in known.values())
         wait_for("the languages", offered, 120, 0.2)
 
+    def prepared(self, name):
+        n = self.world.fresh()
+        if ENDPOINTS[name].prepare:
+            self.world.kept[n] = ENDPOINTS[name].prepare(self.world, n)
+        return n
+
+    def sound(self, where, a, permitted):
+        """Whether a is an answer that a request may get when it fails; complains when it is one but not in its form."""
+        if a.status not in permitted:
+            return False
+        try:
+            faults = [] if a.headers["content-type"] == "application/problem+json" and a.json["status"] == a.status and a.json["type"] else ["form"]
+        except (ValueError, KeyError, TypeError):
+            faults = ["form"]
+        if a.status in (503, 429) and "retry-after" not in a.headers:
+            faults.append("no Retry-After")
+        if faults:
+            self.complain(f"{where}: {', '.join(faults)}: {a} {a.headers}")
+        return True
+
+    def look(self, where, row, n, a):
+        """Whether what was acknowledged has happened. The server may die of the fault after its answer: then of the next one."""
+        for more in (True, False):
+            try:
+                return row.happened(self.world, n, a)
+            except AssertionError as e:
+                return self.complain(f"{where}: {e}")
+            except (OSError, http.client.HTTPException) as e:
+                before = len(self.wrong)
+                self.settle(where)
+                if not more or len(self.wrong) == before:
+                    self.complain(f"{where}: then no answer: {e}")
+
     def one(self, name, what, nth, persistent):
         """One request with the n-th call failing. False: it met no fault."""
-        make, right, check = ENDPOINTS[name]
+        row = ENDPOINTS[name]
         kinds, err, part = FAULTS[what]
-        n = self.world.fresh()
+        n = self.prepared(name)
         where = f"{name}, {what} at {nth}{' and on' if persistent else ''}"
-        self.fault.arm(kinds, nth, err, persistent, part)
-        a = self.ask(make, n, 4 if persistent else 10)
+        permitted = PERMITTED | (FOR_IO if what != "no memory" else set())
+        self.fault.arm(kinds, nth, err, persistent, part, trace=True)
+        # a stream that finds no memory waits for some
+        a = self.ask(name, n, 0.5 if row.stream else 4 if persistent else 10)
         hits = self.fault.disarm()
         self.counts["faults"] += hits
         self.counts["requests"] += 1
         if self.server.children().get("server") != self.pid:
             self.settle(where)
             return True
+        again = False
         if a is None:
-            self.counts["closed"] += 1
             # its outcome is settled under its key, as a client would
+            self.counts["closed"] += 1
             self.settle(where)
-            a = self.ask(make, n)
-            again = True
-        else:
-            again = False
-        if a is not None and a.status in PERMITTED | (FOR_IO if what != 'no memory' else set()) and a.status not in right:
+            a, again = self.ask(name, n), True
+        elif a.status not in row.right and self.sound(where, a, permitted):
             self.counts[a.status] += 1
-            if a.status in (503, 429) and "retry-after" not in a.headers:
-                self.wrong.append(f"{where}: {a.status} without Retry-After: {a}")
             self.settle(where)
-            if make(self.world, n)[0] != "POST":
-                return hits > 0
-            a, again = self.ask(make, n), True
-        if a is None or (a.status not in right and not (again and a.status in (401, 409, 429))):
-            self.wrong.append(f"{where}: answer {a}{' on the second try' if again else ''}")
+            a, again = self.ask(name, n), True
+        if a is None or (a.status not in row.right and not (again and a.status in row.again)):
+            self.complain(f"{where}: answer {a}{' on the second try' if again else ''}")
             self.settle(where)
-        elif a.status in right:
+        elif a.status in row.right:
             self.counts["right"] += 1
-            if check:
-                try:
-                    check(self.world, n, a)
-                except AssertionError as e:
-                    self.wrong.append(f"{where}: {e}")
+            if hits and what != "no memory":
+                self.settle(where)  # a database that could not be written is opened anew
+            if row.happened:
+                self.look(where, row, n, a)
+        self.world.kept.pop(n, None)
         return hits > 0
 
-    def through(self, name, what, persistent, rng, end):
-        """Every n, or what of them there is time for."""
-        kinds, err, part = FAULTS[what]
+    def most(self, name, what):
+        """How many calls a request makes at most."""
         most = 0
-        for _ in range(3):  # how many calls a request makes at most
-            self.fault.arm(kinds, 1 << 60)
-            self.ask(ENDPOINTS[name][0], self.world.fresh())
+        for _ in range(3 if NIGHT else 1):
+            n = self.prepared(name)
+            self.fault.arm(FAULTS[what][0], 1 << 60)
+            self.ask(name, n)
             most = max(most, self.fault.calls)
             self.fault.disarm()
-        clean, n = 0, 1
-        if NIGHT:
-            while clean < 3 and n < 3 * most + 50:
-                clean = 0 if self.one(name, what, n, persistent) else clean + 1
-                n += 1
-        else:
-            for n in rng.sample(range(1, most + 2), min(6, most + 1)):
-                if time.monotonic() < end:
-                    self.one(name, what, n, persistent)
         return most
+
+    def through(self, name, what, persistent):
+        """Every n, until three requests met no fault."""
+        most, clean, n = self.most(name, what), 0, 1
+        while clean < 3 and n < 3 * most + 50:
+            clean = 0 if self.one(name, what, n, persistent) else clean + 1
+            n += 1
+        return most
+
+    def whole(self, names, faults):
+        for name in names:
+            for _ in range(10):  # what a first request sets up for good
+                self.ask(name, self.prepared(name))
+            fds, live, pid, begun = self.fds(), self.fault.live, self.pid, time.monotonic()
+            calls = {what: max(self.through(name, what, p) for p in ((False,) if what in ALONE else (False, True))) for what in faults}
+            time.sleep(0.2)
+            stays = f"descriptors {self.fds() - fds:+d}, allocations {self.fault.live - live:+d}" if self.pid == pid else "another process"
+            print(f"# {name}: {', '.join(f'{w} {n}' for w, n in calls.items())} calls, {time.monotonic() - begun:.0f} s; {stays}", flush=True)
+            if self.pid == pid and self.fds() > fds + 16:
+                self.complain(f"{name}: {self.fds() - fds} descriptors stay")
+
+    def sample(self, names, faults, rng, seconds):
+        """Rounds of one n for each route, another fault each time."""
+        end, ways = time.monotonic() + seconds, [(w, p) for w in faults for p in ((False,) if w in ALONE else (False, True))]
+        most, rounds = {}, 0
+        for name in names:
+            for _ in range(2):
+                self.ask(name, self.prepared(name))
+        fds = self.fds()
+        while time.monotonic() < end and rounds < 1000:
+            for i, name in enumerate(names):
+                if time.monotonic() > end:
+                    break
+                what, persistent = ways[(i + rounds) % len(ways)]
+                if (name, what) not in most:
+                    most[name, what] = self.most(name, what)
+                self.one(name, what, rng.randint(1, most[name, what] + 1), persistent)
+            rounds += 1
+        if self.fds() > fds + 32:
+            self.complain(f"{self.fds() - fds} descriptors stay")
 
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
 
-def kept_by_a_clean_run():
-    """The allocations that a server does not give back at its end, when nothing fails: those of libraries, made once."""
-    with Fault() as fault:
-        server = Server(env=fault.env, args=["--log-format=json"], name="clean")
-        try:
-            server.start()
-            sweep = Sweep(server, fault, World(server, server.login()))
-            for name in ENDPOINTS:
-                for _ in range(3):
-                    sweep.ask(ENDPOINTS[name][0], sweep.world.fresh())
-            assert server.stop() == 0
-            return fault.live
-        finally:
-            server.close()
+# which servers a route's request is made to: one that judges, and one that leaves that to workers elsewhere
+KINDS = {True: [], False: ["--boxkeeper=false"]}
+_clean = {}
 
 
-def sweep_all(names, faults):
-    kept = kept_by_a_clean_run()
+def kept_by_a_clean_run(judges):
+    """The allocations that a server does not give back at its end, when nothing fails: those of libraries, made once. On the
+    way, that each request is one that is answered well and happens."""
+    if judges not in _clean:
+        with Fault() as fault:
+            server = Server(env=fault.env, args=["--log-format=json", *KINDS[judges]], name="clean")
+            try:
+                server.start()
+                sweep = Sweep(server, fault, World(server, judges))
+                for name, row in ENDPOINTS.items():
+                    if row.judges != judges:
+                        continue
+                    n = sweep.prepared(name)
+                    a = sweep.ask(name, n)
+                    assert a is not None and a.status in row.right, f"{name}: {a}"
+                    if row.happened:
+                        row.happened(sweep.world, n, a)
+                assert server.stop() == 0
+                _clean[judges] = fault.live
+            finally:
+                server.close()
+    return _clean[judges]
+
+
+def sweep_all(faults):
+    for judges in KINDS:
+        names = [n for n, row in ENDPOINTS.items() if row.judges == judges and (not ONLY or n in ONLY)]
+        if names:
+            sweep_one(judges, names, faults)
+
+
+def sweep_one(judges, names, faults):
+    kept = kept_by_a_clean_run(judges)
     rng = random.Random(SEED)
-    print(f"# seed {SEED}; {'all' if NIGHT else 'a sample'}", flush=True)
+    print(f"# seed {SEED}; {len(names)} requests, {'every call' if NIGHT else 'a sample'}", flush=True)
     with Fault() as fault:
-        server = Server(env=fault.env, args=["--log-format=json"], name="sweep")
+        server = Server(env=fault.env, args=["--log-format=json", *KINDS[judges]], name="sweep")
         try:
             server.start()
-            sweep = Sweep(server, fault, World(server, server.login()))
-            sweep.languages_offered()
-            end = time.monotonic() + SECONDS
+            sweep = Sweep(server, fault, World(server, judges))
+            if judges:
+                sweep.languages_offered()
             rng.shuffle(names)
-            for name in names:
-                for _ in range(10):  # what a first request sets up for good
-                    sweep.ask(ENDPOINTS[name][0], sweep.world.fresh())
-                fds, live, pid, before = sweep.fds(), fault.live, sweep.pid, sum(sweep.counts.values())
-                for what in faults:
-                    for persistent in (False,) if what in ALONE else (False, True):
-                        if time.monotonic() < end:
-                            most = sweep.through(name, what, persistent, rng, end)
-                            if NIGHT:
-                                print(f"# {name}, {what}{' and on' if persistent else ''}: {most} calls", flush=True)
-                if sweep.pid == pid and sum(sweep.counts.values()) > before:
-                    time.sleep(0.2)
-                    print(f"# {name}: descriptors {sweep.fds() - fds:+d}, allocations {fault.live - live:+d}", flush=True)
-                    if sweep.fds() > fds + 16:
-                        sweep.wrong.append(f"{name}: {sweep.fds() - fds} descriptors stay")
-                if time.monotonic() > end:
-                    break
+            if AT:
+                for name in names:
+                    for persistent in (False, True):
+                        sweep.one(name, faults[0], AT, persistent)
+            elif NIGHT:
+                sweep.whole(names, faults)
+            else:
+                sweep.sample(names, faults, rng, SECONDS * len(names) / len(ENDPOINTS))
             print(f"# {dict(sweep.counts)}", flush=True)
-            for sid, verdict in sweep.world.accepted.items():
+            for sid, verdict in sweep.world.accepted.items() if judges else ():
                 try:
                     s = server.wait_done(sweep.world.admin, sid, 60)
                 except AssertionError:
                     s = sweep.world.admin.get(f"/submissions/{sid}").json
                     s["log"] = [x[:400] for x in server.log_text().splitlines() if sid in x][-12:]
                 if (s["status"], s["verdict"]) != ("done", verdict):
-                    sweep.wrong.append(f"{sid} must be {verdict}: {s}")
-            for line in sweep.wrong[:60]:
-                print("# WRONG", line, flush=True)
+                    told = sweep.world.admin.call("GET", f"/results/{sid}")
+                    sweep.complain(f"{sid} must be {verdict}: {json.dumps(s)} {told.body.decode()}")
             assert not sweep.wrong, f"{len(sweep.wrong)} (seed {SEED})"
             assert sweep.counts["faults"], "nothing failed: the library was not loaded"
             assert server.stop() == 0
@@ -332,19 +351,25 @@ def sweep_all(names, faults):
             server.close()
 
 
-def chosen():
-    return [n for n in ENDPOINTS if not ONLY or n == ONLY]
+def test_every_route_has_a_request_that_is_right():
+    known = routes()
+    missing = sorted(set(known) - set(ENDPOINTS))
+    assert not missing, f"tests/chaos/endpoints.py has no request for {missing}"
+    gone = sorted(n for n in ENDPOINTS if n not in known and " " not in n)
+    assert not gone, f"tests/chaos/endpoints.py has requests for routes that are not there: {gone}"
+    for judges in KINDS:
+        kept_by_a_clean_run(judges)
 
 
 def test_the_nth_allocation_fails():
     # not clean yet (docs/reliability.md says what is left), so that a sample of it says nothing about a change
-    if not NIGHT:
-        raise Skip("a matter of the night (ASSAY_NIGHT=1)")
-    sweep_all(chosen(), ["no memory"])
+    if not NIGHT and not AT and "ASSAY_SWEEP_SECONDS" not in os.environ:
+        raise Skip("a matter of the night (ASSAY_NIGHT=1), or of ASSAY_SWEEP_SECONDS")
+    sweep_all(["no memory"])
 
 
 def test_the_nth_system_call_fails():
-    sweep_all(chosen(), [f for f in FAULTS if f != "no memory"])
+    sweep_all([f for f in FAULTS if f != "no memory"])
 
 
 if __name__ == "__main__":

@@ -64,9 +64,10 @@ static void tokens_are_random_and_hashed(void **state)
 static void texts_are_bounded_and_printable(void **state)
 {
     (void)state;
-    assert_null(agents_text_fault(ASSAY_STR("a\n\xc3\xa9"), 10));
-    assert_non_null(agents_text_fault(ASSAY_STR("a\x1b[31m"), 10));
-    assert_non_null(agents_text_fault(ASSAY_STR("abc"), 2));
+    char text[AGENTS_FAULT_SIZE];
+    assert_null(agents_text_fault(ASSAY_STR("a\n\xc3\xa9"), 10, text));
+    assert_non_null(agents_text_fault(ASSAY_STR("a\x1b[31m"), 10, text));
+    assert_string_equal(agents_text_fault(ASSAY_STR("abc"), 2, text), "must have at most 2 bytes");
 }
 
 int main(void)

@@ -521,6 +521,31 @@ static void test_an_expired_lease_comes_back_charged(void **state)
     svc_free(h);
 }
 
+static void test_what_nobody_holds_comes_back_uncharged(void **state)
+{
+    (void)state;
+    struct svc *h = world();
+    const char *dropped = submit(h);
+    struct assay_job *job, *held, *again;
+    void *self;
+    const struct assay_jobs_ops *ops = jobs_of(h, &self);
+    assert_int_equal(lease(h, 1, &job), 1);
+    const char *kept = submit(h);
+    assert_int_equal(lease(h, 1, &held), 1);
+    ops->drop(self, job->submission_id, job->fence);
+    wait_for(h, dropped, "queued");
+    expect_status(h, kept, "running"); /* that one has a holder */
+    assert_int_equal(lease(h, 2, &again), 1);
+    assert_true(assay_str_is(again->submission_id, dropped));
+    assert_int_equal(again->attempt, 1);
+    assert_int_equal(again->interruptions, 0);
+    assert_int_equal(finish(h, job, "OK", 100), ASSAY_E_GUARD);
+    assert_int_equal(finish(h, again, "OK", 100), 0);
+    assert_int_equal(finish(h, held, "OK", 100), 0);
+    assert_int_equal(svc_count_events(h, "submission.done"), 2);
+    svc_free(h);
+}
+
 static void test_cancelling(void **state)
 {
     (void)state;
@@ -897,6 +922,7 @@ int main(void)
         cmocka_unit_test(test_faults_of_ours_end_as_IE_after_the_attempts),
         cmocka_unit_test(test_a_restart_voids_leases_and_is_not_charged),
         cmocka_unit_test(test_an_expired_lease_comes_back_charged),
+        cmocka_unit_test(test_what_nobody_holds_comes_back_uncharged),
         cmocka_unit_test(test_cancelling),
         cmocka_unit_test(test_rejudge_and_delete),
         cmocka_unit_test(test_the_feedback_policy_holds),

@@ -129,6 +129,9 @@ struct assay_jobs_ops {
     /* As give_back, of a job that was never begun, by a runner that is stopping: nothing is counted, since the job
      * cannot be what stops it. */
     int (*put_back)(void *self, const struct assay_job *job, struct assay_str reason, struct assay_tx *tx, struct assay_err *err);
+    /* A leased job that the caller could not keep, for want of memory: it goes back to the queue within seconds, uncounted.
+     * Allocates nothing, cannot fail. */
+    void (*drop)(void *self, struct assay_str submission_id, int64_t fence);
 };
 
 #ifdef __cplusplus

@@ -102,6 +102,9 @@ int assay_json_decode(struct assay_str text, const struct assay_json_field *fiel
                       const struct assay_json_limits *limits, struct assay_arena *arena,
                       struct assay_json_faults *faults, struct assay_err *err) ASSAY_MUST_CHECK;
 
+/* What the JSON library allocates through, in the whole process: the host's to say, before there are other threads. */
+void assay_json_memory(void *(*take)(size_t n), void (*give)(void *p));
+
 /* Adds a fault found by a domain rule. Silently drops the 33rd. */
 void assay_json_fault(struct assay_json_faults *f, struct assay_arena *arena, const char *pointer, const char *fmt, ...)
     ASSAY_PRINTF(4, 5);

@@ -5,7 +5,7 @@
  * n-th fails, alone or with all after it.  The page counts back what failed, and how many allocations are alive.
  * FAULT_PAGE names the file; without it the page is the process's own, found by fault_page().  With FAULT_ROLE only a process
  * with that word on its command line takes part: the supervisor that starts it is left alone.  A crash writes its stack to
- * the log.
+ * the log, and so does the first call that is made to fail, when the page asks for it.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -34,10 +34,12 @@ struct page {
     _Atomic int64_t countdown; /* calls until one fails */
     _Atomic int32_t persistent, err, part; /* part: a read or write does half of what it was asked */
     _Atomic int64_t hits, live, calls;
+    _Atomic int32_t trace;     /* the stack of the first that fails goes to the log */
 };
 
 static struct page own;
 static struct page *page = &own;
+static _Thread_local bool telling; /* what that needs does not fail */
 static bool aside = true; /* until the constructor has run, and in processes that take no part */
 static struct stat stderr_is; /* the log is no part of what is promised */
 
@@ -53,13 +55,17 @@ struct page *fault_page(void)
     return page;
 }
 
-static void crashed(int sig)
+static void tell_stack(const char *text)
 {
     void *frame[48];
-    atomic_store(&page->kinds, 0);
-    static const char text[] = "fault.c: the process crashes at\n";
-    (void)!write(2, text, sizeof text - 1);
+    (void)!write(2, text, strlen(text));
     backtrace_symbols_fd(frame, backtrace(frame, 48), 2);
+}
+
+static void crashed(int sig)
+{
+    atomic_store(&page->kinds, 0);
+    tell_stack("fault.c: the process crashes at\n");
     (void)signal(sig, SIG_DFL);
     (void)raise(sig);
 }
@@ -98,13 +104,17 @@ __attribute__((constructor)) static void begin(void)
 
 static bool fails(uint32_t kind)
 {
-    if (aside || !(atomic_load_explicit(&page->kinds, memory_order_relaxed) & kind))
+    if (aside || telling || !(atomic_load_explicit(&page->kinds, memory_order_relaxed) & kind))
         return false;
     atomic_fetch_add(&page->calls, 1);
     int64_t left = atomic_fetch_sub(&page->countdown, 1);
     if (left > 1 || (left < 1 && !atomic_load(&page->persistent)))
         return false;
-    atomic_fetch_add(&page->hits, 1);
+    if (atomic_fetch_add(&page->hits, 1) == 0 && atomic_load(&page->trace)) {
+        telling = true;
+        tell_stack("fault.c: this call fails\n");
+        telling = false;
+    }
     return true;
 }
 
