@@ -3,13 +3,15 @@ confirmation; and projects that want more than they may."""
 
 import concurrent.futures
 import io
+import os
 import re
+import signal
 import sys
 import time
 import zipfile
 
 import projects
-from harness import Server, Skip, main
+from harness import Server, Skip, main, wait_for
 
 SHELL = {"language": "bash", "buildTool": "sh", "maxTimeoutMs": 10000}
 
@@ -171,6 +173,31 @@ def test_memory_and_processes_have_their_limits(server):
     assert r["status"] == "ERROR", r
     _, r = shell(server, "after-them", "true", {"a": "1"})
     assert r["status"] == "DONE", r
+
+
+def test_a_cancel_ends_it_and_a_killed_server_does_it_again(server):
+    admin, user = accounts(server)
+    admin.post("/pits", {**SHELL, "id": "slow", "testCommand": "sleep 4; echo 'Tests run: 2, Failures: 1, Errors: 0, Skipped: 0'", "maxTimeoutMs": 60000}, expect=201)
+    status = lambda sid: user.get(f"/submissions/feedback/{sid}").json["status"]
+    first, second = (projects.submit(user, "slow", projects.packed({"a": n})) for n in "12")
+    wait_for("it runs", lambda: status(first) == "RUNNING", 60)
+    user.post(f"/submissions/{first}/cancel", expect=(200, 202))
+    r = projects.feedback(user, first)
+    assert r["status"] == "ERROR" and r["score"] == 0 and r["feedback"]["step"] == "queue", r
+    wait_for("it runs", lambda: status(second) == "RUNNING", 60)
+    os.kill(server.children()["server"], signal.SIGKILL)
+
+    def back():
+        try:
+            return user.get("/healthz").status == 200
+        except OSError:
+            return False
+    wait_for("the server again", back, 60)
+    r = projects.feedback(user, second)
+    assert r["status"] == "DONE" and r["score"] == 50, r
+    assert user.get(f"/submissions/{second}").json["attempts"] == 1, "an interruption is not charged"
+    assert server.login().post(f"/submissions/{second}/rejudge", expect=(200, 202))
+    assert projects.feedback(user, second)["score"] == 50
 
 
 if __name__ == "__main__":
