@@ -204,7 +204,7 @@ static int spec_check(const struct assay_box_spec *s, struct assay_err *err)
             return assay_err_set(err, ASSAY_E_INVALID, "box: limit %zu is %lld", i, (long long)bound[i].value);
     if (s->limits.cpu_hard_ms != 0 && s->limits.cpu_hard_ms < s->limits.cpu_ms)
         return assay_err_set(err, ASSAY_E_INVALID, "box: the hard limit of CPU time is below the limit");
-    if (s->flags & ~(uint32_t)(ASSAY_BOX_STDERR_TO_STDOUT | ASSAY_BOX_STRICT_OUTPUT | ASSAY_BOX_WARM | ASSAY_BOX_COLLECT_ALWAYS))
+    if (s->flags & ~(uint32_t)(ASSAY_BOX_STDERR_TO_STDOUT | ASSAY_BOX_STRICT_OUTPUT | ASSAY_BOX_WARM | ASSAY_BOX_COLLECT_ALWAYS | ASSAY_BOX_CONVERSE))
         return assay_err_set(err, ASSAY_E_INVALID, "box: unknown flags %#x", s->flags);
     return 0;
 }
@@ -429,6 +429,43 @@ int assay_box_client_drop(struct assay_box_client *c, struct assay_str artefact,
     return flush(c, err);
 }
 
+static int talk(struct assay_box_client *c, uint16_t type, struct assay_str bytes, struct assay_err *err)
+{
+    if (c->dead)
+        return assay_err_set(err, ASSAY_E_IO, "warden stream is dead");
+    if (!c->busy || c->doing != ASSAY_WARDEN_RUN)
+        return assay_err_set(err, ASSAY_E_GONE, "no box is running");
+    size_t mark = c->out.n;
+    put_frame(&c->out, type, &c->serial, sizeof c->serial);
+    if (bytes.n > 0) {
+        uint32_t length = (uint32_t)(sizeof c->serial + bytes.n);
+        assay_buf_add(&c->out, bytes.p, bytes.n);
+        if (!c->out.failed)
+            memcpy(c->out.p + mark, &length, sizeof length);
+    }
+    return c->out.failed ? undo(c, mark, err) : flush(c, err);
+}
+
+int assay_box_client_input(struct assay_box_client *c, struct assay_str bytes, struct assay_err *err)
+{
+    (void)check(c);
+    if (bytes.n == 0)
+        return talk(c, ASSAY_WARDEN_INPUT, bytes, err);
+    int rc = 0;
+    while (rc == 0 && bytes.n > 0) {
+        struct assay_str part = {bytes.p, bytes.n < ASSAY_WARDEN_INPUT_MAX ? bytes.n : ASSAY_WARDEN_INPUT_MAX};
+        rc = talk(c, ASSAY_WARDEN_INPUT, part, err);
+        bytes.p += part.n;
+        bytes.n -= part.n;
+    }
+    return rc;
+}
+
+int assay_box_client_hangup(struct assay_box_client *c, struct assay_err *err)
+{
+    return talk(check(c), ASSAY_WARDEN_HANGUP, ASSAY_STR(""), err);
+}
+
 /* ---- in ---- */
 
 static bool text_ok(const char *p, size_t n)
@@ -583,6 +620,28 @@ static int take_warmed(struct assay_box_client *c, const uint8_t *p, size_t n, s
     return 0;
 }
 
+static int take_taken(struct assay_box_client *c, const uint8_t *p, size_t n, struct assay_err *err)
+{
+    struct assay_warden_taken t;
+    if (!c->busy || c->doing != ASSAY_WARDEN_RUN || n != sizeof t)
+        return corrupt(c, err, "a misplaced or malformed word on input");
+    memcpy(&t, p, sizeof t);
+    if (t.serial != c->serial || t.bytes > ASSAY_WARDEN_INPUT_WINDOW || t.closed > 1)
+        return corrupt(c, err, "a malformed word on input");
+    if (c->ev.taken)
+        c->ev.taken(c->arg, t.bytes, t.closed == 1);
+    return 0;
+}
+
+static int take_ended(struct assay_box_client *c, const uint8_t *p, size_t n, struct assay_err *err)
+{
+    if (!c->busy || c->doing != ASSAY_WARDEN_RUN || n != sizeof c->serial || memcmp(p, &c->serial, n) != 0)
+        return corrupt(c, err, "a misplaced or malformed end of output");
+    if (c->ev.ended)
+        c->ev.ended(c->arg);
+    return 0;
+}
+
 /* Length bounds come first: a frame is only waited for when its whole can ever fit. */
 static int take_frames(struct assay_box_client *c, struct assay_err *err)
 {
@@ -621,6 +680,12 @@ static int take_frames(struct assay_box_client *c, struct assay_err *err)
             break;
         case ASSAY_WARDEN_PRESTARTED:
             rc = take_warmed(c, p, h.length, err);
+            break;
+        case ASSAY_WARDEN_TAKEN:
+            rc = take_taken(c, p, h.length, err);
+            break;
+        case ASSAY_WARDEN_ENDED:
+            rc = take_ended(c, p, h.length, err);
             break;
         case ASSAY_WARDEN_FOUND:
             rc = take_found(c, p, h.length, err);

@@ -28,7 +28,7 @@
 
 /* ---- the numbers of assay/box.h, which is the client's header and drags in the SDK ---- */
 enum box_end { END_EXITED = 1, END_SIGNALLED, END_CPU, END_WALL, END_MEMORY, END_OUTPUT, END_CANCELLED, END_FAILED };
-enum box_flag { FLAG_STDERR_TO_STDOUT = 1, FLAG_STRICT_OUTPUT = 2, FLAG_WARM = 4, FLAG_COLLECT_ALWAYS = 8 };
+enum box_flag { FLAG_STDERR_TO_STDOUT = 1, FLAG_STRICT_OUTPUT = 2, FLAG_WARM = 4, FLAG_COLLECT_ALWAYS = 8, FLAG_CONVERSE = 16 };
 enum precision { PRECISE_CPU = 1, PRECISE_MEMORY = 2, PRECISE_PIDS = 4, PINNED = 8 };
 enum feature {
     FEATURE_LEAF_CPU = 1, FEATURE_LEAF_MEMORY = 2, FEATURE_LEAF_PIDS = 4, FEATURE_SECCOMP = 8, FEATURE_USERNS = 16,
@@ -136,6 +136,7 @@ struct writer {
 };
 size_t writer_room(const struct writer *w);
 bool writer_frame(struct writer *w, uint16_t type, const void *p, size_t n); /* false: no room */
+bool writer_aside(struct writer *w, uint16_t type, const void *p, size_t n); /* the same, and a DONE still fits behind it */
 /* The same for a CONTENT frame's bytes. */
 uint8_t *writer_content_space(struct writer *w, size_t *n);
 void writer_content_commit(struct writer *w, size_t n);

@@ -49,6 +49,10 @@ struct run {
     uint32_t killed; /* enum box_end we killed it for, or 0 */
     bool over, empty, dead, reaped;
     bool warm; /* it is to be forked */
+    /* of a run that converses: input that waits for the pipe, in a ring, and what is to be told */
+    size_t in_at, in_n;
+    uint32_t taken;
+    bool in_end, closed, closed_told, out_ended, hang;
     struct rusage ru;
     struct note note;
 };
@@ -175,6 +179,83 @@ static bool drainable(const struct run *r, uint32_t stream)
     return (stream == 1 ? r->out_bytes : r->err_bytes) >= cap || writer_output_space(&r->w->writer, &room) != NULL;
 }
 
+static uint8_t ring[ASSAY_WARDEN_INPUT_WINDOW]; /* of the one box that runs */
+
+static bool converses(const struct run *r)
+{
+    return (r->head->flags & FLAG_CONVERSE) != 0;
+}
+
+/* Nobody reads what the program would get: what is on its way to it is taken, and gone. */
+static void shut(struct run *r)
+{
+    close_fd(&r->b->in);
+    r->taken += (uint32_t)r->in_n;
+    r->in_n = 0;
+    r->closed = true;
+}
+
+static void feed_ring(struct run *r)
+{
+    while (r->in_n > 0 && r->b->in >= 0) {
+        size_t run = sizeof ring - r->in_at < r->in_n ? sizeof ring - r->in_at : r->in_n;
+        ssize_t n = write(r->b->in, ring + r->in_at, run);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n < 0) {
+            shut(r);
+            return;
+        }
+        r->in_at = (r->in_at + (size_t)n) % sizeof ring;
+        r->in_n -= (size_t)n;
+        r->taken += (uint32_t)n;
+    }
+    if (r->in_n == 0 && r->in_end)
+        close_fd(&r->b->in);
+}
+
+/* An INPUT or HANGUP of the run under way. -1: it breaks the rules. */
+static int converse(struct run *r, const struct frame *f, struct note *why)
+{
+    const uint8_t *p = f->p + sizeof(uint64_t);
+    size_t n = f->n - sizeof(uint64_t);
+    if (!converses(r))
+        return note_set(why, "a frame of type %u for a run that does not converse", f->type);
+    if (f->type == ASSAY_WARDEN_HANGUP) {
+        r->hang = true;
+        return 0;
+    }
+    if (n > sizeof ring - r->in_n || (n > 0 && r->in_end))
+        return note_set(why, "more input than was taken, or behind its end");
+    if (r->closed || r->b->in < 0) {
+        r->taken += (uint32_t)n;
+        return 0;
+    }
+    r->in_end = r->in_end || n == 0;
+    for (size_t i = 0; i < n; i++)
+        ring[(r->in_at + r->in_n + i) % sizeof ring] = p[i];
+    r->in_n += n;
+    if (r->in_sent == r->head->stdin_bytes)
+        feed_ring(r);
+    return 0;
+}
+
+/* What the client is to know, as far as there is room. */
+static void tell(struct run *r)
+{
+    struct writer *w = &r->w->writer;
+    uint64_t serial = r->head->serial;
+    struct assay_warden_taken t = {.serial = serial, .bytes = r->taken, .closed = r->closed};
+    if ((r->taken > 0 || (r->closed && !r->closed_told)) && writer_aside(w, ASSAY_WARDEN_TAKEN, &t, sizeof t)) {
+        r->taken = 0;
+        r->closed_told = r->closed;
+    }
+    if (!r->out_ended && r->b->out < 0 && writer_aside(w, ASSAY_WARDEN_ENDED, &serial, sizeof serial))
+        r->out_ended = true;
+}
+
 static void feed(struct run *r)
 {
     uint64_t total = r->head->stdin_bytes;
@@ -188,6 +269,13 @@ static void feed(struct run *r)
             break; /* EPIPE: it does not want more, and that is its right */
         r->in_sent += (uint64_t)n;
     }
+    if (converses(r)) {
+        if (r->in_sent < total)
+            shut(r);
+        else
+            feed_ring(r);
+        return;
+    }
     close_fd(&r->b->in);
 }
 
@@ -198,6 +286,13 @@ static int next_frame(struct warden *w, struct run *r, struct frame *ret, struct
 {
     int rc;
     while ((rc = reader_next(&w->reader, ret, why)) == 1) {
+        if (ret->type == ASSAY_WARDEN_INPUT || ret->type == ASSAY_WARDEN_HANGUP) {
+            uint64_t serial;
+            memcpy(&serial, ret->p, sizeof serial);
+            if (r && serial == r->head->serial && converse(r, ret, why) < 0)
+                return -1;
+            continue;
+        }
         if (ret->type != ASSAY_WARDEN_CANCEL && ret->type != ASSAY_WARDEN_DROP)
             return 1;
         if (ret->type == ASSAY_WARDEN_CANCEL) {
@@ -361,14 +456,17 @@ static bool pump(struct run *r, struct note *why)
             [STREAM] = {.fd = w->stream, .events = (short)(POLLIN | (w->writer.end > w->writer.start ? POLLOUT : 0))},
             [OUT] = {.fd = drainable(r, 1) ? b->out : -1, .events = POLLIN},
             [ERR] = {.fd = drainable(r, 2) ? b->err : -1, .events = POLLIN},
-            [IN] = {.fd = r->empty || r->dead ? -1 : b->in, .events = POLLOUT},
+            [IN] = {.fd = r->empty || r->dead ? -1 : b->in,
+                    .events = converses(r) && r->in_n == 0 && r->in_sent == r->head->stdin_bytes ? 0 : POLLOUT},
         };
         struct timespec t = {wait / 1000000000, wait % 1000000000};
         if (ppoll(p, COUNT, &t, NULL) < 0 && errno != EINTR) {
             (void)note_errno(why, "poll");
             return false;
         }
-        if (p[IN].revents)
+        if (converses(r) && (p[IN].revents & POLLERR) && b->in >= 0)
+            shut(r); /* it has closed its stdin, or has ended */
+        else if (p[IN].revents)
             feed(r);
         if (p[OUT].revents)
             (void)drain(r, &b->out, 1);
@@ -391,6 +489,12 @@ static bool pump(struct run *r, struct note *why)
             }
             if (rc < 0)
                 return false;
+        }
+        if (converses(r)) {
+            /* not before it has begun: until then its init takes a closed pipe for the warden's death */
+            if (r->hang && b->out >= 0 && atomic_load(&b->slot->started_ns) != 0)
+                close_fd(&b->out);
+            tell(r);
         }
         /* While more may come at once, output waits to be sent in one piece with the DONE. */
         bool much = w->writer.end - w->writer.start >= ASSAY_WARDEN_OUTPUT_MAX;
@@ -482,7 +586,7 @@ static bool run_box(struct warden *w, struct box *b, struct note *why)
         (void)refuse(w, r.head->serial, &r.note);
         return true;
     }
-    if (r.head->stdin_bytes > 0 && fcntl(b->in, F_SETFL, O_NONBLOCK) < 0) {
+    if ((r.head->stdin_bytes > 0 || converses(&r)) && fcntl(b->in, F_SETFL, O_NONBLOCK) < 0) {
         (void)note_errno(why, "stdin");
         return false;
     }

@@ -97,6 +97,19 @@ int reader_next(struct reader *r, struct frame *ret, struct note *why)
         *ret = (struct frame){h.type, payload, want};
         return 1;
     }
+    case ASSAY_WARDEN_INPUT:
+    case ASSAY_WARDEN_HANGUP: {
+        size_t most = sizeof(uint64_t) + (h.type == ASSAY_WARDEN_INPUT ? ASSAY_WARDEN_INPUT_MAX : 0);
+        if (h.length < sizeof(uint64_t) || h.length > most)
+            return note_set(why, "a frame of type %u with %u bytes", h.type, h.length);
+        if (have < h.length)
+            return 0;
+        static uint8_t input[sizeof(uint64_t) + ASSAY_WARDEN_INPUT_MAX];
+        memcpy(input, r->small + sizeof h, h.length);
+        small_drop(r, sizeof h + h.length);
+        *ret = (struct frame){h.type, input, h.length};
+        return 1;
+    }
     default:
         return note_set(why, "a frame of unknown type %u", h.type);
     }
@@ -240,7 +253,7 @@ int request_parse(const uint8_t *p, size_t n, char **pointers, struct request *r
     struct assay_warden_run *h = &q.head;
     if (!take(&c, h, sizeof *h))
         return note_set(why, "a RUN of %zu bytes", n);
-    if (h->zero != 0 || (h->flags & ~(uint32_t)(FLAG_STDERR_TO_STDOUT | FLAG_STRICT_OUTPUT | FLAG_WARM | FLAG_COLLECT_ALWAYS)))
+    if (h->zero != 0 || (h->flags & ~(uint32_t)(FLAG_STDERR_TO_STDOUT | FLAG_STRICT_OUTPUT | FLAG_WARM | FLAG_COLLECT_ALWAYS | FLAG_CONVERSE)))
         return note_set(why, "unknown flags %#x", h->flags);
     if (limits_ok(h, why) < 0)
         return -1;
@@ -357,6 +370,11 @@ void writer_content_commit(struct writer *w, size_t n)
 
 /* A DONE must always find room, whatever the program has printed. */
 #define WRITER_RESERVE (sizeof(struct assay_warden_frame) + sizeof(struct assay_warden_done))
+bool writer_aside(struct writer *w, uint16_t type, const void *p, size_t n)
+{
+    return writer_room(w) >= WRITER_RESERVE + sizeof(struct assay_warden_frame) + n && writer_frame(w, type, p, n);
+}
+
 #define OUTPUT_HEAD (sizeof(struct assay_warden_frame) + sizeof(uint32_t))
 
 uint8_t *writer_output_space(struct writer *w, size_t *n)

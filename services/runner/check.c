@@ -128,7 +128,7 @@ static bool add_feedback(struct assay_box_file *file, size_t room, size_t *n, st
     return keep || add_file(file, room, n, CHECK_KEEP, ASSAY_STR(""));
 }
 
-static void run_check(struct loop *l, struct job *c)
+void check_run(struct loop *l, struct job *c, uint32_t flags)
 {
     static const struct assay_str collect[] = {{"judge/feedback", sizeof "judge/feedback" - 1}};
     struct job *j = c->parent;
@@ -147,7 +147,7 @@ static void run_check(struct loop *l, struct job *c)
     }
     for (size_t i = 0; !c->language->builds && i < c->n_files; i++)
         file[n++] = c->file[i];
-    bool output = r->kind != ASSAY_CHECKER_VALIDATOR;
+    bool output = r->kind != ASSAY_CHECKER_VALIDATOR && !r->interactive;
     bool fits = add_file(file, room, &n, CHECK_INPUT, t->input) && add_file(file, room, &n, CHECK_ANSWER, t->expected) &&
                 (!output || add_file(file, room, &n, CHECK_OUTPUT, printed)) && add_feedback(file, room, &n, j->pass_feedback);
     if (!fits) {
@@ -161,11 +161,11 @@ static void run_check(struct loop *l, struct job *c)
                                   .n_files = n,
                                   .mounts = &mount,
                                   .n_mounts = c->language->builds ? 1 : 0,
-                                  .stdin_bytes = output ? ASSAY_STR("") : printed,
+                                  .stdin_bytes = output || r->interactive ? ASSAY_STR("") : printed,
                                   .collect = collect,
                                   .n_collect = 1,
                                   .collect_bytes = FEEDBACK_BYTES,
-                                  .flags = ASSAY_BOX_COLLECT_ALWAYS | ASSAY_BOX_STRICT_OUTPUT,
+                                  .flags = ASSAY_BOX_COLLECT_ALWAYS | ASSAY_BOX_STRICT_OUTPUT | flags,
                                   .limits = c->limits};
     for (size_t i = 0; i < n; i++)
         spec.limits.scratch_bytes += (int64_t)file[i].bytes.n + 4096;
@@ -190,7 +190,12 @@ void check_next_step(struct loop *l, struct job *c)
         if (job_placed(l, c, SIDE_BUILD) && !job_recall(l, c))
             job_build(l, c);
     } else if (job_placed(l, c, SIDE_RUN)) {
-        run_check(l, c);
+        if (j->stage != STAGE_CHECKED)
+            c->stage = STAGE_READY; /* its warden died meanwhile */
+        else if (!c->rules.interactive)
+            check_run(l, c, 0);
+        else if (!talk_begin(l, j))
+            check_failed(l, c, "no memory", true);
     }
 }
 
@@ -206,6 +211,8 @@ void check_failed(struct loop *l, struct job *c, const char *why, bool charge)
         return;
     }
     put_text(text, sizeof text, "the checker: %s", why);
+    if (j->talk != NULL)
+        (void)slot_cancel(j->slot);
     job_failed(l, j, text, charge);
 }
 
@@ -235,8 +242,36 @@ static struct assay_str stored(struct job *j, struct assay_str s)
     return s.n != 0 ? assay_arena_str(j->arena, s) : ASSAY_STR("");
 }
 
+/* An interactor's answer, with what the program made of the talk. False: it looks as if the program could not be loaded at all. */
+static bool take_talk(struct loop *l, struct job *j, struct check_says *says)
+{
+    struct talk *k = j->talk;
+    struct test *t = &j->test[j->at_test];
+    struct talker *p = &k->to[TALK_PROGRAM];
+    if (k->ended) { /* by us: it was running, and had not failed */
+        p->outcome.end = ASSAY_BOX_EXITED;
+        p->outcome.exit_code = 0;
+        p->outcome.finished = false;
+    }
+    const struct talk_end end = {.program = job_program_ended(l, j, &p->outcome),
+                                 .waited = p->outcome.end == ASSAY_BOX_WALL,
+                                 .stuck = says->verdict == VERDICT_IE && strcmp(says->kind, "time") == 0,
+                                 .interactor_first = k->first == TALK_INTERACTOR,
+                                 .cut_off = p->hung || p->end_sent || k->ended};
+    t->transcript = stored(j, assay_buf_view(&k->transcript));
+    if (end.program == VERDICT_BF && !j->checked)
+        return false;
+    enum verdict v = interact_verdict(&end, says->verdict);
+    if (v != says->verdict) {
+        says->verdict = v;
+        says->part = NAN;
+        says->again = false;
+    }
+    return true;
+}
+
 /* Its answer is in: exit code, outputs, feedback. */
-static void decided(struct loop *l, struct job *c, struct assay_str feedback)
+void check_decided(struct loop *l, struct job *c, struct assay_str feedback)
 {
     struct job *j = c->parent;
     struct check_says says;
@@ -248,11 +283,19 @@ static void decided(struct loop *l, struct job *c, struct assay_str feedback)
     if (j->stage != STAGE_CHECKED) /* its own warden died meanwhile, and that is looked into */
         return;
     struct test *t = &j->test[j->at_test];
-    check_decide(c->rules.kind, &c->check_outcome, assay_buf_view(&c->out), assay_buf_view(&c->err), feedback, t->def.points, &says);
+    bool loads = true;
+    check_decide(c->rules.kind, &c->check_outcome, j->talk != NULL ? ASSAY_STR("") : assay_buf_view(&c->out), assay_buf_view(&c->err), feedback, t->def.points, &says);
     if (says.again && j->passes + 1 >= c->rules.passes) {
         says = (struct check_says){.verdict = VERDICT_IE, .kind = "passes", .judge = says.judge, .team = says.team};
         put_text(says.fault, sizeof says.fault, "it wanted another pass after %lld, which is all that the problem has",
                  (long long)c->rules.passes);
+    }
+    if (j->talk != NULL)
+        loads = take_talk(l, j, &says);
+    if (!loads) {
+        t->verdict = VERDICT_BF;
+        job_test_loads(l, j);
+        return;
     }
     if (says.verdict == VERDICT_IE && c->faults++ == 0) {
         check_next_step(l, c);
@@ -287,12 +330,43 @@ static void decided(struct loop *l, struct job *c, struct assay_str feedback)
     job_test_ended(l, j);
 }
 
+void check_unbuilt(struct loop *l, struct job *c)
+{
+    struct job *j = c->parent;
+    struct check_says says = {.verdict = VERDICT_IE, .kind = "build", .judge = c->build_output};
+    if (j == NULL) {
+        check_free(l, c);
+        return;
+    }
+    put_text(says.fault, sizeof says.fault, "it does not build");
+    if (says.judge.n > MESSAGE_MAX)
+        says.judge.n = MESSAGE_MAX;
+    j->test[j->at_test].judge_message = stored(j, says.judge);
+    alarm(l, c, &says);
+}
+
+/* Its feedback is in, which it takes. */
+static void answered(struct loop *l, struct job *c, struct assay_buf *feedback)
+{
+    if (c->parent != NULL && c->parent->talk != NULL) {
+        c->stage = STAGE_JUDGE; /* until the program has ended too */
+        talk_feedback(l, c, feedback);
+        return;
+    }
+    check_decided(l, c, assay_buf_view(feedback));
+    assay_buf_free(feedback);
+}
+
 void check_box_done(struct loop *l, struct job *c, const struct assay_box_outcome *o)
 {
     struct assay_err err;
     struct job *j = c->parent;
     if (j == NULL) {
         check_free(l, c);
+        return;
+    }
+    if (slot_orphaned(c->slot)) { /* what ended it is not known */
+        check_failed(l, c, "the boxkeeper died while a box ran", false);
         return;
     }
     if (o->end == ASSAY_BOX_FAILED || o->end == ASSAY_BOX_CANCELLED) {
@@ -305,19 +379,19 @@ void check_box_done(struct loop *l, struct job *c, const struct assay_box_outcom
             check_next_step(l, c);
             return;
         }
-        struct check_says says = {.verdict = VERDICT_IE, .kind = "build", .judge = c->build_output};
-        put_text(says.fault, sizeof says.fault, "it does not build");
-        if (says.judge.n > MESSAGE_MAX)
-            says.judge.n = MESSAGE_MAX;
-        j->test[j->at_test].judge_message = stored(j, says.judge);
-        alarm(l, c, &says);
+        check_unbuilt(l, c);
         return;
     }
     const char *label[] = {assay_checker_kind_names[c->rules.kind]};
     l->r->host->metric_observe(l->r->host->ctx, &runner_metrics[METRIC_CHECK], label, (double)o->wall_us / 1e6);
     c->check_outcome = *o;
-    if (o->artefact[0] == '\0') {
-        decided(l, c, ASSAY_STR(""));
+    if (j->talk != NULL)
+        talk_done(l, c, o);
+    if (o->artefact[0] == '\0') { /* there is a directory at least, so that nothing means that it could not be taken */
+        struct assay_buf none = ASSAY_BUF_INIT;
+        if (o->end == ASSAY_BOX_EXITED)
+            assay_buf_puts(&none, "unreadable");
+        answered(l, c, &none);
         return;
     }
     assay_buf_free(&c->carry);
@@ -338,9 +412,10 @@ void check_got(struct loop *l, struct slot *s)
     bool came = strcmp(s->stored, c->check_outcome.artefact) == 0 && !content.failed;
     if (assay_box_client_drop(s->client, assay_str(c->check_outcome.artefact), &ignored) >= 0)
         slot_arm(s);
-    if (came)
-        decided(l, c, assay_buf_view(&content));
-    else
+    if (came) {
+        answered(l, c, &content);
+    } else {
+        assay_buf_free(&content);
         check_failed(l, c, "its feedback directory could not be fetched", true);
-    assay_buf_free(&content);
+    }
 }

@@ -275,6 +275,24 @@ void check_decide(int kind, const struct assay_box_outcome *o, struct assay_str 
         take_part(s, "score.txt", f.score, points);
 }
 
+bool check_says_right(int kind, const struct assay_box_outcome *o)
+{
+    return o->end == ASSAY_BOX_EXITED && o->exit_code == (kind == ASSAY_CHECKER_VALIDATOR ? 42 : 0);
+}
+
+enum verdict interact_verdict(const struct talk_end *end, enum verdict interactor)
+{
+    bool failed = end->program != VERDICT_OK;
+    if (end->waited && end->stuck) /* for whom the program waited */
+        return VERDICT_IE;
+    /* what a program did of itself before anybody left it alone is its own, whatever that did to the interactor */
+    if (!end->interactor_first && failed && !(end->cut_off && end->program == VERDICT_RE))
+        return end->program;
+    if (interactor == VERDICT_IE || interactor == VERDICT_WA)
+        return interactor;
+    return failed ? end->program : interactor;
+}
+
 size_t check_arguments(int kind, struct assay_str out[4])
 {
     size_t n = 0;

@@ -390,7 +390,10 @@ void job_finish(struct loop *l, struct job *j)
 {
     const struct slot *s = j->slot;
     if (j->kind == JOB_CHECKER) {
-        check_failed(l, j, "it was ended", true);
+        if (j->verdict == VERDICT_BF)
+            check_unbuilt(l, j);
+        else
+            check_failed(l, j, "it was ended", true);
         return;
     }
     check_dismiss(l, j);

@@ -182,17 +182,17 @@ static void run_check(struct loop *l, struct job *j)
     job_run(l, j, SIDE_RUN, &j->language->check, &spec);
 }
 
-static void run_test(struct loop *l, struct job *j)
+void job_run_test(struct loop *l, struct job *j, uint32_t flags)
 {
     struct test *t = &j->test[j->weighing != NULL ? 0 : j->at_test];
     struct assay_box_mount mount = {assay_str(j->artefact), ASSAY_STR(ARTEFACT_DIR)};
     struct assay_box_file input = {ASSAY_STR("input.txt"), t->input, 0644};
     bool harness = j->mode == ASSAY_JUDGE_HARNESS;
-    struct assay_box_spec spec = {.limits = j->limits, .flags = ASSAY_BOX_STRICT_OUTPUT};
+    struct assay_box_spec spec = {.limits = j->limits, .flags = ASSAY_BOX_STRICT_OUTPUT | flags};
     struct assay_box_file *file = NULL;
     size_t n = 0;
     /* a harness reads the payload on stdin, and the test's input, when there is one, as a file */
-    spec.stdin_bytes = harness ? j->payload : t->input;
+    spec.stdin_bytes = flags & ASSAY_BOX_CONVERSE ? ASSAY_STR("") : harness ? j->payload : t->input;
     if (j->language->builds) {
         spec.mounts = &mount;
         spec.n_mounts = 1;
@@ -217,6 +217,14 @@ static void run_test(struct loop *l, struct job *j)
     if (l->r->reruns_max > 0)
         t->before = disturbance_now();
     job_run(l, j, SIDE_RUN, &j->language->run, &spec);
+}
+
+static void run_test(struct loop *l, struct job *j)
+{
+    if (TALKS(j))
+        job_check(l, j); /* which runs it, when its partner is there */
+    else
+        job_run_test(l, j, 0);
 }
 
 static void load_work(void *arg)
@@ -409,6 +417,28 @@ static bool test_done(struct loop *l, struct job *j, const struct assay_box_outc
     return false;
 }
 
+enum verdict job_program_ended(struct loop *l, struct job *j, const struct assay_box_outcome *o)
+{
+    struct test *t = &j->test[j->at_test];
+    struct assay_box_outcome before = t->outcome;
+    const char *label[] = {j->language->name.p};
+    t->outcome = *o;
+    job_fork_outcome(j, &t->outcome);
+    if (j->passes > 0)
+        add_pass(&t->outcome, &before);
+    t->end_ms = now_ms(l);
+    t->out = kept(j, &j->out);
+    t->err = kept(j, &j->err);
+    l->r->host->metric_observe(l->r->host->ctx, &runner_metrics[METRIC_RUN], label, (double)o->wall_us / 1e6);
+    enum verdict v = verdict_of_run(o, &j->language->signatures, assay_buf_view(&j->out), assay_buf_view(&j->err));
+    return v == VERDICT_BF && j->checked ? VERDICT_RE : v;
+}
+
+void job_test_loads(struct loop *l, struct job *j)
+{
+    run_check(l, j);
+}
+
 void job_test_ended(struct loop *l, struct job *j)
 {
     struct test *t = &j->test[j->at_test];
@@ -457,6 +487,10 @@ void job_box_done(struct loop *l, struct slot *s)
     if (j->stage == STAGE_WEIGH) {
         job_weighed(l, j, o);
         job_next_step(l, j);
+        return;
+    }
+    if (j->talk != NULL && j->stage == STAGE_CHECKED && (o->end != ASSAY_BOX_CANCELLED || j->talk->ended) && o->end != ASSAY_BOX_FAILED) {
+        talk_done(l, j, o);
         return;
     }
     if (o->end == ASSAY_BOX_FAILED || o->end == ASSAY_BOX_CANCELLED) {

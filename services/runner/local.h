@@ -147,6 +147,18 @@ bool artefact_file_next(struct assay_str whole, size_t *at, struct assay_box_fil
 /* feedback: the encoding of its feedback directory, or "". points: the test's. */
 void check_decide(int kind, const struct assay_box_outcome *o, struct assay_str out, struct assay_str err,
                   struct assay_str feedback, double points, struct check_says *says);
+/* Whether an interactor that has ended so says that the program was right so far. */
+bool check_says_right(int kind, const struct assay_box_outcome *o);
+/* How a talk between a program and its interactor ended. */
+struct talk_end {
+    enum verdict program;  /* of its run by itself; OK: it ended well */
+    bool waited;           /* it ran into its limit by the clock */
+    bool stuck;            /* the interactor ran into one of its own, though the program's end was told to it */
+    bool interactor_first; /* the interactor ended before the program */
+    bool cut_off;          /* the program had lost its partner before it ended: a closed pipe, an end of file, or it was ended */
+};
+/* OK and WA, the program's own verdict, or IE: the interactor failed. */
+enum verdict interact_verdict(const struct talk_end *end, enum verdict interactor);
 /* Its arguments behind its command, without flags; at most 4. */
 size_t check_arguments(int kind, struct assay_str out[4]);
 
@@ -354,6 +366,8 @@ void machine_look(char out[ASSAY_SHA256_HEX]);
 /* And what people call it. */
 void machine_names(char *kernel, size_t kernel_room, char *cpu, size_t cpu_room);
 
+struct talk;
+void talk_free(struct talk *t); /* interact.c */
 struct job {
     struct job *next, *prev; /* among all jobs of the loop */
     struct job *next_ready;
@@ -413,6 +427,7 @@ struct job {
     bool entered; /* a checker is among the loop's jobs, and not its parent's to free */
     int passes;   /* of the test under way, that have ended */
     int faults;   /* of the checker on the check under way */
+    struct talk *talk; /* interact.c: with its interactor, or NULL */
     struct assay_arena *pass_arena; /* what one pass leaves to the next */
     struct assay_str pass_feedback; /* the encoding of the feedback directory */
     struct assay_box_outcome check_outcome;

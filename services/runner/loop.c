@@ -153,8 +153,15 @@ static void stop_job(struct loop *l, struct job *j)
 static void tick_job(struct loop *l, struct job *j, int64_t now)
 {
     struct runner *r = l->r;
-    if (j->kind == JOB_CHECKER && j->stage == STAGE_LIMBO && j->parent == NULL && !j->fate_asked) {
-        check_free(l, j);
+    /* A checker's limbo ends with its parent's turn, which may end both: it comes before its parent in the list, so that
+     * the next job is neither of them. */
+    if (j->kind == JOB_CHECKER) {
+        if (j->stage == STAGE_LIMBO && j->parent == NULL && !j->fate_asked)
+            check_free(l, j);
+        return;
+    }
+    if (j->checker != NULL && j->checker->stage == STAGE_LIMBO && now >= j->checker->retry_mono_ms) {
+        job_leave_limbo(l, j->checker);
         return;
     }
     if (j->stage == STAGE_LIMBO) {
@@ -162,8 +169,6 @@ static void tick_job(struct loop *l, struct job *j, int64_t now)
             job_leave_limbo(l, j);
         return;
     }
-    if (j->kind == JOB_CHECKER) /* all else of it is its parent's */
-        return;
     if (l->draining && now >= l->drain_until_ms && j->stage != STAGE_FINISH && !j->give_back) {
         put_text(j->fault, sizeof j->fault, "the server is stopping");
         j->give_back = true;
@@ -374,6 +379,10 @@ void loop_stop(struct runner *r)
         assay_box_client_free(l->slot[i].client);
         slot_forget_held(&l->slot[i]);
         assay_buf_free(&l->slot[i].opened_place);
+    }
+    for (struct job *j = l->jobs; j != NULL; j = j->next) {
+        if (j->checker != NULL && j->checker->entered)
+            j->checker = NULL; /* it is in the list itself */
     }
     while (l->jobs != NULL) { /* what could not be given back in time is void at the next start */
         struct job *j = l->jobs;

@@ -19,6 +19,8 @@
 
 #include "local.h"
 
+#define TALKS(j) ((j)->checker != NULL && (j)->checker->rules.interactive)
+
 #define CALIBRATION_RUNS 11
 
 enum mail_kind { MAIL_OPENED = 1, MAIL_JOB, MAIL_LEASED, MAIL_LOADED, MAIL_WRITTEN, MAIL_DRAIN, MAIL_RECALLED, MAIL_KEPT, MAIL_FATE,
@@ -278,7 +280,41 @@ void job_built(struct loop *l, struct job *j, const struct assay_box_outcome *o)
 /* The test under way has its verdict. */
 void job_test_ended(struct loop *l, struct job *j);
 
+/* judge.c: the program's box of the test under way; flags beside its own. May end the job. */
+void job_run_test(struct loop *l, struct job *j, uint32_t flags);
+/* Takes down how the program of the test under way ended; the verdict of that run by itself. */
+enum verdict job_program_ended(struct loop *l, struct job *j, const struct assay_box_outcome *o);
+void job_test_loads(struct loop *l, struct job *j); /* its verdict is BF, if the language's check says so too */
+
+/* interact.c */
+enum { TALK_PROGRAM, TALK_INTERACTOR, TALKERS };
+struct talker {
+    struct assay_buf queue; /* for it, from the other */
+    size_t sent, under_way; /* of the queue; of what was sent and not taken */
+    bool begun, done;
+    bool silent;   /* it says nothing more */
+    bool closed;   /* it reads nothing more */
+    bool end_sent, hung; /* it was told that the other is silent; that nobody reads it */
+    struct assay_box_outcome outcome;
+};
+struct talk { /* the loop's thread only */
+    struct talker to[TALKERS];
+    struct assay_buf transcript, feedback;
+    int first, speaker;
+    bool fresh;       /* the transcript is at the begin of a line */
+    bool ended;       /* the program was ended, since the interactor had decided */
+    bool feedback_in; /* the interactor has ended, and its feedback is here */
+};
+bool talk_begin(struct loop *l, struct job *j); /* false: no memory; may end the job */
+void talk_said(struct job *who, struct assay_str bytes);
+void talk_taken(struct job *who, size_t bytes, bool closed);
+void talk_silent(struct job *who);
+void talk_done(struct loop *l, struct job *who, const struct assay_box_outcome *o);
+void talk_feedback(struct loop *l, struct job *c, struct assay_buf *feedback); /* takes it */
+
 /* check.c */
+void check_run(struct loop *l, struct job *c, uint32_t flags);
+void check_decided(struct loop *l, struct job *c, struct assay_str feedback);
 /* The program's output is to be judged by the job's checker: job_test_ended follows, or another pass, or the job's end. */
 void job_check(struct loop *l, struct job *j);
 /* The test under way is to be run again with the input of a next pass, or is over: what passes left is forgotten. */
@@ -286,6 +322,7 @@ void check_forget_passes(struct job *j);
 void check_next_step(struct loop *l, struct job *c);
 void check_box_done(struct loop *l, struct job *c, const struct assay_box_outcome *o);
 void check_got(struct loop *l, struct slot *s); /* in FEEDBACK, the get has ended */
+void check_unbuilt(struct loop *l, struct job *c); /* its build failed, now or lately */
 void check_failed(struct loop *l, struct job *c, const char *why, bool charge); /* ours: its box, its warden, a blob */
 void check_dismiss(struct loop *l, struct job *j); /* the job ends: its checker goes, as soon as nothing of it is under way */
 void check_free(struct loop *l, struct job *c);

@@ -28,6 +28,7 @@ void job_free(struct job *j)
         job_free(j->checker);
     assay_arena_free(j->test_arena);
     assay_arena_free(j->pass_arena);
+    talk_free(j->talk);
     struct assay_arena *arena = j->arena;
     free(j->mail);
     free(j);

@@ -199,8 +199,25 @@ static void not_opened(struct slot *s, int status, const char *why)
 static void on_output(void *arg, int stream, struct assay_str bytes)
 {
     struct slot *s = arg;
+    if (s->job == NULL)
+        return;
+    assay_buf_str(stream == 1 ? &s->job->out : &s->job->err, bytes);
+    if (stream == 1)
+        talk_said(s->job, bytes);
+}
+
+static void on_taken(void *arg, size_t bytes, bool closed)
+{
+    struct slot *s = arg;
     if (s->job != NULL)
-        assay_buf_str(stream == 1 ? &s->job->out : &s->job->err, bytes);
+        talk_taken(s->job, bytes, closed);
+}
+
+static void on_ended(void *arg)
+{
+    struct slot *s = arg;
+    if (s->job != NULL)
+        talk_silent(s->job);
 }
 
 static void on_done(void *arg, const struct assay_box_outcome *o)
@@ -245,7 +262,7 @@ void slot_opened(struct loop *l, struct mail *m)
 {
     static const struct assay_box_events events = {
         .output = on_output, .done = on_done, .content = on_content, .stored = on_stored,
-        .found = on_found, .warmed = on_prestarted};
+        .found = on_found, .warmed = on_prestarted, .taken = on_taken, .ended = on_ended};
     struct slot *s = m->slot;
     s->opening = false;
     if (m->status < 0) {

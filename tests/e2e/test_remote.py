@@ -8,6 +8,8 @@ import sys
 import time
 
 from harness import FIXTURES, Server, free_port, main, program, wait_for
+from test_checkers import PAIR, checker
+from test_interactive import GUESS, SOLVE
 
 LEASE_S = 4
 SLEEPER = "import time\ntime.sleep({})\nprint(sum(map(int, input().split())))\n"
@@ -134,6 +136,32 @@ def test_a_harness_and_several_files_go_to_a_runner_elsewhere(server):
         for sid, verdict in sent:
             s = server.wait_done(admin, sid, timeout=120)
             assert s["verdict"] == verdict and admin.get(f"/results/{sid}").json["runner"] == "agent:w1", (verdict, s)
+    finally:
+        w.close()
+
+
+def test_a_checker_and_an_interactor_go_to_a_runner_elsewhere(server):
+    """The job carries its checker; messages and transcript come back; one that fails raises the alarm at the gateway."""
+    admin = published(server)
+    for name, c, tests in (("checked", checker("validator", PAIR), [{"input": "10", "expected_output": "4 6"}]),
+                           ("talks", checker("validator", GUESS, interactive=True), [{"input": "37"}]),
+                           ("broken", checker("validator", "import sys; sys.exit(9)"), [{"input": "1"}])):
+        admin.post("/benchmarks", {"id": name, "name": name, "visibility": "public", "feedback": "full", "checker": c, "tests": tests}, expect=201)
+    w = worker(server, admin, "w1")
+    try:
+        w.start()
+        for source, verdict in (("print(1, 9)", "OK"), ("print('a b')", "WA")):
+            s = server.wait_done(admin, send(admin, "checked", "python", source), timeout=60)
+            assert s["verdict"] == verdict, s
+        r = admin.get(f"/results/{s['id']}").json
+        assert r["runner"] == "agent:w1" and r["tests"][0]["team_message"] == "print two numbers" and "one pair" in r["tests"][0]["judge_message"], r
+        s = server.wait_done(admin, send(admin, "talks", "python", SOLVE), timeout=60)
+        r = admin.get(f"/results/{s['id']}").json
+        assert s["verdict"] == "OK" and r["tests"][0]["transcript"].startswith("> 50\n< lower\n"), r
+        s = server.wait_done(admin, send(admin, "broken", "python", "print(1)"), timeout=60)
+        assert s["verdict"] == "IE" and s["status"] == "error", s
+        assert counter(server, "assay_runner_checker_faults_total", 'fault="elsewhere"') >= 1
+        assert "checker failed" in admin.get(f"/results/{s['id']}").json["fault"]
     finally:
         w.close()
 

@@ -164,6 +164,18 @@ static void on_warmed(void *arg, struct assay_str message)
     on_output(arg, 1, message);
 }
 
+static void on_taken(void *arg, size_t bytes, bool closed)
+{
+    (void)arg;
+    (void)closed;
+    FUZZ_CHECK(bytes <= ASSAY_WARDEN_INPUT_WINDOW);
+}
+
+static void on_ended(void *arg)
+{
+    on_output(arg, 1, ASSAY_STR(""));
+}
+
 static void to_store(const uint8_t *p, size_t n)
 {
     struct note why;
@@ -177,7 +189,8 @@ static void to_store(const uint8_t *p, size_t n)
 
 static void to_client(const uint8_t *p, size_t n, unsigned doing)
 {
-    static const struct assay_box_events ev = {on_output, on_done, on_content, on_stored, on_found, on_warmed};
+    static const struct assay_box_events ev = {on_output, on_done, on_content, on_stored,
+                                               on_found,  on_warmed, on_taken, on_ended};
     size_t sum = 0;
     int fd[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd) < 0)

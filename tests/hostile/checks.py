@@ -217,3 +217,11 @@ def late_work_is_charged(ctx, submission, result):
 def time_beside_hogs(ctx, submission, result):
     """Beside hogs a program is charged what the bare program, beside the same hogs, is: the neighbours' time is not its own."""
     ctx.compare_times([t["cpu_ms"] for t in result["tests"]], ctx.bare_beside, "beside hogs")
+
+
+def alarm_was_raised(ctx, submission, result):
+    """A checker that failed is nobody's verdict, and those who can mend it are told."""
+    assert submission["verdict"] == "IE" and "the checker failed on test 1" in result["fault"], result
+    log = [line for line in ctx.server.log_text().splitlines() if "checker_failed" in line and submission["id"] in line]
+    assert log, "the log does not tell"
+    assert "assay_runner_checker_faults_total{" in ctx.server.api().get("/metrics").body.decode()

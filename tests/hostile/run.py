@@ -150,12 +150,14 @@ class Context:
 
     def publish(self, name, run):
         expect = self.words["SUM"] if run.expect == "@SUM@" else run.expect
-        key = (run.tests, expect, tuple(sorted(run.limits.items())), run.compare)
+        key = (run.tests, expect, tuple(sorted(run.limits.items())), run.compare, str(run.checker))
         if key not in self.benchmarks:
             self.serial += 1
             tests = [{"input": t[0], "expected_output": t[1]} if isinstance(t, tuple) else {"input": t, "expected_output": expect} for t in run.tests]
             body = {"id": f"hostile-{self.serial}", "name": name, "feedback": "full", "tests": tests, "compare": run.compare,
                     "limits": {**OPEN, **run.limits}, "stop_on_failure": False}
+            if run.checker:
+                body["checker"] = {**run.checker, "source": self.program(run.checker["source"], {})}
             self.benchmarks[key] = self.admin.post("/benchmarks", body, expect=201).json["id"]
         return self.benchmarks[key]
 
@@ -173,7 +175,7 @@ class Context:
 
     def verdict(self, sid, timeout=90):
         s = self.server.wait_done(self.admin, sid, timeout)
-        return s, self.admin.get(f"/results/{sid}").json if s["status"] == "done" else {}
+        return s, self.admin.get(f"/results/{sid}").json if s["status"] in ("done", "error") else {}
 
     def judge_job(self, name, run):
         return self.verdict(self.submit(name, run))
@@ -181,7 +183,7 @@ class Context:
     def hold(self, run, s, r):
         """The verdict, the time, and what the program says."""
         allowed = run.verdicts.split()
-        assert s["status"] == "done", f"{run.program}: {s}"
+        assert s["status"] == ("error" if "IE" in allowed else "done"), f"{run.program}: {s}"
         wrong = [f"test {t['number']}: {t['verdict']}" for t in r["tests"] if t["verdict"] not in allowed]
         if r["verdict"] == "BF":
             wrong = [] if "BF" in allowed else ["BF"]

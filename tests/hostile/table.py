@@ -26,6 +26,7 @@ class Run:
     files: dict = dataclasses.field(default_factory=dict)
     words: dict = dataclasses.field(default_factory=dict)  # @WORD@ in the program, beside those that run.py knows
     compare: str = "exact"
+    checker: dict = dataclasses.field(default_factory=dict)  # of the problem; its source is one of the programs
     check: str = ""               # a function of checks.py: (context, submission, result)
     beside: tuple = ()            # runs that are submitted a moment before and live at the same time
     tasks: int = 0                # most processes of this run at any time
@@ -58,6 +59,10 @@ IGNORED = (17, 18, 20, 21, 22, 23, 28)
 HARMLESS = {n: "hijacked" for n in ("libc.so.6", "sitecustomize.py", "usercustomize.py", "ld.so.preload", "pyvenv.cfg", "gcc", "python3")}
 HARMLESS["sitecustomize.py"] = HARMLESS["usercustomize.py"] = "import sys\nsys.hijacked = 1\n"
 HARMLESS["pyvenv.cfg"] = "home = /box\n"
+
+TALK = {"time_limit_ms": 400, "wall_limit_ms": 1200}
+INTERACTOR = {"kind": "validator", "language": "python", "source": "h71_interactor.py", "interactive": True, "time_limit_ms": 1000}
+CHECKER = {"kind": "validator", "language": "python", "source": "h72_checker.py", "time_limit_ms": 400, "memory_limit_bytes": 64 * MIB}
 
 CASES = (
     Case("H01", "fork bomb", (Run("h01_fork_bomb.c", "TL RE ML", limits=QUICK, tasks=64),)),
@@ -163,4 +168,14 @@ CASES = (
     Case("H69", "noisy neighbours", (Run("honest.c", "OK", ("", "", ""), expect="@SUM@", limits=ROOMY, check="time_beside_hogs",
                                          beside=(Run("h69_hog.c", "OK", ("memory", "io", "memory", "io"), limits=ROOMY),) * 2),)),
     Case("H70", "side channels", (Run("h70_side_channel.c", "OK", says="held"),)),
+    Case("H71", "interactor abuse", variants(
+        "h71_talk.py", ("never_reads", "floods_and_forks", "ends_early"), "WA", tests=("37",), checker=INTERACTOR, limits=TALK) + variants(
+        "h71_talk.py", ("floods",), "OL WA", tests=("37",), checker=INTERACTOR, limits=TALK) + variants(
+        "h71_talk.py", ("silent", "no_flush", "right_then_forever"), "TL", tests=("37",), checker=INTERACTOR, limits=TALK) + variants(
+        "h71_talk.py", ("closes_early",), "WA TL", tests=("37",), checker=INTERACTOR, limits=TALK) + variants(
+        "h71_talk.py", ("fails_early",), "RE", tests=("37",), checker=INTERACTOR, limits=TALK) + variants(
+        "h71_talk.py", ("kills",), "TL RE", tests=("37",), checker=INTERACTOR, limits=TALK)),
+    Case("H72", "breaks its checker", variants(
+        "h72_break_checker.py", ("crash", "raise", "spin", "hang", "eat", "fork", "flood", "fill", "link"), "IE", checker=CHECKER,
+        check="alarm_was_raised")),
 )

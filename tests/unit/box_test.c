@@ -391,6 +391,131 @@ static void cancel_ends_it(void **state)
     assert_honest_next();
 }
 
+/* ---- programs that converse ---- */
+
+static struct {
+    struct assay_buf said;
+    size_t taken;
+    bool closed, ended, done;
+    struct assay_box_outcome o;
+} talk;
+
+static void talk_output(void *arg, int stream, struct assay_str bytes)
+{
+    (void)arg;
+    if (stream == 1)
+        assay_buf_str(&talk.said, bytes);
+}
+
+static void talk_done(void *arg, const struct assay_box_outcome *o)
+{
+    (void)arg;
+    talk.o = *o;
+    talk.done = true;
+}
+
+static void talk_taken(void *arg, size_t bytes, bool closed)
+{
+    (void)arg;
+    talk.taken += bytes;
+    talk.closed = talk.closed || closed;
+}
+
+static void talk_ended(void *arg)
+{
+    (void)arg;
+    talk.ended = true;
+}
+
+static void converse(const char *words)
+{
+    static const struct assay_box_events events = {
+        .output = talk_output, .done = talk_done, .taken = talk_taken, .ended = talk_ended};
+    struct ask a;
+    struct assay_err err;
+    assay_buf_free(&talk.said);
+    memset(&talk, 0, sizeof talk);
+    assay_buf_init(&talk.said, 8 * (size_t)MIB);
+    ask_words(&a, words);
+    a.spec.flags |= ASSAY_BOX_CONVERSE;
+    a.spec.limits.wall_ms = 20000;
+    assay_box_client_events(fx.client, &events, NULL);
+    assert_int_equal(assay_box_client_run(fx.client, &a.spec, &err), 0);
+}
+
+/* One turn of the loop; fails when nothing comes for long. */
+static void turn(void)
+{
+    struct assay_err err;
+    struct pollfd p = {.fd = assay_box_client_fd(fx.client), .events = POLLIN};
+    if (assay_box_client_wants_write(fx.client))
+        p.events |= POLLOUT;
+    assert_int_equal(poll(&p, 1, 10000), 1);
+    assert_int_equal(assay_box_client_on_ready(fx.client, &err), 0);
+}
+
+static void a_program_converses(void **state)
+{
+    (void)state;
+    struct assay_err err;
+    converse("cat");
+    for (size_t i = 1; i <= 50; i++) { /* to and fro */
+        assert_int_equal(assay_box_client_input(fx.client, ASSAY_STR("one\n"), &err), 0);
+        while (talk.said.n < 4 * i || talk.taken < 4 * i)
+            turn();
+        assert_int_equal(talk.said.n, 4 * i);
+    }
+    size_t sent = 200, total = 600 * 1024;
+    static char block[65536];
+    memset(block, 'x', sizeof block);
+    while (talk.said.n < total) { /* as much as the window lets through */
+        size_t n = total - sent, room = ASSAY_WARDEN_INPUT_WINDOW - (sent - talk.taken);
+        n = n < room ? n : room;
+        if (n > 0)
+            assert_int_equal(assay_box_client_input(fx.client, (struct assay_str){block, n}, &err), 0);
+        sent += n;
+        if (talk.said.n < total)
+            turn();
+    }
+    assert_false(talk.ended || talk.done);
+    assert_int_equal(assay_box_client_input(fx.client, ASSAY_STR(""), &err), 0);
+    while (!talk.done)
+        turn();
+    assert_true(talk.ended);
+    assert_int_equal(talk.o.end, ASSAY_BOX_EXITED);
+    assert_int_equal(talk.o.exit_code, 0);
+    assert_int_equal(talk.said.n, total);
+    assert_int_equal(talk.o.stdout_bytes, total);
+    assert_honest_next();
+}
+
+static void partners_that_go_are_noticed(void **state)
+{
+    (void)state;
+    struct assay_err err;
+    converse("drip");
+    while (talk.said.n == 0)
+        turn();
+    assert_int_equal(assay_box_client_hangup(fx.client, &err), 0);
+    while (!talk.done)
+        turn();
+    assert_int_equal(talk.o.end, ASSAY_BOX_SIGNALLED);
+    assert_int_equal(talk.o.signal, SIGPIPE);
+    converse("close"); /* its output; its end closes the rest */
+    while (!talk.done)
+        turn();
+    assert_true(talk.ended);
+    assert_int_equal(talk.o.exit_code, 7);
+    assert_int_equal(assay_box_client_input(fx.client, ASSAY_STR("late"), &err), ASSAY_E_GONE);
+    converse("exit 3"); /* input that nobody reads is gone, and harmless, whenever it comes */
+    assert_int_equal(assay_box_client_input(fx.client, ASSAY_STR("unread"), &err), 0);
+    while (!talk.done)
+        turn();
+    assert_int_equal(talk.o.exit_code, 3);
+    assay_buf_free(&talk.said);
+    assert_honest_next();
+}
+
 /* A runner that does not read: the limits go on, memory stays bounded, and the result comes in the end. */
 static void slow_reader(void **state)
 {
@@ -861,7 +986,7 @@ static int open_this(void **state)
         cmocka_unit_test(memory_hog), cmocka_unit_test(fork_bombs), cmocka_unit_test(threads_count_as_processes),     \
         cmocka_unit_test(stack_overflow), cmocka_unit_test(orphans_die_with_the_program),                             \
         cmocka_unit_test(closed_output_is_not_the_end), cmocka_unit_test(stdout_flood), cmocka_unit_test(stderr_flood), \
-        cmocka_unit_test(output_cap_is_exact), cmocka_unit_test(large_input), cmocka_unit_test(cancel_ends_it), cmocka_unit_test(slow_reader),        \
+        cmocka_unit_test(output_cap_is_exact), cmocka_unit_test(large_input), cmocka_unit_test(cancel_ends_it), cmocka_unit_test(slow_reader), cmocka_unit_test(a_program_converses), cmocka_unit_test(partners_that_go_are_noticed),        \
         cmocka_unit_test(only_three_descriptors), cmocka_unit_test(environment_is_the_request),                       \
         cmocka_unit_test(doors_are_shut), cmocka_unit_test(the_request_filter_holds),                                 \
         cmocka_unit_test(kill_everything), cmocka_unit_test(artefact_name_is_canonical),                              \

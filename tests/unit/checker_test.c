@@ -169,6 +169,29 @@ static void test_arguments_by_kind(void **state)
     assert_true(assay_str_is(a[1], CHECK_OUTPUT) && assay_str_is(a[3], CHECK_FEEDBACK));
 }
 
+static void test_who_ended_first_decides(void **state)
+{
+    (void)state;
+    const enum verdict OK = VERDICT_OK, WA = VERDICT_WA, TL = VERDICT_TL, RE = VERDICT_RE, OL = VERDICT_OL, IE = VERDICT_IE;
+    const struct {
+        struct talk_end end; /* program, waited, stuck, interactor_first, cut_off */
+        enum verdict interactor, v;
+    } rows[] = {
+        {{OK, 0, 0, 0, 0}, OK, OK}, {{OK, 0, 0, 0, 0}, WA, WA}, {{OK, 0, 0, 0, 0}, IE, IE},
+        {{RE, 0, 0, 0, 0}, WA, RE}, {{RE, 0, 0, 0, 0}, IE, RE}, {{TL, 1, 0, 0, 0}, WA, TL}, {{OL, 0, 0, 0, 0}, OK, OL},
+        {{OK, 0, 0, 1, 1}, WA, WA}, {{RE, 0, 0, 1, 1}, WA, WA}, {{TL, 0, 0, 1, 1}, WA, WA}, {{RE, 0, 0, 1, 1}, IE, IE},
+        {{TL, 0, 0, 1, 1}, OK, TL}, {{RE, 0, 0, 1, 1}, OK, RE}, {{OK, 0, 0, 1, 1}, OK, OK},
+        {{RE, 0, 0, 0, 1}, WA, WA}, {{RE, 0, 0, 0, 1}, OK, RE}, /* a closed pipe, or an end of file, before it failed */
+        {{TL, 0, 0, 0, 1}, WA, TL},
+        {{TL, 1, 1, 0, 0}, IE, IE}, {{TL, 0, 1, 0, 0}, IE, TL}, /* it waited for an interactor that hangs; it computed itself */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        assert_int_equal(interact_verdict(&rows[i].end, rows[i].interactor), rows[i].v);
+    const struct assay_box_outcome right = {.end = ASSAY_BOX_EXITED, .exit_code = 42};
+    assert_true(check_says_right(ASSAY_CHECKER_VALIDATOR, &right));
+    assert_false(check_says_right(ASSAY_CHECKER_TESTLIB, &right));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +203,7 @@ int main(void)
         cmocka_unit_test(test_scores_are_parts_of_the_tests_points),
         cmocka_unit_test(test_a_malformed_encoding_is_a_fault),
         cmocka_unit_test(test_arguments_by_kind),
+        cmocka_unit_test(test_who_ended_first_decides),
     };
     return cmocka_run_group_tests_name("checker", tests, NULL, NULL);
 }

@@ -47,6 +47,7 @@ enum assay_box_flag {
     ASSAY_BOX_STDERR_TO_STDOUT = 1 << 0,
     ASSAY_BOX_STRICT_OUTPUT = 1 << 1, /* reading stops and the tree dies at the first byte over stdout_bytes */
     ASSAY_BOX_COLLECT_ALWAYS = 1 << 3, /* what is to be collected is collected after any exit code */
+    ASSAY_BOX_CONVERSE = 1 << 4, /* stdin stays open for assay_box_client_input; `taken` and `ended` tell */
     ASSAY_BOX_WARM = 1 << 2, /* fork it from the warm interpreter if that has just this argv and env; else execute it */
 };
 
@@ -128,6 +129,10 @@ struct assay_box_events {
     void (*found)(void *arg, const struct assay_box_found *list, size_t n);
     /* the end of a warm; "" when the interpreter waits, else why it does not */
     void (*warmed)(void *arg, struct assay_str message);
+    /* of ASSAY_BOX_CONVERSE: so many bytes of input are in the program's pipe now; closed: it takes no more */
+    void (*taken)(void *arg, size_t bytes, bool closed);
+    /* likewise: its stdout is at its end */
+    void (*ended)(void *arg);
 };
 
 /* Takes fd (made non-blocking, closed by _free). */
@@ -146,6 +151,11 @@ bool assay_box_client_worn(const struct assay_box_client *c);
 int assay_box_client_run(struct assay_box_client *c, const struct assay_box_spec *spec, struct assay_err *err) ASSAY_MUST_CHECK;
 /* Ends the run under way; done follows with CANCELLED unless it had ended by itself. */
 int assay_box_client_cancel(struct assay_box_client *c, struct assay_err *err) ASSAY_MUST_CHECK;
+/* More stdin for the run under way, which is ASSAY_BOX_CONVERSE; empty: its end. At most ASSAY_WARDEN_INPUT_WINDOW bytes may be on their
+ * way: what was given and not yet `taken`. */
+int assay_box_client_input(struct assay_box_client *c, struct assay_str bytes, struct assay_err *err) ASSAY_MUST_CHECK;
+/* Nobody reads that run's stdout any more: its program meets a closed pipe. */
+int assay_box_client_hangup(struct assay_box_client *c, struct assay_err *err) ASSAY_MUST_CHECK;
 /* Drops an artefact that no run will mount any more (the warden also bounds them itself, oldest first). */
 int assay_box_client_drop(struct assay_box_client *c, struct assay_str artefact, struct assay_err *err) ASSAY_MUST_CHECK;
 /* Brings an artefact's encoding (warden_wire.h) into the warden's store; its id comes by `stored`. The

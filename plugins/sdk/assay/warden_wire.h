@@ -18,6 +18,12 @@
  * what belongs to a job under way still runs, and then the client closes the stream.  End of file ends the
  * warden and with it the box.
  *
+ * With ASSAY_BOX_CONVERSE a RUN's program talks with somebody on the client's side: INPUT brings more of its stdin
+ * (behind stdin_bytes; without bytes: its end), at most ASSAY_WARDEN_INPUT_WINDOW bytes ahead of what TAKEN says that the program's
+ * pipe has taken, or that nobody reads it any more.  ENDED says that the program's stdout is at its end.  HANGUP
+ * says that nobody reads that any more, so that the program meets a closed pipe.  INPUT and HANGUP name the run, and
+ * are harmless when it has ended meanwhile.
+ *
  * CONTROL (SOCK_SEQPACKET, boxkeeper <-> warden; may be absent).  The boxkeeper gives a leaf, the
  * place where a box's program tree is accounted and limited:
  *
@@ -123,6 +129,10 @@ enum assay_warden_frame_type {
     ASSAY_WARDEN_WORN = 7,    /* warden: nothing */
     ASSAY_WARDEN_PRESTARTED = 8,  /* warden: struct assay_warden_prestarted */
     ASSAY_WARDEN_FOUND = 6,   /* warden: u32 count, then so many times { u32 found; string text } */
+    ASSAY_WARDEN_TAKEN = 9,   /* warden: struct assay_warden_taken */
+    ASSAY_WARDEN_ENDED = 10,  /* warden: u64 serial */
+    ASSAY_WARDEN_INPUT = 23,  /* client: u64 serial, then 0 to ASSAY_WARDEN_INPUT_MAX bytes */
+    ASSAY_WARDEN_HANGUP = 24, /* client: u64 serial */
     ASSAY_WARDEN_RUN = 16,    /* client: struct assay_warden_run and what follows it */
     ASSAY_WARDEN_CANCEL = 17, /* client: u64 serial */
     ASSAY_WARDEN_DROP = 18,   /* client: 64 hex digits */
@@ -139,6 +149,8 @@ struct assay_warden_frame {
 };
 
 #define ASSAY_WARDEN_OUTPUT_MAX 65536u
+#define ASSAY_WARDEN_INPUT_MAX 8192u
+#define ASSAY_WARDEN_INPUT_WINDOW 65536u
 #define ASSAY_WARDEN_RUN_MAX (256u << 20)
 #define ASSAY_WARDEN_ARTEFACT_HEX 64u
 #define ASSAY_WARDEN_ARGV_MAX 4096u    /* entries in argv, and in env */
@@ -200,6 +212,12 @@ struct assay_warden_done {
     uint32_t warm; /* 1: forked, and what the RUN said is in cpu_us, cpu_user_us and the two of memory */
     char artefact[72]; /* 64 hex digits, or "" */
     char message[256];
+};
+
+struct assay_warden_taken {
+    uint64_t serial;
+    uint32_t bytes;  /* since the last one */
+    uint32_t closed; /* 1: nobody reads the program's stdin any more */
 };
 
 struct assay_warden_prestart {
@@ -301,6 +319,7 @@ _Static_assert(sizeof(struct assay_warden_frame) == 8, "no holes");
 _Static_assert(sizeof(struct assay_warden_hello) == 72, "no holes");
 _Static_assert(sizeof(struct assay_warden_run) == 17 * 8 + 8 * 4 + 8 * ASSAY_WARDEN_CPU_WORDS, "no holes");
 _Static_assert(sizeof(struct assay_warden_done) == 8 + 16 + 96 + 8 + 72 + 256, "no holes");
+_Static_assert(sizeof(struct assay_warden_taken) == 16, "no holes");
 _Static_assert(sizeof(struct assay_warden_stored) == 72 + 256, "no holes");
 _Static_assert(sizeof(struct assay_warden_leaf) == 24, "no holes");
 _Static_assert(sizeof(struct assay_warden_spent) == 16, "no holes");

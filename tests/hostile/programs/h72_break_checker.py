@@ -1,0 +1,2 @@
+# Prints what its checker (h72_checker.py) does not bear.
+print("@VARIANT@")
