@@ -35,7 +35,8 @@ warm=$SECONDS
 ok "a second run succeeds" sh -c './quickstart >warm.log 2>&1 </dev/null'
 warm=$((SECONDS - warm))
 echo "# cold ${cold} s (the packages were there), warm ${warm} s"
-ok "the second run takes less than 20 s (took ${warm} s)" test "$warm" -lt 20
+# 13 s on two quiet cores; the bound is one that a busy machine keeps too
+ok "the second run takes less than a minute (took ${warm} s)" test "$warm" -lt 60
 ok "quickstart stop ends it" ./quickstart stop
 ok "nothing answers any more" sh -c "! curl -fsS --max-time 2 '$url/readyz' >/dev/null 2>&1"
 echo "1..$n"
