@@ -70,7 +70,7 @@ struct plan {
 
 static int answer = -1; /* where the answer goes */
 
-static _Noreturn void die(int status, const char *fmt, ...)
+static _Noreturn __attribute__((format(printf, 2, 3))) void die(int status, const char *fmt, ...)
 {
     char text[512];
     va_list ap;
@@ -104,7 +104,7 @@ static void put(int fd, const void *bytes, size_t n)
     }
 }
 
-static void say(const char *fmt, ...)
+static __attribute__((format(printf, 1, 2))) void say(const char *fmt, ...)
 {
     char text[4500];
     va_list ap;
@@ -236,7 +236,7 @@ static const char *last_line(void)
     return line;
 }
 
-static void log_line(const char *fmt, ...)
+static __attribute__((format(printf, 1, 2))) void log_line(const char *fmt, ...)
 {
     char text[9000];
     va_list ap;

@@ -159,8 +159,11 @@ def test_a_checker_that_fails_is_no_verdict_and_somebody_is_told(server):
     # mended, the same submission is judged again
     p = admin.get(f"/benchmarks/{b}").json["problems"][0]["id"]
     admin.patch(f"/problems/{p}", {"checker": checker("validator", "int main(void) { return 42; }", C)})
-    admin.post(f"/submissions/{s['id']}/rejudge")
-    assert server.wait_done(admin, s["id"])["verdict"] == "OK"
+
+    def again():  # what a problem is now reaches those who judge a moment later
+        admin.call("POST", f"/submissions/{s['id']}/rejudge")
+        return server.wait_done(admin, s["id"])["verdict"] == "OK"
+    wait_for("the mended checker", again, 30, 0.2)
 
 
 def faults(server):
@@ -259,9 +262,9 @@ def test_a_problem_keeps_its_checker_until_it_is_taken_away(server):
     assert admin.get(f"/problems/{p}").json["checker"] == {
         "kind": "validator", "language": PY, "interactive": False, "passes": 1, "time_limit_ms": 10000,
         "memory_limit_bytes": 512 << 20, "flags": ["scored"], "source": PAIR}
-    assert judge(admin, b, say("1 11"), PY)["verdict"] == "OK"
+    wait_for("the new test", lambda: judge(admin, b, say("1 11"), PY)["verdict"] == "OK", 30, 0.2)
     assert admin.patch(f"/problems/{p}", {"checker": None}).json["checker"] is None
-    assert judge(admin, b, say("1 11"), PY)["verdict"] == "WA"
+    wait_for("a verdict without it", lambda: judge(admin, b, say("1 11"), PY)["verdict"] == "WA", 30, 0.2)
 
 
 if __name__ == "__main__":

@@ -284,6 +284,9 @@ static void ten_thousand_operations_equal_a_recomputation(void **state)
 
 /* Scores that only rise leave a trail of buckets behind, each with the few that did not go along:
  * they must be folded. */
+/* a deletion and a score for each go into one transaction */
+#define TOGETHER (ASSAY_TX_OPS / LB_OPS_PER_EVENT / 2)
+
 static void rising_scores_do_not_leave_buckets_behind(void **state)
 {
     struct fixture *f = *state;
@@ -291,10 +294,10 @@ static void rising_scores_do_not_leave_buckets_behind(void **state)
     for (int k = 0; k < AGENTS; k++)
         climber[k] = k;
     for (int round = 0; n > 5; round++) {
-        for (int at = 0; at < n; at += 10) {
+        for (int at = 0; at < n; at += TOGETHER) {
             ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
             struct assay_tx *tx = assay_tx_new(arena, "test");
-            for (int k = at; k < n && k < at + 10; k++) {
+            for (int k = at; k < n && k < at + TOGETHER; k++) {
                 int i = round % (SUBMISSIONS / AGENTS) * AGENTS + climber[k];
                 if (f->m.submission[i].there)
                     tell_deleted(f, tx, i);

@@ -160,7 +160,7 @@ static void every_rule_is_held(void **state)
     BREAK(b.head.seccomp_bytes = 0xfffffff8);
     BREAK(b.head.stdin_bytes = 4);
     BREAK(b.head.stdin_bytes = UINT64_MAX);
-    BREAK(b.head.flags = 8);
+    BREAK(b.head.flags = FLAG_CONVERSE << 1);
     BREAK(b.head.warm_cpu_us = -1);
     BREAK(b.head.warm_memory_bytes = INT64_MAX);
     BREAK(b.head.zero = 1);
