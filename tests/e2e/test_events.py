@@ -201,7 +201,8 @@ def test_silence_is_filled_and_the_gone_are_noticed(server):
     admin = start(server)
     s = open_stream(admin, "/events")
     began = time.monotonic()
-    assert s.next(comments=True)[1] == "" and time.monotonic() - began < 20
+    while s.next(comments=True)[1] != "":  # what the tests before have left to tell
+        assert time.monotonic() - began < 20
     s.close()
     wait_for("the stream to be given up", lambda: b"\nassay_event_streams 0\n" in server.api().get("/metrics").body, 30)
 

@@ -211,7 +211,7 @@ static void statistics_comparison_and_history(void **state)
     benchmark(h, "lab", &r);
     int id = 1;
     for (int p = 0; p < 10; p++) { /* ada solves all but the first, in the second try; bob the first two; cy none */
-        char name[8];
+        char name[16];
         (void)snprintf(name, sizeof name, "q%d", p);
         problem(h, name, "lab", p + 1, false);
         score(h, id++, "lab", "ada", name, "WA", 50, 1000 + p, 5, "");
