@@ -39,6 +39,7 @@ class World:
             "id": "swept", "name": "Swept", "compare": "tokens", "feedback": "full", "limits": LIMITS,
             "tests": [{"input": "1 2 3", "expected_output": "6"}]}, expect=201).json["problems"][0]["id"]
         self.user = admin.post("/register", {"login": "somebody", "password": PASSWORD}, expect=201).json["id"]
+        admin.post("/register", {"login": "student", "password": PASSWORD}, expect=201)
         admin.post("/register", {"login": "leaving", "password": PASSWORD}, expect=201)  # signing out ends all sessions
         self.changing = admin.post("/register", {"login": "changing", "password": PASSWORD}, expect=201).json["id"]
         self.token = admin.post("/agents/ada/tokens", {"scopes": ["jobs:lease", "results:write"]}, expect=201).json["token"]
@@ -298,7 +299,7 @@ def one_pit(w, n):
 def student(w):
     """Projects are a user's, not the admin's."""
     if not hasattr(w, "student_until") or time.monotonic() > w.student_until:
-        w.student_token = signed_in(w, 0)["token"]
+        w.student_token = signed_in(w, 0, "student")["token"]
         w.student_until = time.monotonic() + 1200
     return type(w.admin)(w.server.port, w.student_token)
 
