@@ -169,8 +169,8 @@ CASES = (
                                          beside=(Run("h69_hog.c", "OK", ("memory", "io", "memory", "io"), limits=ROOMY),) * 2),)),
     Case("H70", "side channels", (Run("h70_side_channel.c", "OK", says="held"),)),
     Case("H71", "interactor abuse", variants(
-        "h71_talk.py", ("never_reads", "floods_and_forks", "ends_early"), "WA", tests=("37",), checker=INTERACTOR, limits=TALK) + variants(
-        "h71_talk.py", ("floods",), "OL WA", tests=("37",), checker=INTERACTOR, limits=TALK) + variants(
+        "h71_talk.py", ("never_reads", "ends_early"), "WA", tests=("37",), checker=INTERACTOR, limits=TALK) + variants(
+        "h71_talk.py", ("floods", "floods_and_forks"), "OL WA", tests=("37",), checker=INTERACTOR, limits=TALK) + variants(
         "h71_talk.py", ("silent", "no_flush", "right_then_forever"), "TL", tests=("37",), checker=INTERACTOR, limits=TALK) + variants(
         "h71_talk.py", ("closes_early",), "WA TL", tests=("37",), checker=INTERACTOR, limits=TALK) + variants(
         "h71_talk.py", ("fails_early",), "RE", tests=("37",), checker=INTERACTOR, limits=TALK) + variants(
