@@ -257,7 +257,7 @@ static bool take_talk(struct loop *l, struct job *j, struct check_says *says)
                                  .waited = p->outcome.end == ASSAY_BOX_WALL,
                                  .stuck = says->verdict == VERDICT_IE && strcmp(says->kind, "time") == 0,
                                  .interactor_first = k->first == TALK_INTERACTOR,
-                                 .cut_off = p->hung || p->end_sent || k->ended};
+                                 .cut_off = p->cut_off};
     t->transcript = stored(j, assay_buf_view(&k->transcript));
     if (end.program == VERDICT_BF && !j->checked)
         return false;

@@ -115,6 +115,19 @@ static struct job *talk_of(struct job *j)
     return main != NULL && main->talk != NULL ? main : NULL;
 }
 
+/* A program that neither says nor reads anything any more has ended, or as good as that.  Had its partner done nothing to it by then, it
+ * was the first to end, though the partner, who is told so by nobody but us, may be reported dead before it. */
+static void gone(struct talk *t)
+{
+    struct talker *me = &t->to[TALK_PROGRAM];
+    if (me->gone || !me->silent || !me->closed)
+        return;
+    me->gone = true;
+    me->cut_off = me->hung || me->end_sent || t->ended;
+    if (t->first < 0)
+        t->first = TALK_PROGRAM;
+}
+
 void talk_said(struct job *who, struct assay_str bytes)
 {
     struct job *j = talk_of(who);
@@ -139,6 +152,7 @@ void talk_taken(struct job *who, size_t bytes, bool closed)
     me->under_way -= bytes < me->under_way ? bytes : me->under_way;
     if (closed && !me->closed) {
         me->closed = true;
+        gone(j->talk);
         if (side == TALK_INTERACTOR)
             hang_up(j);
     }
@@ -151,6 +165,7 @@ void talk_silent(struct job *who)
     if (j == NULL)
         return;
     j->talk->to[side_of(who)].silent = true;
+    gone(j->talk);
     push(j, !side_of(who));
 }
 
@@ -210,12 +225,14 @@ void talk_done(struct loop *l, struct job *who, const struct assay_box_outcome *
     struct talker *me = &t->to[side];
     me->done = me->silent = me->closed = true;
     me->outcome = *o;
+    if (side == TALK_PROGRAM)
+        gone(t);
     if (t->first < 0)
         t->first = side;
     push(j, !side);
-    if (side == TALK_INTERACTOR)
+    if (side == TALK_INTERACTOR && !t->to[TALK_PROGRAM].gone)
         hang_up(j);
-    if (side == TALK_INTERACTOR && !t->to[TALK_PROGRAM].done && !check_says_right(j->checker->rules.kind, o)) {
+    if (side == TALK_INTERACTOR && !t->to[TALK_PROGRAM].gone && !check_says_right(j->checker->rules.kind, o)) {
         t->ended = true; /* it has decided */
         (void)slot_cancel(j->slot);
     }

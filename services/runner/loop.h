@@ -295,6 +295,8 @@ struct talker {
     bool silent;   /* it says nothing more */
     bool closed;   /* it reads nothing more */
     bool end_sent, hung; /* it was told that the other is silent; that nobody reads it */
+    bool gone;    /* the program neither says nor reads anything more; */
+    bool cut_off; /* and by then one of those, or an end by us, had come to it */
     struct assay_box_outcome outcome;
 };
 struct talk { /* the loop's thread only */
