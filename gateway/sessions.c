@@ -28,6 +28,15 @@ static _Atomic int64_t *floor_of(struct assay_shared_accounts *a, struct assay_s
     return &a->floor[h % ASSAY_SHARED_FLOORS];
 }
 
+/* From now on this gateway believes nobody who says less: not even a state of Redis that is older than what it was itself told. */
+static void floor_raise(struct assay_shared_accounts *a, struct assay_str user_id, int64_t epoch)
+{
+    _Atomic int64_t *floor = floor_of(a, user_id);
+    int64_t was = atomic_load(floor);
+    while (was < epoch && !atomic_compare_exchange_weak(floor, &was, epoch))
+        continue;
+}
+
 static int get(void *self, struct assay_str user_id, struct assay_arena *arena, struct assay_account *out, struct assay_err *err)
 {
     struct assay_shared_accounts *a = self;
@@ -37,6 +46,7 @@ static int get(void *self, struct assay_str user_id, struct assay_arena *arena, 
     bool old = rc == ASSAY_OK && s.epoch < atomic_load(floor_of(a, user_id));
     if (rc == ASSAY_OK && !old) {
         count(a, "shared");
+        floor_raise(a, user_id, s.epoch);
         *out = (struct assay_account){.user_id = assay_arena_str(arena, user_id), .role = s.role, .epoch = s.epoch, .disabled = s.disabled};
         return out->user_id.p != NULL ? ASSAY_OK : assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     }
@@ -47,6 +57,8 @@ static int get(void *self, struct assay_str user_id, struct assay_arena *arena, 
     }
     rc = a->store->get(a->store_self, user_id, arena, out, err);
     count(a, away ? "store_fallback" : old ? "old" : "store");
+    if (rc == ASSAY_OK)
+        floor_raise(a, user_id, out->epoch);
     if (rc == ASSAY_OK && !away) {
         /* a change that comes between is written with a higher epoch, and stays */
         s = (struct assay_session_state){.epoch = out->epoch, .role = out->role, .disabled = out->disabled};
@@ -77,10 +89,7 @@ static int raise_floor(void *self, const struct assay_event_row *ev, struct assa
     int rc = read_event(ev, &s, err);
     if (rc != 0)
         return rc;
-    _Atomic int64_t *floor = floor_of(a, ev->ev.subject);
-    int64_t was = atomic_load(floor);
-    while (was < s.epoch && !atomic_compare_exchange_weak(floor, &was, s.epoch))
-        continue;
+    floor_raise(a, ev->ev.subject, s.epoch);
     if (a->gate != NULL)
         assay_gate_account_changed(a->gate, ev->ev.subject); /* once more: what was looked up since the first may be old */
     return 0;
