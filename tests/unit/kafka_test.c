@@ -697,6 +697,8 @@ static void a_publication_that_is_too_large_is_refused_for_good(void **state)
 static void after_a_fatal_error_a_publication_may_come_again(void **state)
 {
     (void)state;
+    if (real)
+        skip(); /* fatal errors are an idempotent producer's, which that broker is too old for */
     struct member *x = member_new("t.fatal");
     member_init(x);
     struct bk_driver *d = bk_self(x->self);
@@ -707,7 +709,8 @@ static void after_a_fatal_error_a_publication_may_come_again(void **state)
     int st, busy = 0;
     while ((st = publish(x, ASSAY_CHANNEL_RESULTS, "k", "after", 0)) == ASSAY_E_BUSY && busy++ < 2000)
         (void)nanosleep(&(struct timespec){0, 5000000}, NULL);
-    assert_int_equal(st, 0); /* at once, where the driver has heard of it already */
+    assert_int_equal(st, 0);
+    assert_true(busy > 0);
     WAIT(x->ok == had + 2);
     member_free(x);
 }
