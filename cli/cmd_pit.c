@@ -43,6 +43,8 @@ struct pit {
     const char *setup[LIST_MAX], *required[LIST_MAX], *environment[LIST_MAX];
     size_t n_setup, n_required, n_environment;
     bool force;
+    char *kept[3 * LIST_MAX + 8]; /* lists and single texts */
+    size_t n_kept;
 };
 
 static size_t known_at(const char *language)
@@ -121,7 +123,7 @@ static void warn_unknown(const struct pit *p)
 
 /* ---- questions ---- */
 
-/* One line without its end; NULL at end of file. The caller's to free, but a PIT lives as long as the process. */
+/* One line without its end; NULL at end of file. The caller's to free. */
 static char *line_read(void)
 {
     char *line = NULL;
@@ -137,7 +139,17 @@ static char *line_read(void)
     return line;
 }
 
-static const char *ask(const char *question, const char *standard, const char *(*fault)(const char *))
+/* What the PIT's texts were made of lives as long as it. */
+static const char *keep(struct pit *p, char *text)
+{
+    if (p->n_kept == COUNT(p->kept)) {
+        free(text);
+        return NULL;
+    }
+    return p->kept[p->n_kept++] = text;
+}
+
+static const char *ask(struct pit *p, const char *question, const char *standard, const char *(*fault)(const char *))
 {
     for (;;) {
         char *line;
@@ -156,13 +168,13 @@ static const char *ask(const char *question, const char *standard, const char *(
         }
         wrong = fault(line);
         if (wrong == NULL)
-            return line;
+            return keep(p, line);
         free(line);
         term_note("%s", wrong);
     }
 }
 
-static bool ask_list(const char *question, const char *(*fault)(const char *), const char **list, size_t *n)
+static bool ask_list(struct pit *p, const char *question, const char *(*fault)(const char *), const char **list, size_t *n)
 {
     fprintf(stderr, "%s, one a line; an empty line ends them:\n", question);
     for (;;) {
@@ -183,7 +195,10 @@ static bool ask_list(const char *question, const char *(*fault)(const char *), c
             term_note("%s", wrong);
             continue;
         }
-        list[(*n)++] = line;
+        list[*n] = keep(p, line);
+        if (list[*n] == NULL)
+            return false;
+        ++*n;
     }
 }
 
@@ -191,22 +206,22 @@ static bool ask_all(struct pit *p)
 {
     size_t at;
 
-    if ((p->id = ask("Id (as java-maven-bank-account-v1)", NULL, id_fault)) == NULL ||
-        (p->language = ask("Language", known[0].language, name_fault)) == NULL)
+    if ((p->id = ask(p, "Id (as java-maven-bank-account-v1)", NULL, id_fault)) == NULL ||
+        (p->language = ask(p, "Language", known[0].language, name_fault)) == NULL)
         return false;
     at = known_at(p->language) % COUNT(known);
-    return (p->tool = ask("Build tool", known[at].tool, name_fault)) != NULL &&
-           (p->command = ask("Test command", known[at].command, text_fault)) != NULL &&
-           (p->timeout = ask("Time limit in milliseconds", "60000", timeout_fault)) != NULL &&
-           ask_list("Setup commands", text_fault, p->setup, &p->n_setup) &&
-           ask_list("Required files", path_fault, p->required, &p->n_required) &&
-           ask_list("Environment variables, as NAME=VALUE", environment_fault, p->environment, &p->n_environment);
+    return (p->tool = ask(p, "Build tool", known[at].tool, name_fault)) != NULL &&
+           (p->command = ask(p, "Test command", known[at].command, text_fault)) != NULL &&
+           (p->timeout = ask(p, "Time limit in milliseconds", "60000", timeout_fault)) != NULL &&
+           ask_list(p, "Setup commands", text_fault, p->setup, &p->n_setup) &&
+           ask_list(p, "Required files", path_fault, p->required, &p->n_required) &&
+           ask_list(p, "Environment variables, as NAME=VALUE", environment_fault, p->environment, &p->n_environment);
 }
 
 /* ---- flags ---- */
 
 /* Values that are JSON (["a", "b"], {"A": "b"}) are taken apart; where `commas`, "a,b" is two. */
-static bool spread(const char **list, size_t *n, bool commas)
+static bool spread(struct pit *p, const char **list, size_t *n, bool commas)
 {
     const char *given[LIST_MAX];
     size_t m = *n;
@@ -220,14 +235,18 @@ static bool spread(const char **list, size_t *n, bool commas)
         size_t k;
 
         json_array_foreach(j, k, v) {
-            if (*n == LIST_MAX || !json_is_string(v))
+            if (*n == LIST_MAX || !json_is_string(v)) {
+                json_decref(j);
                 return false;
-            list[(*n)++] = cli_strdup(json_string_value(v));
+            }
+            list[(*n)++] = keep(p, cli_strdup(json_string_value(v)));
         }
         json_object_foreach(j, key, v) {
-            if (*n == LIST_MAX || !json_is_string(v))
+            if (*n == LIST_MAX || !json_is_string(v)) {
+                json_decref(j);
                 return false;
-            list[(*n)++] = cli_fmt("%s=%s", key, json_string_value(v));
+            }
+            list[(*n)++] = keep(p, cli_fmt("%s=%s", key, json_string_value(v)));
         }
         for (const char *s = given[i]; j == NULL && *s != '\0';) {
             size_t len = commas ? strcspn(s, ",") : strlen(s);
@@ -235,7 +254,7 @@ static bool spread(const char **list, size_t *n, bool commas)
             if (*n == LIST_MAX)
                 return false;
             if (len > 0)
-                list[(*n)++] = cli_fmt("%.*s", (int)len, s);
+                list[(*n)++] = keep(p, cli_fmt("%.*s", (int)len, s));
             s += len + (s[len] == ',');
         }
         json_decref(j);
@@ -275,7 +294,7 @@ static int take_flags(const struct cli_command *cmd, struct pit *p)
         p->command = known[at].command;
     if (p->timeout == NULL)
         p->timeout = "60000";
-    if (!spread(p->setup, &p->n_setup, false) || !spread(p->required, &p->n_required, true) || !spread(p->environment, &p->n_environment, false))
+    if (!spread(p, p->setup, &p->n_setup, false) || !spread(p, p->required, &p->n_required, true) || !spread(p, p->environment, &p->n_environment, false))
         return cli_usage(cmd, "a list has at most %d texts", LIST_MAX);
     rc = check_list(cmd, "setupCommands", p->setup, p->n_setup, text_fault);
     if (rc == CLI_OK)
@@ -467,7 +486,10 @@ int cmd_pit(struct cli *c, int argc, char **argv)
         return cli_usage(cmd, argc == 0 ? "what shall be done? There is: new" : "there is no pit %s, only: pit new", argc == 0 ? "" : argv[0]);
     if (p.dir == NULL || p.dir[0] == '\0')
         p.dir = "pits";
-    return pit_new(c, cmd, &p,
-                   p.id == NULL && p.language == NULL && p.tool == NULL && p.command == NULL && p.timeout == NULL &&
-                       p.n_setup + p.n_required + p.n_environment == 0);
+    rc = pit_new(c, cmd, &p,
+                 p.id == NULL && p.language == NULL && p.tool == NULL && p.command == NULL && p.timeout == NULL &&
+                     p.n_setup + p.n_required + p.n_environment == 0);
+    for (size_t i = 0; i < p.n_kept; i++)
+        free(p.kept[i]);
+    return rc;
 }
