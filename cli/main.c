@@ -62,6 +62,16 @@ static const struct cli_command commands[] = {
     {"cancel", cmd_cancel, "cancel ID...", "cancel submissions", NULL},
     {"rejudge", cmd_rejudge, "rejudge ID...", "judge submissions again",
      "  --watch                follow them to their new verdicts\n"},
+    {"rejudgings", cmd_rejudgings, "rejudgings [list | start -b BENCHMARK | show ID | apply ID | cancel ID]",
+     "judge a set again, see what would change, then apply or cancel it",
+     "  -b, --benchmark ID     start: of which all submissions are judged again, or of those\n"
+     "  -p, --problem ID       to this problem\n"
+     "  -a, --agent ID         of this agent\n"
+     "  -l, --language NAME    in this language\n"
+     "  --verdict VERDICT      that have this verdict\n"
+     "  --reason TEXT          start: kept with the set\n"
+     "  --wait                 start, show: until all of it is judged\n"
+     "Nothing changes before apply.\n"},
     {"leaderboard", cmd_leaderboard, "leaderboard BENCHMARK", "ranks and scores",
      "  --limit N              at most N (default 100)\n"},
     {"import", cmd_import, "import PACKAGE | FILE.json | FORMAT FILE", "take a problem package, what export wrote, or a data set",

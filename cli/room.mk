@@ -9,6 +9,7 @@ assay_SOURCES += cli/cmd_catalogue.c
 assay_SOURCES += cli/cmd_export.c
 assay_SOURCES += cli/cmd_import.c
 assay_SOURCES += cli/cmd_pit.c
+assay_SOURCES += cli/cmd_rejudge.c
 assay_SOURCES += cli/cmd_results.c
 assay_SOURCES += cli/cmd_source.c
 assay_SOURCES += cli/cmd_submit.c

@@ -143,6 +143,28 @@ def test_submissions(server):
     assert "ada-bot" in ada("leaderboard", "sums") and ada.json("leaderboard", "sums")[0]["rank"] == 1
 
 
+def test_a_set_is_judged_again(server):
+    staff, ada = homes(server)
+    staff("benchmarks", "create", "-f", staff.file("again.json", {"id": "again", "name": "Again", "visibility": "public", "feedback": "full"}))
+    staff("problems", "create", "again", "-f", staff.file("p3.json", {"id": "again-1", "name": "x", "tests": [{"input": "1 2\n", "expected_output": "4\n"}]}))
+    ada.file("add.py", ADDS)
+    assert ada("submit", "-b", "again", "-a", "ada-bot", "--wait", "add.py", expect=1).strip() == "WA"
+    staff("problems", "tests", "again-1", "-f", staff.file("t3.json", {"tests": [{"input": "1 2\n", "expected_output": "3\n"}]}))
+    assert "-b BENCHMARK" in staff("rejudgings", "start", expect=2)
+    assert "may not" in ada("rejudgings", "start", "-b", "again", expect=4)
+    first = staff("rejudgings", "start", "-b", "again", "--verdict", "WA", "--reason", "the sum was wrong", "--wait")
+    assert "1 of 1 judged, 1 change" in first and "the sum was wrong" in first and "WA" in first and "OK" in first, first
+    made = staff.json("rejudgings", "list")[0]
+    staff("rejudgings", "cancel", made["id"])
+    assert staff.json("rejudgings", "show", made["id"])["state"] == "cancelled"
+    assert ada.json("submissions", "-b", "again")[0]["verdict"] == "WA"
+    second = staff.json("rejudgings", "start", "-b", "again", "-p", "again-1", "-a", "ada-bot", "-l", "python", "--wait")
+    assert [(x["old_verdict"], x["new_verdict"]) for x in second["changes"]] == [("WA", "OK")], second
+    assert "applied" in staff("rejudgings", "apply", second["id"])
+    assert ada.json("submissions", "-b", "again")[0]["verdict"] == "OK"
+    assert "the sum was wrong" in staff("rejudgings")
+
+
 def test_without_a_server():
     with tempfile.TemporaryDirectory() as home:
         env = {"PATH": os.environ["PATH"], "HOME": home, "LC_ALL": "C.UTF-8", "ASSAY_URL": "http://127.0.0.1:9"}
