@@ -210,6 +210,10 @@ static void memory_too_small_to_start(void **state)
         run(&a);
         /* an execve past its point of no return can only end by a signal; one that cannot even copy its
          * arguments into memory says E2BIG, and is a program that did not start */
+#ifdef __SANITIZE_ADDRESS__
+        if (oc.end == ASSAY_BOX_EXITED && oc.exit_code == 1)
+            continue; /* the program's own sanitizer found no room for itself */
+#endif
         if (oc.end != ASSAY_BOX_SIGNALLED && !(oc.end == ASSAY_BOX_EXITED && oc.exit_code == 126))
             assert_end(ASSAY_BOX_MEMORY);
     }
@@ -931,8 +935,9 @@ static void wait_for_calm(void)
 static void many_boxes_leave_nothing(void **state)
 {
     (void)state;
-    for (int i = 0; i < 3; i++)
-        run_words("exit 0");
+    /* what is kept for later boxes is there by then */
+    for (int i = 0; i < 20; i++)
+        run_words(i % 4 == 0 ? "orphans 2" : i % 4 == 1 ? "echo x" : i % 4 == 2 ? "signal 11" : "write /box/a b");
     wait_for_calm();
     char mounts[64];
     (void)snprintf(mounts, sizeof mounts, "/proc/%d/mountinfo", fx.pid);
