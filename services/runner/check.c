@@ -248,13 +248,16 @@ static bool take_talk(struct loop *l, struct job *j, struct check_says *says)
     struct talk *k = j->talk;
     struct test *t = &j->test[j->at_test];
     struct talker *p = &k->to[TALK_PROGRAM];
-    if (k->ended) { /* by us: it was running, and had not failed */
+    enum assay_box_end how = p->outcome.end;
+    bool limit = how == ASSAY_BOX_CPU || how == ASSAY_BOX_WALL || how == ASSAY_BOX_MEMORY || how == ASSAY_BOX_OUTPUT;
+    if (k->ended && !limit) { /* by us: it was running, and had not failed */
         p->outcome.end = ASSAY_BOX_EXITED;
         p->outcome.exit_code = 0;
         p->outcome.finished = false;
     }
     const struct talk_end end = {.program = job_program_ended(l, j, &p->outcome),
                                  .waited = p->outcome.end == ASSAY_BOX_WALL,
+                                 .limit = limit,
                                  .stuck = says->verdict == VERDICT_IE && strcmp(says->kind, "time") == 0,
                                  .interactor_first = k->first == TALK_INTERACTOR,
                                  .cut_off = p->cut_off};

@@ -285,6 +285,8 @@ enum verdict interact_verdict(const struct talk_end *end, enum verdict interacto
     bool failed = end->program != VERDICT_OK;
     if (end->waited && end->stuck) /* for whom the program waited */
         return VERDICT_IE;
+    if (end->limit) /* nobody but itself brings a program to its limit, and its partner may have heard of its end before us */
+        return end->program;
     /* what a program did of itself before anybody left it alone is its own, whatever that did to the interactor */
     if (!end->interactor_first && failed && !(end->cut_off && end->program == VERDICT_RE))
         return end->program;

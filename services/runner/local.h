@@ -153,6 +153,7 @@ bool check_says_right(int kind, const struct assay_box_outcome *o);
 struct talk_end {
     enum verdict program;  /* of its run by itself; OK: it ended well */
     bool waited;           /* it ran into its limit by the clock */
+    bool limit;            /* it ran into any of its limits */
     bool stuck;            /* the interactor ran into one of its own, though the program's end was told to it */
     bool interactor_first; /* the interactor ended before the program */
     bool cut_off;          /* the program had lost its partner before it ended: a closed pipe, an end of file, or it was ended */

@@ -101,7 +101,7 @@ def test_what_either_side_spoils_comes_to_the_right_verdict(server):
         "never prints": ("import time; time.sleep(60)", "TL"),
         "does not flush": ("import sys; sys.stdout.write('50'); input()", "TL"),
         "spins": ("while True: pass", "TL"),
-        "reads nothing and floods": ("while True: print(1)", "WA"),
+        "reads nothing and floods": ("while True: print(1)", "WA OL"),  # whichever comes first
         "ends at once": ("pass", "WA"),
         "ends with an error": ("import sys; sys.exit(3)", "RE"),
         "goes on after the end": (SOLVE + "\nwhile True: pass", "TL"),
@@ -114,7 +114,7 @@ def test_what_either_side_spoils_comes_to_the_right_verdict(server):
     wrong = {}
     for name, (source, want) in cases.items():
         s = judge(admin, b, source)
-        if s["verdict"] != want:
+        if s["verdict"] not in want.split():
             wrong[name] = s["verdict"], want, result(admin, s)
     assert not wrong, wrong
 
