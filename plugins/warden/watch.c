@@ -491,8 +491,6 @@ static bool pump(struct run *r, struct note *why)
                 return false;
         }
         if (converses(r)) {
-            if ((r->empty || r->dead) && b->in >= 0)
-                shut(r); /* whoever would have read it is gone */
             /* not before it has begun: until then its init takes a closed pipe for the warden's death */
             if (r->hang && b->out >= 0 && atomic_load(&b->slot->started_ns) != 0)
                 close_fd(&b->out);
