@@ -6,7 +6,7 @@ class NotPlain(Exception):
     pass
 
 
-def stub(name, call):
+def caller(name, call):
     def function(*args, **kwargs):
         return call(name, args, kwargs)
     function.__name__ = name
@@ -20,7 +20,7 @@ def run_test(spec, call):
         random.seed(0)  # the same calls each time
     exec(compile(spec["setup"], "setup", "exec"), space)
     for name in spec["names"]:
-        space[name] = stub(name, call)
+        space[name] = caller(name, call)
     exec(compile(spec["test"], "test", "exec"), space)
 
 
