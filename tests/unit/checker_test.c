@@ -174,16 +174,17 @@ static void test_who_ended_first_decides(void **state)
     (void)state;
     const enum verdict OK = VERDICT_OK, WA = VERDICT_WA, TL = VERDICT_TL, RE = VERDICT_RE, OL = VERDICT_OL, IE = VERDICT_IE;
     const struct {
-        struct talk_end end; /* program, waited, stuck, interactor_first, cut_off */
+        struct talk_end end; /* program, waited, limit, stuck, interactor_first, cut_off */
         enum verdict interactor, v;
     } rows[] = {
-        {{OK, 0, 0, 0, 0}, OK, OK}, {{OK, 0, 0, 0, 0}, WA, WA}, {{OK, 0, 0, 0, 0}, IE, IE},
-        {{RE, 0, 0, 0, 0}, WA, RE}, {{RE, 0, 0, 0, 0}, IE, RE}, {{TL, 1, 0, 0, 0}, WA, TL}, {{OL, 0, 0, 0, 0}, OK, OL},
-        {{OK, 0, 0, 1, 1}, WA, WA}, {{RE, 0, 0, 1, 1}, WA, WA}, {{TL, 0, 0, 1, 1}, WA, WA}, {{RE, 0, 0, 1, 1}, IE, IE},
-        {{TL, 0, 0, 1, 1}, OK, TL}, {{RE, 0, 0, 1, 1}, OK, RE}, {{OK, 0, 0, 1, 1}, OK, OK},
-        {{RE, 0, 0, 0, 1}, WA, WA}, {{RE, 0, 0, 0, 1}, OK, RE}, /* a closed pipe, or an end of file, before it failed */
-        {{TL, 0, 0, 0, 1}, WA, TL},
-        {{TL, 1, 1, 0, 0}, IE, IE}, {{TL, 0, 1, 0, 0}, IE, TL}, /* it waited for an interactor that hangs; it computed itself */
+        {{OK, 0, 0, 0, 0, 0}, OK, OK}, {{OK, 0, 0, 0, 0, 0}, WA, WA}, {{OK, 0, 0, 0, 0, 0}, IE, IE},
+        {{RE, 0, 0, 0, 0, 0}, WA, RE}, {{RE, 0, 0, 0, 0, 0}, IE, RE}, {{TL, 1, 1, 0, 0, 0}, WA, TL}, {{OL, 0, 1, 0, 0, 0}, OK, OL},
+        {{OK, 0, 0, 0, 1, 1}, WA, WA}, {{RE, 0, 0, 0, 1, 1}, WA, WA}, {{RE, 0, 0, 0, 1, 1}, IE, IE},
+        {{RE, 0, 0, 0, 1, 1}, OK, RE}, {{OK, 0, 0, 0, 1, 1}, OK, OK},
+        {{RE, 0, 0, 0, 0, 1}, WA, WA}, {{RE, 0, 0, 0, 0, 1}, OK, RE}, /* a closed pipe, or an end of file, before it failed */
+        /* a limit of its own, whoever was told first of whose end */
+        {{TL, 0, 1, 0, 0, 1}, WA, TL}, {{TL, 0, 1, 0, 1, 1}, WA, TL}, {{TL, 0, 1, 0, 1, 1}, OK, TL}, {{OL, 0, 1, 0, 1, 1}, IE, OL},
+        {{TL, 1, 1, 1, 0, 0}, IE, IE}, {{TL, 0, 1, 1, 0, 0}, IE, TL}, /* it waited for an interactor that hangs; it computed itself */
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         assert_int_equal(interact_verdict(&rows[i].end, rows[i].interactor), rows[i].v);
