@@ -28,6 +28,7 @@ struct assay_arena {
     struct chunk *head;
     struct foreign *foreign;
     size_t cap, used, next_chunk;
+    bool failed;
 };
 
 struct assay_arena *assay_arena_new(size_t cap)
@@ -66,8 +67,10 @@ void *assay_arena_alloc(struct assay_arena *a, size_t n)
         size_t room = need > a->next_chunk ? need : a->next_chunk;
         /* plain malloc, and only what is handed out is cleared: a chunk is mostly not used up */
         struct chunk *fresh = malloc(sizeof *fresh + room);
-        if (!fresh)
+        if (!fresh) {
+            a->failed = true;
             return NULL;
+        }
         fresh->room = room;
         fresh->used = 0;
         if (c && need > a->next_chunk) {
@@ -143,4 +146,9 @@ struct assay_str assay_arena_take(struct assay_arena *a, struct assay_buf *b)
 size_t assay_arena_used(const struct assay_arena *a)
 {
     return a->used;
+}
+
+bool assay_arena_failed(const struct assay_arena *a)
+{
+    return a->failed;
 }

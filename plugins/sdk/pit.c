@@ -102,6 +102,8 @@ int assay_pit_decode(struct assay_str json, struct assay_arena *arena, struct as
     int rc = assay_json_decode(json, assay_pit_fields, out, &limits, arena, &f, err);
     if (rc == ASSAY_OK)
         assay_pit_check(out, &f, arena);
+    if (f.n != 0 && assay_arena_failed(arena)) /* it may be sound: what it says could not be kept */
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory to read a PIT");
     return rc == ASSAY_OK || rc == ASSAY_E_INVALID ? first_fault(&f, rc, err) : rc;
 }
 
@@ -216,8 +218,10 @@ static int read_file(const struct assay_strs *dirs, const char *id, struct assay
         if (text != NULL)
             got = read(fd, text, (size_t)st.st_size);
         close(fd);
+        if (got < 0 && assay_arena_failed(arena))
+            return no_memory(err);
         if (got < 0)
-            return assay_err_set(err, ASSAY_E_CONFIG, "the PIT file %s cannot be read: it is no file of at most 256 KiB, or memory is short", path);
+            return assay_err_set(err, ASSAY_E_CONFIG, "the PIT file %s cannot be read, or is no file of at most 256 KiB", path);
         *out = (struct assay_str){text, (size_t)got};
         return ASSAY_OK;
     }

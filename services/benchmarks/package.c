@@ -392,6 +392,8 @@ static void write_checker(struct reading *r, struct assay_jw *w)
     ASSAY_CLEANUP_BUF struct assay_buf source = ASSAY_BUF_INIT;
     if (dir.p != NULL)
         inline_headers(r, dir.p, found->bytes, &source, 0);
+    if (source.failed)
+        r->p->no_memory = true;
     struct assay_str flag[32];
     size_t n_flags = validator_flags(r, flag, 32);
     struct yaml_at limits = yaml_get(yaml_root(r->problem), "limits");
@@ -624,7 +626,7 @@ int package_translate(struct package *p, struct assay_str id, bool whole, struct
     if (y != NULL && r == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     if (r == NULL)
-        return assay_err_set(err, ASSAY_E_INVALID, "the package cannot be taken");
+        return package_end(p, err);
     r->p = p;
     r->problem = y;
     check_keys(r);
@@ -647,5 +649,5 @@ int package_translate(struct package *p, struct assay_str id, bool whole, struct
     write_tests(r, w);
     write_groups(r, w);
     assay_jw_end(w);
-    return p->faults->n != 0 ? assay_err_set(err, ASSAY_E_INVALID, "the package cannot be taken") : ASSAY_OK;
+    return package_end(p, err);
 }

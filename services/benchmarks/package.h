@@ -30,6 +30,7 @@ struct package {
     struct assay_str name; /* of the folder that it all was in, or "" */
     struct assay_str note[PACKAGE_NOTES_MAX];
     size_t n_notes;
+    bool no_memory; /* beyond what the arena knows: then nothing that was found out counts */
     struct assay_arena *arena;
     struct assay_json_faults *faults;
 };
@@ -38,7 +39,8 @@ void package_fault(struct package *p, const char *file, int64_t line, const char
 void package_note(struct package *p, const char *fmt, ...) ASSAY_PRINTF(2, 3);
 const struct package_file *package_find(const struct package *p, const char *path);
 
-/* ASSAY_E_INVALID: faults say why. */
+/* How a step over the package ends: ASSAY_E_NOMEM, whatever faults there are; ASSAY_E_INVALID, and they say why; ASSAY_OK. */
+int package_end(const struct package *p, struct assay_err *err) ASSAY_MUST_CHECK;
 int package_unzip(struct assay_str zip, struct package *p, struct assay_err *err) ASSAY_MUST_CHECK;
 
 /* ---- package_yaml.c ---- */

@@ -17,15 +17,16 @@ struct yaml *yaml_load(struct package *p, const struct package_file *file)
     yaml_parser_t parser;
     if (y == NULL || !yaml_parser_initialize(&parser)) {
         free(y);
-        package_fault(p, NULL, 0, "there is no memory");
+        p->no_memory = true;
         return NULL;
     }
     (void)snprintf(y->file, sizeof y->file, "%.*s", ASSAY_FMT(file->path));
     yaml_parser_set_input_string(&parser, (const unsigned char *)file->bytes.p, file->bytes.n);
     bool ok = yaml_parser_load(&parser, &y->document) != 0;
-    if (!ok)
-        package_fault(p, y->file, (int64_t)parser.problem_mark.line + 1, "%s",
-                      parser.problem != NULL ? parser.problem : "is no YAML");
+    if (!ok && parser.problem == NULL) /* the parser says what is wrong with a file, and not always that there was no memory */
+        p->no_memory = true;
+    else if (!ok)
+        package_fault(p, y->file, (int64_t)parser.problem_mark.line + 1, "%s", parser.problem);
     yaml_parser_delete(&parser);
     if (!ok) {
         free(y);

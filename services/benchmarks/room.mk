@@ -5,10 +5,10 @@ services_benchmarks_assay_benchmarks_la_SOURCES = \
 	services/benchmarks/codec.c services/benchmarks/repo.c services/benchmarks/schema.c services/benchmarks/local.h \
 	services/benchmarks/import.c services/benchmarks/package.c services/benchmarks/package_jury.c services/benchmarks/package_yaml.c \
 	services/benchmarks/package_zip.c services/benchmarks/package.h
-services_benchmarks_assay_benchmarks_la_CPPFLAGS = $(SDK_CPPFLAGS) $(LIBARCHIVE_CFLAGS) $(YAML_CFLAGS)
+services_benchmarks_assay_benchmarks_la_CPPFLAGS = $(SDK_CPPFLAGS) $(LIBZIP_CFLAGS) $(YAML_CFLAGS)
 services_benchmarks_assay_benchmarks_la_CFLAGS = $(AM_CFLAGS)
 services_benchmarks_assay_benchmarks_la_LDFLAGS = $(PLUGIN_LDFLAGS)
-services_benchmarks_assay_benchmarks_la_LIBADD = $(SDK_LIBS) $(LIBARCHIVE_LIBS) $(YAML_LIBS) -lm
+services_benchmarks_assay_benchmarks_la_LIBADD = $(SDK_LIBS) $(LIBZIP_LIBS) $(YAML_LIBS) -lm
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/benchmarks_domain_test tests/unit/benchmarks_http_test
@@ -36,6 +36,6 @@ check_PROGRAMS += tests/fuzz/package_fuzz
 TESTS += tests/fuzz/package_fuzz
 tests_fuzz_package_fuzz_SOURCES = tests/fuzz/package_fuzz.c services/benchmarks/package.c services/benchmarks/package_jury.c \
 	services/benchmarks/package_yaml.c services/benchmarks/package_zip.c $(FUZZ_DRIVER)
-tests_fuzz_package_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS) $(LIBARCHIVE_CFLAGS) $(YAML_CFLAGS)
+tests_fuzz_package_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS) $(LIBZIP_CFLAGS) $(YAML_CFLAGS)
 tests_fuzz_package_fuzz_LDFLAGS = $(FUZZ_LINK)
-tests_fuzz_package_fuzz_LDADD = $(SDK_LIBS) $(LIBARCHIVE_LIBS) $(YAML_LIBS) -lm
+tests_fuzz_package_fuzz_LDADD = $(SDK_LIBS) $(LIBZIP_LIBS) $(YAML_LIBS) -lm

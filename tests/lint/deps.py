@@ -44,6 +44,7 @@ LIBRARIES = [
     (r"expat\.h|libxml/.*", "xml"),
     (r"hiredis/.*", "hiredis"),
     (r"yaml\.h", "yaml"),
+    (r"zip\.h", "libzip"),
     (r"zlib\.h", "zlib"),
     (r"cmocka\.h", "cmocka"),
 ]
@@ -53,7 +54,7 @@ FLAG_OF = {
     "LIBEVENT": "libevent", "LIBJWT": "libjwt", "SQLITE": "sqlite", "JANSSON": "jansson", "SODIUM": "sodium",
     "SECCOMP": "seccomp", "CURL": "curl", "INIH": "inih", "CMOCKA": "cmocka", "LIBPQ": "libpq", "PQ": "libpq",
     "RDKAFKA": "librdkafka", "RABBITMQ": "rabbitmq-c", "LIBARCHIVE": "libarchive", "ARCHIVESTATIC": "libarchive", "EXPAT": "xml", "LIBXML": "xml",
-    "HIREDIS": "hiredis", "YAML": "yaml", "ZLIB": "zlib",
+    "HIREDIS": "hiredis", "YAML": "yaml", "ZLIB": "zlib", "LIBZIP": "libzip",
 }
 LINKER_FREE = {"-lpthread", "-pthread", "-lm", "-ldl", "-lrt"}  # parts of the C library
 
@@ -76,7 +77,7 @@ GATEWAY_LIBRARY = {
 # A service sees the SDK and nothing else. The runner compiles the boxes' system call filter and reads test reports, benchmarks
 # read problem packages, in one file each.
 SERVICE_LIBRARY = {"runner": {"seccomp": r"seccomp\.c", "xml": r"junit\.c"},
-                   "benchmarks": {"libarchive": r"package_zip\.c", "yaml": r"package_yaml\.c"}}
+                   "benchmarks": {"libzip": r"package_zip\.c", "yaml": r"package_yaml\.c"}}
 
 # The client speaks the HTTP API and sees nothing of ours, but for the file that loads the brokers' drivers.
 CLI_SDK = ("cli/simulate/broker.c",)

@@ -106,6 +106,7 @@ struct assay_str assay_arena_fmt(struct assay_arena *a, const char *fmt, ...) AS
 /* Ties the memory of a finished builder to the arena; the builder is left empty. */
 struct assay_str assay_arena_take(struct assay_arena *a, struct assay_buf *b);
 size_t assay_arena_used(const struct assay_arena *a);
+bool assay_arena_failed(const struct assay_arena *a); /* whether there was no memory for anything that was asked of it */
 
 #ifdef __cplusplus
 }
