@@ -1,6 +1,6 @@
 /*
  * assayd: the command line.  Commands (--help, --version, --dump-config, --dump-routes, --doctor,
- * --reset-cursor)
+ * --reset-cursor, backup, restore)
  * answer and exit; everything else is options, and runs the supervisor.
  */
 #include <fcntl.h>
@@ -14,6 +14,7 @@
 #include <assay/identity.h>
 #include <assay/json.h>
 
+#include "backup.h"
 #include "doctor.h"
 #include "server.h"
 #include "setup.h"
@@ -21,7 +22,7 @@
 
 extern char **environ;
 
-enum command { CMD_RUN, CMD_HELP, CMD_VERSION, CMD_DUMP_CONFIG, CMD_DUMP_ROUTES, CMD_DOCTOR, CMD_RESET_CURSOR };
+enum command { CMD_RUN, CMD_HELP, CMD_VERSION, CMD_DUMP_CONFIG, CMD_DUMP_ROUTES, CMD_DOCTOR, CMD_RESET_CURSOR, CMD_BACKUP, CMD_RESTORE };
 
 static const struct {
     const char *name;
@@ -36,11 +37,19 @@ static const struct {
     {"--doctor", CMD_DOCTOR, "text|json", "Say what this machine offers and lacks, and exit (1 when something needed is missing)."},
     {"--reset-cursor", CMD_RESET_CURSOR, "GROUP",
      "With the server stopped: let an event group whose cursor has expired go on with the oldest event that is kept, and exit."},
+    {"backup", CMD_BACKUP, "FOLDER", "Copy the database and the blobs of a running or stopped server to a new folder, and exit."},
+    {"restore", CMD_RESTORE, "FOLDER", "With the server stopped: fill a data directory that has no database from such a folder, and exit."},
 };
 
 static bool takes_value(size_t command)
 {
     return commands[command].forms[0] >= 'A' && commands[command].forms[0] <= 'Z';
+}
+
+/* `assayd backup FOLDER`: its value is the next argument */
+static bool is_word(size_t command)
+{
+    return commands[command].name[0] != '-';
 }
 
 static int report(const struct assay_setup *s, const struct assay_err *err)
@@ -73,7 +82,7 @@ static int help(char *const *flags)
                        "(ASSAY_NAME) and from the INI file that --config names; flags win over the\n"
                        "environment, the environment over the file, the file over the defaults.\n\nCommands:\n");
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-        assay_buf_fmt(&b, "  %s%s%s%s\n      %s\n", commands[i].name, commands[i].forms[0] == '\0' ? "" : takes_value(i) ? "=" : "[=",
+        assay_buf_fmt(&b, "  %s%s%s%s\n      %s\n", commands[i].name, commands[i].forms[0] == '\0' ? "" : is_word(i) ? " " : takes_value(i) ? "=" : "[=",
                       commands[i].forms, commands[i].forms[0] == '\0' || takes_value(i) ? "" : "]", commands[i].help);
     if (assay_setup_core(&s, &err) != 0)
         return report(&s, &err);
@@ -199,9 +208,9 @@ int main(int argc, char **argv)
             }
             command = commands[k].command;
             if (takes_value(k)) {
-                form = arg[len] == '=' ? arg + len + 1 : "";
+                form = arg[len] == '=' ? arg + len + 1 : is_word(k) && i + 1 < argc && argv[i + 1][0] != '-' ? argv[++i] : "";
                 if (form[0] == '\0') {
-                    (void)fprintf(stderr, "assayd: %s wants a value: %s=%s\n", commands[k].name, commands[k].name, commands[k].forms);
+                    (void)fprintf(stderr, "assayd: %s wants a value: %s%c%s\n", commands[k].name, commands[k].name, is_word(k) ? ' ' : '=', commands[k].forms);
                     free(flags);
                     return 64;
                 }
@@ -240,6 +249,12 @@ int main(int argc, char **argv)
         break;
     case CMD_RESET_CURSOR:
         status = assay_supervisor_reset_cursor(flags, environ, form);
+        break;
+    case CMD_BACKUP:
+        status = assay_backup_main(flags, environ, form);
+        break;
+    case CMD_RESTORE:
+        status = assay_restore_main(flags, environ, form);
         break;
     case CMD_RUN:
         status = assay_supervisor_main(flags, environ);

@@ -117,7 +117,7 @@ assayd_SOURCES = \
 	gateway/main.c gateway/supervisor.c gateway/supervisor.h gateway/server.c gateway/server.h \
 	gateway/server_impl.h gateway/server_report.c gateway/sessions.c gateway/sessions.h gateway/server_task.c \
 	gateway/setup.c gateway/setup.h gateway/boxes.c gateway/boxes.h gateway/core_routes.c gateway/core_routes.h \
-	gateway/doctor.c gateway/doctor.h
+	gateway/doctor.c gateway/doctor.h gateway/backup.c gateway/backup.h
 assayd_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir) $(HOST_PATHS)
 assayd_CFLAGS = $(AM_CFLAGS) -fPIE
 assayd_LDFLAGS = $(AM_LDFLAGS) -pie

@@ -29,7 +29,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TMP_FOLDER "~tmp"
 #define TMP_OLD_S 3600
 #define OPEN_DIR (O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)
 
@@ -298,7 +297,7 @@ int bf_health(void *self, struct assay_err *err)
 
 static void sweep(struct bf_store *s)
 {
-    int fd = openat(s->root_fd, TMP_FOLDER, OPEN_DIR);
+    int fd = openat(s->root_fd, BF_TMP_FOLDER, OPEN_DIR);
     DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
     if (!d) {
         close_fd(&fd);
@@ -323,11 +322,11 @@ int bf_open(struct bf_store *s, struct assay_err *err)
     if (s->root_fd < 0)
         return assay_err_errno(err, ASSAY_E_CONFIG, errno, "opening the blob folder %s", s->root);
     static const char digits[] = "0123456789abcdef";
-    const char *step = TMP_FOLDER;
+    const char *step = BF_TMP_FOLDER;
     CLEANUP_FD int up = openat(s->root_fd, "..", OPEN_DIR);
     CLEANUP_FD int hashed = -1;
-    bool ok = (mkdirat(s->root_fd, TMP_FOLDER, 0700) == 0 || errno == EEXIST) &&
-              (s->tmp_fd = openat(s->root_fd, TMP_FOLDER, OPEN_DIR)) >= 0;
+    bool ok = (mkdirat(s->root_fd, BF_TMP_FOLDER, 0700) == 0 || errno == EEXIST) &&
+              (s->tmp_fd = openat(s->root_fd, BF_TMP_FOLDER, OPEN_DIR)) >= 0;
     if (ok) {
         step = "sha256";
         ok = (mkdirat(s->root_fd, "sha256", 0700) == 0 || errno == EEXIST) &&

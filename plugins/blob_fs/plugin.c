@@ -13,7 +13,8 @@ static const struct assay_option options[] = {
 };
 
 static const struct assay_blob_ops ops = {
-    .size = sizeof(struct assay_blob_ops), .put = bf_put, .get = bf_get, .stat = bf_stat, .del = bf_del, .health = bf_health};
+    .size = sizeof(struct assay_blob_ops), .put = bf_put, .get = bf_get, .stat = bf_stat, .del = bf_del, .health = bf_health,
+    .backup = bf_backup, .restore = bf_restore};
 
 static void fini(void *self)
 {
@@ -26,6 +27,25 @@ static void fini(void *self)
     free(s);
 }
 
+int bf_root(const struct assay_host *host, char **root, struct assay_err *err)
+{
+    const char *dir = host->option_str(host->ctx, "blob_dir"), *data = host->option_str(host->ctx, "data_dir");
+    struct assay_buf path = ASSAY_BUF_INIT;
+    if (dir && dir[0]) {
+        assay_buf_puts(&path, dir);
+    } else if (data && data[0]) {
+        assay_buf_puts(&path, data);
+        assay_buf_puts(&path, "/blobs");
+    } else {
+        return assay_err_set(err, ASSAY_E_CONFIG, "neither blob_dir nor data_dir says where blobs are kept");
+    }
+    char *text = assay_buf_steal(&path, NULL);
+    if (!text)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory for the blob folder's path");
+    *root = text;
+    return 0;
+}
+
 static int init(const struct assay_host *host, void **self, struct assay_err *err)
 {
     struct bf_store *s = calloc(1, sizeof *s);
@@ -34,20 +54,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     s->magic = BF_MAGIC;
     s->host = host;
     s->root_fd = s->tmp_fd = -1;
-    const char *dir = host->option_str(host->ctx, "blob_dir"), *data = host->option_str(host->ctx, "data_dir");
-    struct assay_buf path = ASSAY_BUF_INIT;
-    if (dir && dir[0]) {
-        assay_buf_puts(&path, dir);
-    } else if (data && data[0]) {
-        assay_buf_puts(&path, data);
-        assay_buf_puts(&path, "/blobs");
-    }
-    int st = 0;
-    if (path.n == 0)
-        st = assay_err_set(err, ASSAY_E_CONFIG, "neither blob_dir nor data_dir says where blobs are kept");
-    s->root = assay_buf_steal(&path, NULL);
-    if (st == 0 && !s->root)
-        st = assay_err_set(err, ASSAY_E_NOMEM, "no memory for the blob folder's path");
+    int st = bf_root(host, &s->root, err);
     if (st == 0)
         st = bf_open(s, err);
     if (st != 0) {

@@ -1,7 +1,7 @@
 # plugins/blob_fs: blobs as files. Includes the sdk, nothing else.
 noinst_LTLIBRARIES += plugins/blob_fs/libblob_fs.la
 plugins_blob_fs_libblob_fs_la_SOURCES = \
-	plugins/blob_fs/local.h plugins/blob_fs/files.c plugins/blob_fs/name.c plugins/blob_fs/plugin.c
+	plugins/blob_fs/local.h plugins/blob_fs/backup.c plugins/blob_fs/files.c plugins/blob_fs/name.c plugins/blob_fs/plugin.c
 plugins_blob_fs_libblob_fs_la_CPPFLAGS = $(SDK_CPPFLAGS)
 plugins_blob_fs_libblob_fs_la_CFLAGS = $(AM_CFLAGS)
 plugins_blob_fs_libblob_fs_la_LIBADD = $(SDK_LIBS)

@@ -257,4 +257,6 @@ const struct assay_store_ops sq_ops = {
     .cursor_get = op_cursor_get,
     .stop = op_stop,
     .health = op_health,
+    .backup = sq_backup,
+    .restore = sq_restore,
 };

@@ -119,6 +119,10 @@ extern const struct assay_store_ops sq_ops;
 int sq_dsn_path(struct assay_str dsn, const char *data_dir, char **path, bool *ignored, struct assay_err *err)
     ASSAY_MUST_CHECK;
 
+/* backup.c */
+int sq_backup(const struct assay_host *host, const char *folder, char sha256[ASSAY_SHA256_HEX], struct assay_err *err) ASSAY_MUST_CHECK;
+int sq_restore(const struct assay_host *host, const char *folder, const char *sha256, struct assay_err *err) ASSAY_MUST_CHECK;
+
 /* wal.c: whether the log beside a database is damaged, before SQLite drops what it cannot read; looks for check_ms at most */
 int sq_wal_check(const char *database, int64_t check_ms, struct assay_err *err) ASSAY_MUST_CHECK;
 

@@ -1,7 +1,7 @@
 # plugins/store_sqlite: the embedded store. Includes the sdk and sqlite3, nothing else.
 noinst_LTLIBRARIES += plugins/store_sqlite/libstore_sqlite.la
 plugins_store_sqlite_libstore_sqlite_la_SOURCES = \
-	plugins/store_sqlite/local.h plugins/store_sqlite/bind.c plugins/store_sqlite/driver.c \
+	plugins/store_sqlite/local.h plugins/store_sqlite/backup.c plugins/store_sqlite/bind.c plugins/store_sqlite/driver.c \
 	plugins/store_sqlite/dsn.c plugins/store_sqlite/events.c plugins/store_sqlite/migrate.c \
 	plugins/store_sqlite/reader.c plugins/store_sqlite/wal.c plugins/store_sqlite/writer.c plugins/store_sqlite/plugin.c
 plugins_store_sqlite_libstore_sqlite_la_CPPFLAGS = $(SDK_CPPFLAGS) $(SQLITE_CFLAGS)

@@ -15,6 +15,9 @@
 extern "C" {
 #endif
 
+struct assay_host;
+struct assay_copy_count;
+
 #define ASSAY_BLOB_REF 65 /* 64 hex digits of SHA-256 and NUL */
 
 struct assay_blob_ops {
@@ -31,6 +34,11 @@ struct assay_blob_ops {
      * 604800); content_type "" or what a PUT must say. Does not touch the blob. A driver of before may be shorter than this. */
     int (*presign)(void *self, struct assay_str name, const char *method, int64_t expires_s, struct assay_str content_type,
                    struct assay_buf *out, struct assay_err *err);
+    /* Or NULL, where blobs are kept by a service that has backups of its own. Without an instance and beside a running server:
+     * host's options say where the blobs are. backup may be called again for the same folder, which must exist: it adds what is new. Both check
+     * each blob that is named by its hash; ASSAY_E_CORRUPT, after all others have been copied, when one does not hash to its name. */
+    int (*backup)(const struct assay_host *host, const char *folder, struct assay_copy_count *count, struct assay_err *err);
+    int (*restore)(const struct assay_host *host, const char *folder, struct assay_copy_count *count, struct assay_err *err);
 };
 
 struct assay_blobs {

@@ -26,6 +26,7 @@
 
 #include <assay/err.h>
 #include <assay/str.h>
+#include <assay/value.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -146,6 +147,8 @@ struct assay_migration {
 };
 
 /* Driver operations (kind ASSAY_PLUGIN_STORE). Read a member only if size covers it. */
+struct assay_host;
+
 struct assay_store_ops {
     uint32_t size;
     /* Brings one component's schema up to its last migration. Before start; blocks. */
@@ -171,6 +174,12 @@ struct assay_store_ops {
     void (*stop)(void *self);
     /* One line of health: 0, or why it cannot commit (ASSAY_E_FULL, ASSAY_E_IO, ...). Any thread. */
     int (*health)(void *self, struct assay_err *err);
+    /* Or NULL, where the database has tools of its own for it. Without an instance: host's options say where the database is.
+     * backup writes the database as it is at one moment to `folder`, durably, beside a running server, and says what the file hashes to.
+     * restore makes the database from there, with no server on it; ASSAY_E_CONFLICT when there is one already, ASSAY_E_CORRUPT when what
+     * lies there does not hash to sha256. */
+    int (*backup)(const struct assay_host *host, const char *folder, char sha256[ASSAY_SHA256_HEX], struct assay_err *err);
+    int (*restore)(const struct assay_host *host, const char *folder, const char *sha256, struct assay_err *err);
 };
 
 /* What a plugin sees: the driver behind a borrowed handle. */
