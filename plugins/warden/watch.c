@@ -443,10 +443,22 @@ static void report(struct run *r)
         abort();
 }
 
+/* Does what the client says while the run is under way. false: it breaks the rules. */
+static bool obey(struct run *r, struct note *why)
+{
+    struct frame f;
+    int rc = next_frame(r->w, r, &f, why);
+    if (rc == 1)
+        rc = note_set(why, "a frame of type %u while a box is running", f.type);
+    return rc >= 0;
+}
+
 static bool pump(struct run *r, struct note *why)
 {
     struct warden *w = r->w;
     struct box *b = r->b;
+    if (!obey(r, why)) /* what came in one piece with the RUN: no poll tells of it */
+        return false;
     enum { EVENT, INIT, STREAM, OUT, ERR, IN, COUNT };
     while (!((r->empty || r->dead) && b->out < 0 && b->err < 0)) {
         int64_t wait = check_limits(r);
@@ -480,14 +492,8 @@ static bool pump(struct run *r, struct note *why)
             r->empty = atomic_load(&b->slot->phase) == PHASE_EMPTY || atomic_load(&b->slot->failed) != 0;
         }
         if (p[STREAM].revents & (POLLIN | POLLHUP | POLLERR)) {
-            struct frame f;
             int rc = receive(w, why);
-            if (rc > 0) {
-                rc = next_frame(w, r, &f, why);
-                if (rc == 1)
-                    rc = note_set(why, "a frame of type %u while a box is running", f.type);
-            }
-            if (rc < 0)
+            if (rc < 0 || (rc > 0 && !obey(r, why)))
                 return false;
         }
         if (converses(r)) {

@@ -82,7 +82,6 @@ def problem(api, test="37", **more):
     return publish(api, [(test, "")], checker=checker("validator", GUESS, interactive=True, time_limit_ms=1000), limits=QUICK, **more)
 
 
-@harness.night  # known fault: on an idle machine a program's first input may be lost (docs/judging.md)
 def test_a_program_and_its_interactor_talk_and_the_transcript_is_kept(server):
     admin = start(server)
     b = problem(admin)
@@ -95,7 +94,6 @@ def test_a_program_and_its_interactor_talk_and_the_transcript_is_kept(server):
         assert t["cpu_us"] > 0 and t["wall_us"] >= t["cpu_us"] // 2, t
 
 
-@harness.night  # known fault: on an idle machine a program's first input may be lost (docs/judging.md)
 def test_what_either_side_spoils_comes_to_the_right_verdict(server):
     admin = start(server)
     b = problem(admin)
@@ -133,7 +131,6 @@ def test_an_interactor_that_fails_is_no_verdict(server):
     assert judge(admin, problem(admin), SOLVE)["verdict"] == "OK"
 
 
-@harness.night  # known fault: on an idle machine a program's first input may be lost (docs/judging.md)
 def test_long_talks_are_carried_whole_and_transcripts_cut(server):
     admin = start(server)
     echo = "import sys\nn = int(open(sys.argv[1]).read())\nfor i in range(n):\n    print(i, flush=True)\n    if sys.stdin.readline() != f'{i}\\n':\n        sys.exit(43)\nprint('end', flush=True)\nsys.exit(42)\n"

@@ -61,7 +61,6 @@ def test_a_package_with_a_validator_of_its_own(server):
     assert "enum { ACCEPT" in problem["checker"]["source"] and problem["groups"] == [] and problem["stop_on_failure"]
 
 
-@harness.night  # known fault: on an idle machine a program's first input may be lost (docs/judging.md)
 def test_an_interactive_package(server):
     if not (harness.ROOT / "services" / "runner" / "interact.c").exists():
         raise harness.Skip("this runner does not judge interactive problems")

@@ -431,7 +431,7 @@ static void talk_ended(void *arg)
     talk.ended = true;
 }
 
-static void converse(const char *words)
+static void converse(const char *words, bool small)
 {
     static const struct assay_box_events events = {
         .output = talk_output, .done = talk_done, .taken = talk_taken, .ended = talk_ended};
@@ -443,6 +443,11 @@ static void converse(const char *words)
     ask_words(&a, words);
     a.spec.flags |= ASSAY_BOX_CONVERSE;
     a.spec.limits.wall_ms = 20000;
+    if (small) { /* a request without files, of the machine's own program */
+        a.argv[0] = ASSAY_STR("/usr/bin/cat");
+        a.spec.n_argv = 1;
+        a.spec.n_files = 0;
+    }
     assay_box_client_events(fx.client, &events, NULL);
     assert_int_equal(assay_box_client_run(fx.client, &a.spec, &err), 0);
 }
@@ -462,7 +467,7 @@ static void a_program_converses(void **state)
 {
     (void)state;
     struct assay_err err;
-    converse("cat");
+    converse("cat", false);
     for (size_t i = 1; i <= 50; i++) { /* to and fro */
         assert_int_equal(assay_box_client_input(fx.client, ASSAY_STR("one\n"), &err), 0);
         while (talk.said.n < 4 * i || talk.taken < 4 * i)
@@ -493,11 +498,45 @@ static void a_program_converses(void **state)
     assert_honest_next();
 }
 
+static void hold_warden(void)
+{
+    int status;
+    assert_int_equal(kill(fx.pid, SIGSTOP), 0);
+    assert_int_equal(waitpid(fx.pid, &status, WUNTRACED), fx.pid);
+    assert_true(WIFSTOPPED(status));
+}
+
+/* A warden that is held reads all of it at once when it goes on. */
+static void what_comes_in_one_piece_with_a_run_is_heard(void **state)
+{
+    (void)state;
+    struct assay_err err;
+    hold_warden();
+    converse("cat", true);
+    assert_int_equal(assay_box_client_input(fx.client, ASSAY_STR("one\n"), &err), 0);
+    assert_int_equal(kill(fx.pid, SIGCONT), 0);
+    while (talk.said.n < 4)
+        turn();
+    assert_int_equal(assay_box_client_input(fx.client, ASSAY_STR(""), &err), 0);
+    while (!talk.done)
+        turn();
+    assert_int_equal(talk.o.end, ASSAY_BOX_EXITED);
+
+    hold_warden();
+    converse("cat", true);
+    assert_int_equal(assay_box_client_cancel(fx.client, &err), 0);
+    assert_int_equal(kill(fx.pid, SIGCONT), 0);
+    while (!talk.done)
+        turn();
+    assert_int_equal(talk.o.end, ASSAY_BOX_CANCELLED);
+    assert_honest_next();
+}
+
 static void partners_that_go_are_noticed(void **state)
 {
     (void)state;
     struct assay_err err;
-    converse("drip");
+    converse("drip", false);
     while (talk.said.n == 0)
         turn();
     assert_int_equal(assay_box_client_hangup(fx.client, &err), 0);
@@ -505,13 +544,13 @@ static void partners_that_go_are_noticed(void **state)
         turn();
     assert_int_equal(talk.o.end, ASSAY_BOX_SIGNALLED);
     assert_int_equal(talk.o.signal, SIGPIPE);
-    converse("close"); /* its output; its end closes the rest */
+    converse("close", false); /* its output; its end closes the rest */
     while (!talk.done)
         turn();
     assert_true(talk.ended);
     assert_int_equal(talk.o.exit_code, 7);
     assert_int_equal(assay_box_client_input(fx.client, ASSAY_STR("late"), &err), ASSAY_E_GONE);
-    converse("exit 3"); /* input that nobody reads is gone, and harmless, whenever it comes */
+    converse("exit 3", false); /* input that nobody reads is gone, and harmless, whenever it comes */
     assert_int_equal(assay_box_client_input(fx.client, ASSAY_STR("unread"), &err), 0);
     while (!talk.done)
         turn();
@@ -991,7 +1030,7 @@ static int open_this(void **state)
         cmocka_unit_test(memory_hog), cmocka_unit_test(fork_bombs), cmocka_unit_test(threads_count_as_processes),     \
         cmocka_unit_test(stack_overflow), cmocka_unit_test(orphans_die_with_the_program),                             \
         cmocka_unit_test(closed_output_is_not_the_end), cmocka_unit_test(stdout_flood), cmocka_unit_test(stderr_flood), \
-        cmocka_unit_test(output_cap_is_exact), cmocka_unit_test(large_input), cmocka_unit_test(cancel_ends_it), cmocka_unit_test(slow_reader), cmocka_unit_test(a_program_converses), cmocka_unit_test(partners_that_go_are_noticed),        \
+        cmocka_unit_test(output_cap_is_exact), cmocka_unit_test(large_input), cmocka_unit_test(cancel_ends_it), cmocka_unit_test(slow_reader), cmocka_unit_test(a_program_converses), cmocka_unit_test(what_comes_in_one_piece_with_a_run_is_heard), cmocka_unit_test(partners_that_go_are_noticed),        \
         cmocka_unit_test(only_three_descriptors), cmocka_unit_test(environment_is_the_request),                       \
         cmocka_unit_test(doors_are_shut), cmocka_unit_test(the_request_filter_holds),                                 \
         cmocka_unit_test(kill_everything), cmocka_unit_test(artefact_name_is_canonical),                              \
