@@ -326,6 +326,10 @@ void assay_reply(struct exchange *x, int rc, struct assay_response *rs, struct a
         rc = ASSAY_E_NOMEM;
         message = ASSAY_STR("no memory for the answer");
     }
+    if (rc >= 0 && mine.body.n > ASSAY_BUF_CAP) { /* a builder holds no more, unless a plugin has its own way with it */
+        rc = ASSAY_E_INTERNAL;
+        message = ASSAY_STR("the handler made an answer of more than 64 MiB: what is larger is streamed");
+    }
     if (rc >= 0 && mine.status != 0 && (mine.status < 200 || mine.status > 599)) {
         rc = ASSAY_E_INTERNAL;
         message = ASSAY_STR("the handler chose a status that does not exist");

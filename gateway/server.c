@@ -42,6 +42,10 @@
 #include "core_routes.h"
 #include "reserve.h"
 
+#define LAST_DESCRIPTORS 32
+#define SHORT_FOR_S 3
+#define EXIT_WORN 75 /* after an orderly end that nobody asked for: the supervisor starts another server */
+
 /* Behind a plugin's host: the server, and whose host it is. */
 struct lent {
     struct assay_server *server;
@@ -502,6 +506,19 @@ static void front_log(void *ctx, enum assay_log_level level, const char *event, 
     assay_log_write(((struct assay_server *)ctx)->log, level, "http", event, kv, n);
 }
 
+/*
+ * Whether the last few descriptors are being handed out: the lowest that is free says.  Connections are bounded so that this cannot
+ * be their doing (below); who opens and never closes is a plugin or a library, and there is no way back from that but a new process.
+ */
+static bool few_descriptors(const struct assay_server *s)
+{
+    int fd = dup(s->wake);
+    bool few = fd < 0 ? errno == EMFILE : fd >= s->descriptors - LAST_DESCRIPTORS;
+    if (fd >= 0)
+        close(fd);
+    return few;
+}
+
 /* As many as there are descriptors for: one more would not be refused with an answer but stay unaccepted. */
 static size_t connections_max(struct assay_server *s)
 {
@@ -864,11 +881,21 @@ int assay_server_main(int argc, char **argv)
     (void)!assay_bk_send(ASSAY_SERVER_CONTROL_FD, &ready, -1, NULL);
 
     const char *why = NULL;
+    int status = 0, short_for = 0;
     while (why == NULL) {
         struct pollfd p[2] = {{signals, POLLIN, 0}, {s->wake, POLLIN, 0}};
         struct signalfd_siginfo si;
-        if (poll(p, 2, -1) < 0 && errno != EINTR)
+        int n = poll(p, 2, 1000);
+        if (n < 0 && errno != EINTR)
             why = "poll failed";
+        short_for = n != 0 ? short_for : few_descriptors(s) ? short_for + 1 : 0;
+        if (short_for == SHORT_FOR_S) {
+            why = "the descriptors have run out";
+            status = EXIT_WORN;
+            ASSAY_LOG(s->log, ASSAY_LOG_ERROR, "server", "descriptors_run_out", ASSAY_KI("descriptors", s->descriptors),
+                      ASSAY_KZ("remedy", "connections cannot take them all: a plugin does not close what it opens (ls -l /proc/PID/fd); "
+                                         "the server is started again"));
+        }
         /* ^C reaches the whole group; the supervisor passes on what it decides */
         while (read(signals, &si, sizeof si) == (ssize_t)sizeof si)
             if (si.ssi_signo == SIGTERM)
@@ -878,5 +905,5 @@ int assay_server_main(int argc, char **argv)
     }
     ASSAY_LOG(s->log, ASSAY_LOG_INFO, "server", "stopping", ASSAY_KZ("reason", why));
     stop(s, true);
-    return 0;
+    return status;
 }

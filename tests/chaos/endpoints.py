@@ -150,24 +150,28 @@ def made_benchmark(w, n):
 
 
 def made_problem(w, n):
-    return w.admin.post("/benchmarks/swept-with/problems", {"name": f"problem {n}", "tests": [{"input": "1", "expected_output": "1"}]},
+    return w.admin.post(f"/benchmarks/{with_problems(n)}/problems", {"name": f"problem {n}", "tests": [{"input": "1", "expected_output": "1"}]},
                         expect=201).json["id"]
 
 
-def with_problems(w):
-    if w.admin.call("GET", "/benchmarks/swept-with").status == 404:
-        w.admin.post("/benchmarks", {"id": "swept-with", "name": "With problems"}, expect=201)
+def with_problems(n):
+    return f"swept-with-{n // 100}"  # a benchmark has 200 problems at most
+
+
+def has_problems(w, n):
+    if w.admin.call("GET", f"/benchmarks/{with_problems(n)}").status == 404:
+        w.admin.post("/benchmarks", {"id": with_problems(n), "name": "With problems"}, expect=201)
 
 
 def prepared_problem(w, n):
-    with_problems(w)
+    has_problems(w, n)
     return made_problem(w, n)
 
 
 def of_one(w, n):
     """One problem for all that only look at it or change its name."""
     if not hasattr(w, "one_problem"):
-        with_problems(w)
+        has_problems(w, n)
         w.one_problem = made_problem(w, n)
     return w.one_problem
 
@@ -398,9 +402,9 @@ ENDPOINTS = {
     "benchmarks_delete": Row(lambda w, n: ("DELETE", f"/benchmarks/{w.kept[n]}", None), {200, 204},
                              there(lambda w, n: f"/benchmarks/{w.kept[n]}", 404), made_benchmark, again={404}),
     "problems_list": get("/benchmarks/swept/problems"),
-    "problems_create": Row(lambda w, n: ("POST", "/benchmarks/swept-with/problems", {"name": f"new {n}", "tests": [
+    "problems_create": Row(lambda w, n: ("POST", f"/benchmarks/{with_problems(n)}/problems", {"name": f"new {n}", "tests": [
         {"input": f"{n}", "expected_output": "6"}]}), {201}, lambda w, n, a: w.admin.get(f"/problems/{a.json['id']}", expect=200),
-        prepare=lambda w, n: with_problems(w)),
+        prepare=has_problems),
     "problems_get": get(lambda w, n: f"/problems/{w.problem}"),
     "problems_update": Row(lambda w, n: ("PATCH", f"/problems/{of_one(w, n)}", {"name": f"Renamed {n}"}), {200},
                            named(lambda w, n: f"/problems/{w.one_problem}", lambda n: f"Renamed {n}"), of_one),

@@ -119,6 +119,7 @@ class Server:
 
     def __init__(self, env=None, args=(), data=None, port=None, name="server", wrap=()):
         self.wrap = list(wrap)  # a command that starts the server, such as setpriv
+        self.prefix = PREFIX    # the next start is of what is installed there
         self.tmp = None
         if data is None:
             # under /var/tmp: not a tmpfs, so that fsync is real; traversable for the unprivileged server
@@ -148,7 +149,7 @@ class Server:
     def spawn(self, extra_args=()):
         self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
-            [*self.wrap, str(PREFIX / "bin" / "assayd"), *self.args, *extra_args],
+            [*self.wrap, str(self.prefix / "bin" / "assayd"), *self.args, *extra_args],
             env=self.env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
         )
         return self

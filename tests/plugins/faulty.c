@@ -18,8 +18,10 @@
 #define CLASH 7
 #define NO_DESCRIPTOR 8
 #define FAILING_START 9
-#define CRASHING 10 /* this one and the next start well: tests/chaos/test_plugins.py asks them for /faulty/1 */
+#define CRASHING 10 /* this one and those after it start well: tests/chaos/test_plugins.py asks them for /faulty/1 */
 #define HANGING 11
+#define LEAKING 12 /* and these: a hundred descriptors a request, an answer of 192 MiB */
+#define HUGE_REPLY 13
 #ifndef FAULT
 #define FAULT NONE
 #endif
@@ -43,6 +45,17 @@ static int answer(void *self, struct assay_request *rq, struct assay_response *r
     __builtin_trap();
 #elif FAULT == HANGING
     return (int)sleep(20);
+#elif FAULT == LEAKING
+    for (int i = 0; i < 100; i++)
+        (void)!dup(2);
+    return ASSAY_OK;
+#elif FAULT == HUGE_REPLY
+    const size_t n = (size_t)192 << 20;
+    char *p = malloc(n);
+    for (size_t i = 0; p != NULL && i < n; i++)
+        p[i] = ' ';
+    rs->body = (struct assay_buf){.p = p, .n = p != NULL ? n : 0, .room = n, .cap = n};
+    return ASSAY_OK;
 #else
     return ASSAY_OK;
 #endif
