@@ -1,7 +1,7 @@
 /*
  * The boxkeeper's metrics and its drivers'.  The process serves no HTTP: the server asks for this
  * text and appends it to its own.  The number of series is bounded; beyond it a series is not made,
- * which shows as assay_boxkeeper_series_dropped.
+ * which shows as assay_boxkeeper_series_dropped_total.
  */
 #include "local.h"
 
@@ -167,7 +167,7 @@ void bk_metrics_render(const struct bk_metrics *m, struct assay_buf *out)
     }
     if (m->dropped > 0)
         assay_buf_fmt(out,
-                      "# HELP assay_boxkeeper_series_dropped Series that were not made because there were too many.\n"
-                      "# TYPE assay_boxkeeper_series_dropped counter\nassay_boxkeeper_series_dropped %llu\n",
+                      "# HELP assay_boxkeeper_series_dropped_total Series that were not made because there were too many.\n"
+                      "# TYPE assay_boxkeeper_series_dropped_total counter\nassay_boxkeeper_series_dropped_total %llu\n",
                       (unsigned long long)m->dropped);
 }

@@ -10,3 +10,4 @@ EXTRA_DIST += docs/examples/plugin-hello/hello.c docs/examples/plugin-hello/Make
 EXTRA_DIST += postman/assay.postman_collection.json postman/assay.postman_environment.json
 # the client, and how boards are made
 EXTRA_DIST += docs/client.md docs/scoring.md
+EXTRA_DIST += docs/telemetry.md

@@ -165,8 +165,7 @@ static int lent_broker(void *ctx, struct assay_str name, struct assay_broker *ou
     const struct assay_plugin_entry *e = assay_plugins_find(&l->server->setup.plugins, plugin);
     if (e == NULL || !e->ready || e->p->kind != ASSAY_PLUGIN_BROKER)
         return assay_err_set(err, ASSAY_E_NOT_FOUND, "the broker %.*s is not configured", ASSAY_FMT(name));
-    *out = (struct assay_broker){e->p->driver, e->self};
-    return 0;
+    return assay_timed_broker(l->server->timed, e->p->name + strlen("broker_"), (struct assay_broker){e->p->driver, e->self}, out, err);
 }
 static void lent_quit(void *ctx, const char *why)
 {
@@ -200,8 +199,8 @@ static int lend(struct assay_server *s, struct assay_plugin_entry *e, struct ass
         .metric_add = lent_metric_add,
         .metric_set = lent_metric_set,
         .metric_observe = lent_metric_observe,
-        .store = service ? &s->store : NULL,
-        .blobs = service ? &s->blobs : NULL,
+        .store = service ? &s->lent_store : NULL,
+        .blobs = service ? &s->lent_blobs : NULL,
         .offload = lent_offload,
         .after = lent_after,
         .defer = lent_defer,
@@ -329,6 +328,8 @@ int assay_server_drivers(struct assay_server *s, struct assay_err *err)
     if (s->blobs.ops->size < least_blob)
         return assay_err_set(err, ASSAY_E_CONFIG, "blob driver %s has %u bytes of operations and needs %zu", blobs->p->name,
                              s->blobs.ops->size, least_blob);
+    s->lent_store = assay_timed_store(s->timed, s->store);
+    s->lent_blobs = assay_timed_blobs(s->timed, s->blobs);
     return 0;
 }
 
@@ -340,6 +341,9 @@ int assay_server_brokers(struct assay_server *s, struct assay_err *err)
         rc = broker_ops_whole(e, err);
         if (rc == 0)
             rc = init_plugin(s, e, err);
+        struct assay_broker lent; /* made here, where there is one thread */
+        if (rc == 0)
+            rc = assay_timed_broker(s->timed, e->p->name + strlen("broker_"), (struct assay_broker){e->p->driver, e->self}, &lent, err);
     }
     return rc;
 }
@@ -649,6 +653,8 @@ int assay_server_base(struct assay_server *s, struct assay_err *err)
         rc = err->code;
     if (rc == 0)
         rc = assay_server_count(s, err);
+    if (rc == 0 && (s->timed = assay_timed_new(s->metrics, err)) == NULL)
+        rc = err->code;
     if (rc == 0 && (s->pool = assay_pool_new(worker_count(assay_config_int(c, "workers")),
                                              (size_t)assay_config_int(c, "worker_queue"), 0, err)) == NULL)
         rc = err->code;
@@ -775,6 +781,7 @@ static void stop(struct assay_server *s, bool was_up)
     if (was_up)
         ASSAY_LOG(s->log, ASSAY_LOG_INFO, "server", "stopped", ASSAY_KI("pid", getpid()));
     assay_log_free(s->log);
+    assay_timed_free(s->timed);
     assay_metrics_free(s->metrics);
     assay_setup_free(&s->setup);
 }

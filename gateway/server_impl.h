@@ -25,6 +25,7 @@
 #include "server.h"
 #include "sessions.h"
 #include "setup.h"
+#include "timed.h"
 
 struct assay_server {
     struct assay_setup setup;
@@ -36,6 +37,9 @@ struct assay_server {
     struct assay_boxes *boxes;
     struct assay_store store;
     struct assay_blobs blobs;
+    struct assay_timed *timed;
+    struct assay_store lent_store; /* what services get of them */
+    struct assay_blobs lent_blobs;
     bool store_started, dispatch_started;
     struct assay_secret *secret;
     struct assay_gate *gate;

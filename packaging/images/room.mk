@@ -11,4 +11,4 @@ dist_images_DATA = packaging/images/setup.sh packaging/images/finish.sh \
 	packaging/images/run.image packaging/images/run.lock
 EXTRA_DIST += packaging/install-deps tests/images/rootfs.sh tests/images/test_images.py \
 	packaging/compose.yaml packaging/compose/cgroup2.yaml packaging/compose/dev.env packaging/compose/env.example \
-	packaging/compose/prometheus.yml packaging/compose/grafana-datasource.yml
+	packaging/compose/prometheus.yml packaging/compose/grafana-datasource.yml packaging/compose/grafana-dashboards.yml

@@ -16,6 +16,7 @@ struct entry {
     char bytes[];
 };
 struct cache {
+    const struct assay_host *host;
     pthread_mutex_t lock; /* guards all below */
     struct entry *bucket[BUCKETS], *newest, *oldest;
     size_t used, max;
@@ -29,12 +30,13 @@ static uint32_t bucket_of(struct assay_str ref)
     return h % BUCKETS;
 }
 
-struct cache *cache_new(size_t max_bytes)
+struct cache *cache_new(const struct assay_host *host, size_t max_bytes)
 {
     struct cache *c = calloc(1, sizeof *c);
     if (c != NULL) {
         pthread_mutex_init(&c->lock, NULL);
         c->max = max_bytes;
+        c->host = host;
     }
     return c;
 }
@@ -131,14 +133,17 @@ int cache_read(struct cache *c, const struct assay_blobs *blobs, struct assay_st
     }
     pthread_mutex_lock(&c->lock);
     struct entry *e = find(c, ref);
-    if (e != NULL && e->n <= max) {
+    bool hit = e != NULL && e->n <= max;
+    if (hit) {
         unlink_use(c, e);
         use(c, e);
         *out = assay_arena_str(arena, (struct assay_str){e->bytes, e->n});
-        pthread_mutex_unlock(&c->lock);
-        return out->p == NULL ? assay_err_set(err, ASSAY_E_NOMEM, "no memory") : ASSAY_OK;
     }
     pthread_mutex_unlock(&c->lock);
+    const char *label[] = {hit ? "hit" : "miss"};
+    c->host->metric_add(c->host->ctx, &runner_metrics[METRIC_DATA_CACHE], label, 1);
+    if (hit)
+        return out->p == NULL ? assay_err_set(err, ASSAY_E_NOMEM, "no memory") : ASSAY_OK;
     int rc = assay_blob_get(blobs, ref, max, arena, out, err);
     if (rc >= 0)
         keep(c, ref, *out);

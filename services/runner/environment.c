@@ -130,7 +130,7 @@ static void judge_tools(struct loop *l, size_t env)
         const char *lacks = lang->lacks[SIDE_BUILD][0] != '\0' ? lang->lacks[SIDE_BUILD] : lang->lacks[SIDE_RUN];
         if (lacks[0] == '\0')
             continue;
-        language_settle(lang, LANGUAGE_UNAVAILABLE, "", lacks);
+        language_decide(r, lang, LANGUAGE_UNAVAILABLE, "", lacks);
         assay_log(r->host, ASSAY_LOG_INFO, "language_unavailable", ASSAY_KS("language", lang->name),
                   ASSAY_KZ("image", r->environments.list[lang->env[SIDE_BUILD]].image),
                   ASSAY_KZ("run_image", r->environments.list[lang->env[SIDE_RUN]].image), ASSAY_KZ("reason", lacks));
@@ -216,7 +216,7 @@ void environment_opened(struct slot *s)
         e->surveyor = NULL;
         for (size_t i = 0; i < r->languages.n; i++) {
             if (stands_in(&r->languages.list[i], s->env))
-                language_settle(&r->languages.list[i], LANGUAGE_UNTESTED, NULL, "");
+                language_decide(r, &r->languages.list[i], LANGUAGE_UNTESTED, NULL, "");
         }
     }
     if (!e->known && e->surveyor == NULL) {

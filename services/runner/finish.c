@@ -253,7 +253,7 @@ static void ended_well(struct loop *l, struct job *j)
     if (j->environment[0] != '\0')
         (void)environment_known(l, j->environment, true);
     const char *labels[] = {j->language != NULL ? j->language->name.p : j->project != NULL ? "project" : "", j->cancel ? "cancelled" : verdict_name(j->verdict)};
-    host->metric_add(host->ctx, &runner_metrics[METRIC_VERDICTS], labels, 1);
+    count_judged(l->r, &j->lease, labels[0], labels[1]);
     assay_log(host, ASSAY_LOG_INFO, "submission_judged", ASSAY_KS("submission_id", j->lease.submission_id),
               ASSAY_KS("request_id", j->lease.request_id), ASSAY_KZ("language", labels[0]), ASSAY_KZ("verdict", labels[1]),
               ASSAY_KR("score", j->score), ASSAY_KI("tests", j->n_tests),
@@ -324,7 +324,7 @@ static void finish_self_test(struct loop *l, struct job *j)
     }
     if (passed) {
         l->testing[i].pause_ms = 0;
-        language_settle(lang, LANGUAGE_OFFERED, j->version_text, "");
+        language_decide(r, lang, LANGUAGE_OFFERED, j->version_text, "");
         assay_log(r->host, ASSAY_LOG_INFO, "language_offered", ASSAY_KS("language", lang->name),
                   ASSAY_KZ("version", j->version_text), ASSAY_KI("build_ms", j->build_end_ms - j->build_start_ms),
                   ASSAY_KI("run_ms", j->test[0].outcome.wall_us / 1000));
@@ -337,7 +337,7 @@ static void finish_self_test(struct loop *l, struct job *j)
         else
             put_text(why, sizeof why, "its sample got %s (exit code %d, signal %d): %.*s", verdict_name(j->verdict),
                      t->outcome.exit_code, t->outcome.signal, (int)(said.n > 120 ? 120 : said.n), said.p != NULL ? said.p : "");
-        language_settle(lang, LANGUAGE_UNAVAILABLE, j->version_text, why);
+        language_decide(r, lang, LANGUAGE_UNAVAILABLE, j->version_text, why);
         enum assay_log_level level = l->testing[i].pause_ms == 0 ? ASSAY_LOG_WARN : ASSAY_LOG_DEBUG;
         try_later(l, i);
         assay_log(r->host, level, "language_not_offered", ASSAY_KS("language", lang->name), ASSAY_KZ("reason", why));

@@ -317,8 +317,7 @@ void job_built(struct loop *l, struct job *j, const struct assay_box_outcome *o)
     j->build = *o;
     j->built = true;
     j->build_end_ms = now_ms(l);
-    const char *label[] = {j->language->name.p};
-    l->r->host->metric_observe(l->r->host->ctx, &runner_metrics[METRIC_BUILD], label, (double)o->wall_us / 1e6);
+    count_built(l->r, j->language, o);
     if (o->end == ASSAY_BOX_EXITED && o->exit_code == 0 && o->artefact[0] != '\0') {
         memcpy(j->artefact, o->artefact, sizeof j->artefact);
         j->build_output = kept(j, &j->out); /* warnings */
@@ -394,8 +393,7 @@ static bool test_done(struct loop *l, struct job *j, const struct assay_box_outc
     }
     t->out = kept(j, &j->out);
     t->err = kept(j, &j->err);
-    const char *label[] = {j->language->name.p};
-    l->r->host->metric_observe(l->r->host->ctx, &runner_metrics[METRIC_RUN], label, (double)o->wall_us / 1e6);
+    count_run(l->r, j->language->name.p, t->verdict, o);
     if (t->verdict == VERDICT_BF && j->checked)
         t->verdict = VERDICT_RE;
     if (t->verdict == VERDICT_BF) {
@@ -421,7 +419,6 @@ enum verdict job_program_ended(struct loop *l, struct job *j, const struct assay
 {
     struct test *t = &j->test[j->at_test];
     struct assay_box_outcome before = t->outcome;
-    const char *label[] = {j->language->name.p};
     t->outcome = *o;
     job_fork_outcome(j, &t->outcome);
     if (j->passes > 0)
@@ -429,8 +426,8 @@ enum verdict job_program_ended(struct loop *l, struct job *j, const struct assay
     t->end_ms = now_ms(l);
     t->out = kept(j, &j->out);
     t->err = kept(j, &j->err);
-    l->r->host->metric_observe(l->r->host->ctx, &runner_metrics[METRIC_RUN], label, (double)o->wall_us / 1e6);
     enum verdict v = verdict_of_run(o, &j->language->signatures, assay_buf_view(&j->out), assay_buf_view(&j->err));
+    count_run(l->r, j->language->name.p, v, o);
     return v == VERDICT_BF && j->checked ? VERDICT_RE : v;
 }
 

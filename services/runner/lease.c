@@ -108,8 +108,7 @@ void job_leased(struct loop *l, struct mail *m)
     job_enter(l, j);
     int64_t now = mono_ms(l);
     j->renewed_mono_ms = j->flushed_mono_ms = now;
-    l->r->host->metric_observe(l->r->host->ctx, &runner_metrics[METRIC_QUEUE_WAIT], NULL,
-                               (double)(j->leased_ms - j->lease.created_ms) / 1e3);
+    count_waited(l->r, &j->lease, j->leased_ms);
     if (l->draining)
         job_failed(l, j, "the server is stopping", false);
     else if (m->status == ASSAY_E_BUSY)

@@ -475,7 +475,7 @@ static inline int64_t job_build_ms(const struct job *j)
 /* ---- cache.c: test inputs and manifests ------------------------------------------------------------------- */
 
 struct cache;
-struct cache *cache_new(size_t max_bytes);
+struct cache *cache_new(const struct assay_host *host, size_t max_bytes);
 void cache_free(struct cache *c);
 /* Copies the blob into the arena, from memory when it was read lately. Blocks. Any thread. */
 int cache_read(struct cache *c, const struct assay_blobs *blobs, struct assay_str ref, size_t max,
@@ -646,10 +646,20 @@ void loop_look(struct runner *r, struct loop_state *out);
 /* ---- the service --------------------------------------------------------------------------------------------------------- */
 
 enum {
-    METRIC_VERDICTS, METRIC_QUEUE_WAIT, METRIC_BUILD, METRIC_RUN, METRIC_SLOTS_BUSY, METRIC_WARDEN_DEATHS, METRIC_REFUSED,
-    METRIC_CHECKER_FAULTS, METRIC_CHECK, METRIC_CACHE, METRIC_CACHE_BYTES, METRIC_WORKERS, METRIC_AWAY_LEASED, METRIC_AWAY_RESULTS, METRIC_COUNT
+    METRIC_VERDICTS, METRIC_QUEUE_WAIT, METRIC_BUILD, METRIC_RUN, METRIC_VERDICT, METRIC_LANGUAGE, METRIC_SLOTS, METRIC_SLOTS_READY, METRIC_SLOTS_BUSY, METRIC_WARDEN_DEATHS, METRIC_REFUSED,
+    METRIC_CHECKER_FAULTS, METRIC_CHECK, METRIC_CACHE, METRIC_DATA_CACHE, METRIC_CACHE_BYTES, METRIC_WORKERS, METRIC_AWAY_LEASED,
+    METRIC_AWAY_RESULTS, METRIC_COUNT
 };
 extern const struct assay_metric runner_metrics[METRIC_COUNT];
+
+/* counts.c */
+void count_waited(struct runner *r, const struct assay_job *lease, int64_t now_ms);
+void count_built(struct runner *r, const struct language *l, const struct assay_box_outcome *o);
+void count_run(struct runner *r, const char *language, enum verdict v, const struct assay_box_outcome *o);
+void count_judged(struct runner *r, const struct assay_job *lease, const char *language, const char *verdict);
+/* language_settle, and the metric of what is offered. */
+void language_decide(struct runner *r, struct language *l, enum language_state state, const char *version, const char *reason);
+
 extern const struct image_options {
     const char *const *name;
     size_t n;

@@ -242,7 +242,7 @@ static void show(struct loop *l)
         busy += l->lane[i].job != NULL;
     }
     pthread_mutex_lock(&l->lock);
-    bool changed = l->look.busy != busy;
+    bool changed = l->look.busy != busy, moved = l->look.ready != ready || l->look.slots != (int64_t)l->n_lanes;
     l->look.slots = (int64_t)l->n_lanes;
     l->look.ready = ready;
     l->look.busy = busy;
@@ -250,6 +250,10 @@ static void show(struct loop *l)
     pthread_mutex_unlock(&l->lock);
     if (changed)
         l->r->host->metric_set(l->r->host->ctx, &runner_metrics[METRIC_SLOTS_BUSY], NULL, (double)busy);
+    if (moved) {
+        l->r->host->metric_set(l->r->host->ctx, &runner_metrics[METRIC_SLOTS], NULL, (double)l->n_lanes);
+        l->r->host->metric_set(l->r->host->ctx, &runner_metrics[METRIC_SLOTS_READY], NULL, (double)ready);
+    }
 }
 
 void loop_look(struct runner *r, struct loop_state *out)

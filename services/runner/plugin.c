@@ -101,11 +101,19 @@ static const struct assay_route routes[] = {
 };
 
 static const double seconds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 0};
+static const double wait_seconds[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 0};
 const struct assay_metric runner_metrics[METRIC_COUNT] = {
     [METRIC_VERDICTS] = {"assay_runner_verdicts_total", ASSAY_METRIC_COUNTER, "Submissions judged", "language,verdict", NULL},
-    [METRIC_QUEUE_WAIT] = {"assay_runner_queue_wait_seconds", ASSAY_METRIC_HISTOGRAM, "From creation to lease", "", seconds},
-    [METRIC_BUILD] = {"assay_runner_build_seconds", ASSAY_METRIC_HISTOGRAM, "Wall time of a build", "language", seconds},
-    [METRIC_RUN] = {"assay_runner_run_seconds", ASSAY_METRIC_HISTOGRAM, "Wall time of a test's run", "language", seconds},
+    [METRIC_QUEUE_WAIT] = {"assay_runner_queue_wait_seconds", ASSAY_METRIC_HISTOGRAM, "From creation to lease", "language", wait_seconds},
+    [METRIC_BUILD] = {"assay_runner_build_seconds", ASSAY_METRIC_HISTOGRAM, "Wall time of a build (ok, failed)", "language,result", seconds},
+    [METRIC_RUN] = {"assay_runner_run_seconds", ASSAY_METRIC_HISTOGRAM, "Wall time of a test's run, by what it came to before outputs are compared by a checker",
+                    "language,verdict", seconds},
+    [METRIC_VERDICT] = {"assay_runner_verdict_seconds", ASSAY_METRIC_HISTOGRAM, "From creation to the verdict's commit", "language,verdict",
+                        wait_seconds},
+    [METRIC_LANGUAGE] = {"assay_runner_language_info", ASSAY_METRIC_GAUGE,
+                         "Languages with their compilers: 1 while it is offered, 0 when it no longer is", "language,compiler", NULL},
+    [METRIC_SLOTS] = {"assay_runner_slots", ASSAY_METRIC_GAUGE, "Programs that may run at the same time", "", NULL},
+    [METRIC_SLOTS_READY] = {"assay_runner_slots_ready", ASSAY_METRIC_GAUGE, "Slots whose warden stands", "", NULL},
     [METRIC_SLOTS_BUSY] = {"assay_runner_slots_busy", ASSAY_METRIC_GAUGE, "Slots with a job", "", NULL},
     [METRIC_WARDEN_DEATHS] = {"assay_runner_warden_deaths_total", ASSAY_METRIC_COUNTER, "Wardens that ended by themselves", "",
                               NULL},
@@ -121,6 +129,8 @@ const struct assay_metric runner_metrics[METRIC_COUNT] = {
     [METRIC_AWAY_LEASED] = {"assay_runner_away_leases_total", ASSAY_METRIC_COUNTER, "Jobs leased to runners elsewhere", "", NULL},
     [METRIC_AWAY_RESULTS] = {"assay_runner_away_results_total", ASSAY_METRIC_COUNTER,
                              "What runners elsewhere brought (taken, returned, late, refused)", "outcome", NULL},
+    [METRIC_DATA_CACHE] = {"assay_runner_data_cache_total", ASSAY_METRIC_COUNTER,
+                           "Look-ups of manifests and test data in memory (hit, miss)", "outcome", NULL},
     [METRIC_CACHE_BYTES] = {"assay_runner_build_cache_bytes", ASSAY_METRIC_GAUGE, "Disk space of the build cache", "", NULL},
 };
 
@@ -196,7 +206,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     r->host = host;
     r->warm_dir = -1;
     r->arena = assay_arena_new(0);
-    r->cache = cache_new((size_t)host->option_int(host->ctx, "runner_cache"));
+    r->cache = cache_new(host, (size_t)host->option_int(host->ctx, "runner_cache"));
     if (r->arena == NULL || r->cache == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     r->max_parallel = host->option_int(host->ctx, "runner_max_parallel");

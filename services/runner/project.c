@@ -255,9 +255,8 @@ static void store_work(void *arg)
 
 void project_done(struct loop *l, struct job *j, const struct assay_box_outcome *o)
 {
-    const char *label[] = {"project"};
     struct assay_str said = assay_buf_view(&j->err);
-    l->r->host->metric_observe(l->r->host->ctx, &runner_metrics[METRIC_RUN], label, (double)o->wall_us / 1e6);
+    count_run(l->r, "project", VERDICT_NONE, o); /* what it came to is in its report, which is not read yet */
     j->project->outcome = *o;
     if (o->end == ASSAY_BOX_EXITED && o->exit_code != 0) { /* our own program says why it could not do its work */
         char why[sizeof j->fault];
@@ -335,7 +334,7 @@ int project_import(struct runner *r, struct assay_str holder, const struct assay
         rc = assay_store_exec(r->host->store, tx, err);
     if (rc >= 0) {
         const char *labels[] = {"project", end.verdict.p};
-        r->host->metric_add(r->host->ctx, &runner_metrics[METRIC_VERDICTS], labels, 1);
+        count_judged(r, lease, labels[0], labels[1]);
         assay_log(r->host, ASSAY_LOG_INFO, "submission_judged", ASSAY_KS("submission_id", lease->submission_id), ASSAY_KS("verdict", end.verdict),
                   ASSAY_KR("score", told.score), ASSAY_KS("runner", holder));
     }

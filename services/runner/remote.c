@@ -151,8 +151,7 @@ int remote_lease(struct runner *r, const struct poll *p, struct assay_response *
         assay_jw_kint(w, "attempt", list[i].attempt);
         assay_jw_kraw(w, "script", script);
         assay_jw_end(w);
-        host->metric_observe(host->ctx, &runner_metrics[METRIC_QUEUE_WAIT], NULL,
-                             (double)(host->now_ms(host->ctx) - list[i].created_ms) / 1e3);
+        count_waited(r, &list[i], host->now_ms(host->ctx));
         list[given++] = list[i];
     }
     assay_jw_end(w);

@@ -472,7 +472,7 @@ int away_import(struct runner *r, struct assay_str holder, struct assay_str subm
         rc = write_end(r, j, err);
     if (rc >= 0) {
         const char *labels[] = {j->language != NULL ? j->language->name.p : "", verdict_name(j->verdict)};
-        host->metric_add(host->ctx, &runner_metrics[METRIC_VERDICTS], labels, 1);
+        count_judged(r, &j->lease, labels[0], labels[1]);
         assay_log(host, ASSAY_LOG_INFO, "submission_judged", ASSAY_KS("submission_id", j->lease.submission_id),
                   ASSAY_KS("request_id", j->lease.request_id), ASSAY_KZ("language", labels[0]), ASSAY_KZ("verdict", labels[1]),
                   ASSAY_KR("score", j->score), ASSAY_KI("tests", j->n_tests), ASSAY_KS("runner", holder));

@@ -2,7 +2,7 @@
 # libseccomp is included by seccomp.c only, expat by junit.c
 plugins_LTLIBRARIES += services/runner/assay_runner.la
 services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runner/cache.c services/runner/calibrate.c services/runner/check.c services/runner/checker.c \
-	services/runner/codec.c services/runner/compare.c services/runner/dispatch.c services/runner/domain.c services/runner/points.c services/runner/environment.c services/runner/finish.c services/runner/http.c \
+	services/runner/codec.c services/runner/compare.c services/runner/counts.c services/runner/dispatch.c services/runner/domain.c services/runner/points.c services/runner/environment.c services/runner/finish.c services/runner/http.c \
 	services/runner/judge.c services/runner/junit.c services/runner/junit.h services/runner/languages.c services/runner/lease.c services/runner/local.h \
 	services/runner/loop.c services/runner/loop.h services/runner/machine.c services/runner/place.c services/runner/plugin.c \
 	services/runner/failures.c services/runner/prefork.c services/runner/project.c services/runner/project.h services/runner/project_codec.c \
