@@ -46,7 +46,7 @@ static int keep(json_t *to, const json_t *from, const char *const *keys)
 static int export_problem(struct cli *c, const char *id, json_t *out)
 {
     static const char *const keys[] = {"name", "statement", "position", "mode", "compare", "stop_on_failure", "limits", "harness", "checker",
-                                       "groups", "arguments", "environment", NULL};
+                                       "groups", "arguments", "environment", "compiler_options", NULL};
     static const char *const tolerances[] = {"float_abs", "float_rel", NULL};
     static const char *const test_keys[] = {"name", "input", "expected_output", "sample", "points", "arguments", NULL};
     CLI_CLEANUP_STR char *path = api_path("/problems/", id, "");

@@ -9,6 +9,7 @@
 #define FILE_MAX ((size_t)16 << 20)
 #define FILES_MAX 1000
 #define FOLDERS_DEEP 16
+#define OPTIONS_MAX 16
 
 /* Only where an extension has one meaning. */
 static const struct {
@@ -212,6 +213,8 @@ static int timeout_parse(const struct cli_command *cmd, const char *text, double
 /* What is asked for of what was submitted. */
 struct wish {
     const char *benchmark, *problem, *agent, *language, *payload;
+    const char *option[OPTIONS_MAX]; /* of the compiler */
+    size_t n_option;
     bool wait, watch, id_only;
     double timeout_s;
 };
@@ -263,6 +266,14 @@ static int send_one(struct cli *c, const struct cli_command *cmd, const struct w
         rc = s != NULL && json_object_set_new(body, "payload", s) == 0 ? CLI_OK : CLI_LOCAL;
     } else if (f != NULL) {
         rc = body_files(cmd, body, f, under_names);
+    }
+    if (rc == CLI_OK && w->n_option > 0) {
+        json_t *list = json_array();
+
+        for (size_t i = 0; i < w->n_option && rc == CLI_OK; i++)
+            rc = json_array_append_new(list, json_string(w->option[i])) == 0 ? CLI_OK : cli_usage(cmd, "options must be UTF-8");
+        if (json_object_set_new(body, "compiler_options", list) != 0 && rc == CLI_OK)
+            rc = CLI_LOCAL;
     }
     if (rc != CLI_OK) {
         json_decref(body);
@@ -325,6 +336,7 @@ int cmd_submit(struct cli *c, int argc, char **argv)
     const struct cli_option o[] = {{.name = "benchmark", .letter = 'b', .value = &w.benchmark},
         {.name = "problem", .letter = 'p', .value = &w.problem}, {.name = "agent", .letter = 'a', .value = &w.agent},
         {.name = "language", .letter = 'l', .value = &w.language}, {.name = "payload", .value = &w.payload},
+        {.name = "option", .letter = 'o', .list = w.option, .list_max = OPTIONS_MAX, .list_n = &w.n_option},
         {.name = "timeout", .value = &timeout}, {.name = "wait", .flag = &w.wait}, {.name = "watch", .flag = &w.watch},
         {.name = "each", .flag = &every}, {.name = "id-only", .flag = &w.id_only}, {.name = NULL}};
     const struct cli_command *cmd = cli_command_find("submit");

@@ -39,6 +39,7 @@ static const struct cli_command commands[] = {
      "  -p, --problem ID       its problem, when it has several\n"
      "  -a, --agent ID         who competes; may be left out with an agent's own token\n"
      "  -l, --language NAME    else told by the first file's name\n"
+     "  -o, --option OPTION    of the compiler, as --option -O0; may be repeated. GET /languages says which there are\n"
      "  --payload FILE         instead of a program: the answer itself, or the harness's input\n"
      "  --watch                show progress and the verdict of each test\n"
      "  --wait                 wait for the verdict and print it\n"

@@ -80,6 +80,7 @@ static const struct assay_json_field problem_fields[] = {
     ROW(ASSAY_JSON_INT, assay_ev_problem, position),
     ROW(ASSAY_JSON_ENUM, assay_ev_problem, mode, .names = assay_judge_mode_names),
     ROW(ASSAY_JSON_INT, assay_ev_problem, version, MUST),
+    ROW(ASSAY_JSON_RAW, assay_ev_problem, compiler_options, .max = 65536),
     ROW(ASSAY_JSON_BOOL, assay_ev_problem, deleted),
     OTHERS,
     LAST,
@@ -214,6 +215,8 @@ int assay_ev_problem_encode(const struct assay_ev_problem *in, struct assay_buf 
     assay_jw_kint(w, "position", in->position);
     assay_jw_kz(w, "mode", assay_judge_mode_names[in->mode]);
     assay_jw_kint(w, "version", in->version);
+    if (in->compiler_options.n != 0)
+        assay_jw_kraw(w, "compiler_options", in->compiler_options);
     assay_jw_kbool(w, "deleted", in->deleted);
     assay_jw_end(w);
     return assay_jw_finish(w, out, err);

@@ -50,6 +50,22 @@ static const struct assay_json_field checker_fields[] = {
     {.name = NULL},
 };
 
+const struct assay_json_field assay_manifest_options_fields[] = {
+    ROW(ASSAY_JSON_STRING, assay_manifest_options, language, MUST, .min = 1, .max = 64),
+    {.name = "allowed", .type = ASSAY_JSON_STRINGS, .flags = ASSAY_JSON_NULLABLE, .min = 0, .max = 4 * ASSAY_OPTIONS_MAX,
+     .offset = offsetof(struct assay_manifest_options, allowed), .has_offset = offsetof(struct assay_manifest_options, has_allowed)},
+    ROW(ASSAY_JSON_STRINGS, assay_manifest_options, always, .flags = ASSAY_JSON_NULLABLE, .min = 0, .max = ASSAY_OPTIONS_MAX),
+    {.name = NULL},
+};
+struct options_list {
+    struct assay_json_array list;
+};
+static const struct assay_json_field options_list_fields[] = {
+    ROW(ASSAY_JSON_ARRAY, options_list, list, MUST, .fields = assay_manifest_options_fields,
+        .elem_size = sizeof(struct assay_manifest_options), .min = 0, .max = 64),
+    {.name = NULL},
+};
+
 static const struct assay_json_field manifest_fields[] = {
     ROW(ASSAY_JSON_STRING, assay_manifest, benchmark_id, MUST),
     ROW(ASSAY_JSON_STRING, assay_manifest, problem_id, MUST),
@@ -75,6 +91,8 @@ static const struct assay_json_field manifest_fields[] = {
         .min = 0, .max = 1000),
     ROW(ASSAY_JSON_STRINGS, assay_manifest, arguments),
     ROW(ASSAY_JSON_MAP, assay_manifest, environment),
+    ROW(ASSAY_JSON_ARRAY, assay_manifest, compiler_options, .fields = assay_manifest_options_fields,
+        .elem_size = sizeof(struct assay_manifest_options), .min = 0, .max = 64),
     {.name = "*", .type = ASSAY_JSON_RAW, .has_offset = -1},
     {.name = NULL},
 };
@@ -136,6 +154,104 @@ static void groups(struct assay_jw *w, const struct assay_json_array *list)
     assay_jw_end(w);
 }
 
+bool assay_option_valid(struct assay_str word)
+{
+    for (size_t i = 0; i < word.n; i++) {
+        char c = word.p[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '+' || c == '=' || c == '.' ||
+                     c == '_' || c == '-';
+        if (!plain)
+            return false;
+    }
+    return word.n > 1 && word.n <= ASSAY_OPTION_MAX && word.p[0] == '-';
+}
+
+int assay_options_join(const struct assay_strs *list, struct assay_arena *arena, struct assay_str *out, struct assay_err *err)
+{
+    ASSAY_CLEANUP_BUF struct assay_buf b = ASSAY_BUF_INIT;
+    for (size_t i = 0; i < list->n; i++) {
+        if (i != 0)
+            assay_buf_putc(&b, ' ');
+        assay_buf_str(&b, list->items[i]);
+    }
+    *out = b.n != 0 ? assay_arena_str(arena, assay_buf_view(&b)) : ASSAY_STR("");
+    return b.failed || out->p == NULL ? assay_err_set(err, ASSAY_E_NOMEM, "no memory") : ASSAY_OK;
+}
+
+static bool next_word(struct assay_str *rest, struct assay_str *word)
+{
+    size_t skip = 0;
+    while (skip < rest->n && rest->p[skip] == ' ')
+        skip++;
+    size_t end = skip;
+    while (end < rest->n && rest->p[end] != ' ')
+        end++;
+    *word = (struct assay_str){rest->p + skip, end - skip};
+    *rest = (struct assay_str){rest->p + end, rest->n - end};
+    return word->n != 0;
+}
+
+int assay_options_split(struct assay_str text, struct assay_arena *arena, struct assay_strs *out, struct assay_err *err)
+{
+    struct assay_str word, rest = text;
+    size_t n = 0;
+    *out = (struct assay_strs){NULL, 0};
+    if (text.n == 0)
+        return ASSAY_OK;
+    while (next_word(&rest, &word))
+        n++;
+    struct assay_str *item = assay_arena_array(arena, n + 1, sizeof *item);
+    if (item == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    rest = text;
+    for (size_t i = 0; next_word(&rest, &word); i++)
+        item[i] = word;
+    *out = (struct assay_strs){item, n};
+    return ASSAY_OK;
+}
+
+void assay_options_write(struct assay_jw *w, const char *key, struct assay_str text)
+{
+    struct assay_str word, rest = text;
+    assay_jw_key(w, key);
+    assay_jw_array(w);
+    while (rest.n != 0 && next_word(&rest, &word))
+        assay_jw_str(w, word);
+    assay_jw_end(w);
+}
+
+void assay_manifest_options_write(struct assay_jw *w, const struct assay_json_array *list)
+{
+    const struct assay_manifest_options *o = list->items;
+    assay_jw_array(w);
+    for (size_t i = 0; i < list->n; i++) {
+        assay_jw_object(w);
+        assay_jw_kstr(w, "language", o[i].language);
+        if (o[i].has_allowed)
+            strs(w, "allowed", &o[i].allowed);
+        if (o[i].always.n != 0)
+            strs(w, "always", &o[i].always);
+        assay_jw_end(w);
+    }
+    assay_jw_end(w);
+}
+
+int assay_manifest_options_decode(struct assay_str json, struct assay_arena *arena, struct assay_json_array *out,
+                                  struct assay_err *err)
+{
+    struct options_list l = {{NULL, 0}};
+    if (json.n != 0) {
+        struct assay_str whole = assay_arena_fmt(arena, "{\"list\":%.*s}", ASSAY_FMT(json));
+        if (whole.p == NULL)
+            return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+        int rc = assay_json_decode(whole, options_list_fields, &l, NULL, arena, NULL, err);
+        if (rc < 0)
+            return rc;
+    }
+    *out = l.list;
+    return ASSAY_OK;
+}
+
 int assay_manifest_encode(const struct assay_manifest *m, struct assay_buf *out, struct assay_err *err)
 {
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
@@ -171,6 +287,10 @@ int assay_manifest_encode(const struct assay_manifest *m, struct assay_buf *out,
             assay_jw_kstr(w, key, m->environment.items[i].value);
         }
         assay_jw_end(w);
+    }
+    if (m->compiler_options.n != 0) {
+        assay_jw_key(w, "compiler_options");
+        assay_manifest_options_write(w, &m->compiler_options);
     }
     assay_jw_key(w, "tests");
     assay_jw_array(w);

@@ -48,6 +48,8 @@ static const struct assay_json_field script_fields[] = {
     {.name = "source", .type = ASSAY_JSON_STRING, .flags = TEXT, AT(source), .min = 0, .max = (double)ASSAY_SCRIPT_SOURCE_MAX},
     {.name = "code", .type = ASSAY_JSON_STRING, .flags = TEXT, MORE(code), .min = 0, .max = (double)ASSAY_SCRIPT_SOURCE_MAX},
     {.name = "files", .type = ASSAY_JSON_MAP, .flags = TEXT, AT(files), .min = 0, .max = ASSAY_SCRIPT_FILES_MAX},
+    {.name = "compiler_options", .type = ASSAY_JSON_STRINGS, .flags = ASSAY_JSON_NULLABLE, AT(compiler_options), .min = 0,
+     .max = ASSAY_OPTIONS_MAX},
     {.name = "input", .alias = "stdin", .type = ASSAY_JSON_STRING, .flags = TEXT, AT(input), .min = 0, .max = (double)ASSAY_SCRIPT_MAX},
     {.name = "limits", .type = ASSAY_JSON_OBJECT, .flags = ASSAY_JSON_NULLABLE, .offset = 0, .has_offset = -1, .fields = limit_fields},
     {.name = "comparison", .type = ASSAY_JSON_ENUM, .flags = ASSAY_JSON_NULLABLE, AT(compare), .names = assay_compare_names},
@@ -133,6 +135,13 @@ int assay_script_encode(const struct assay_script *s, struct assay_buf *out, str
                 return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
             assay_jw_kstr(w, key, s->files.items[i].value);
         }
+        assay_jw_end(w);
+    }
+    if (s->compiler_options.n != 0) {
+        assay_jw_key(w, "compiler_options");
+        assay_jw_array(w);
+        for (size_t i = 0; i < s->compiler_options.n; i++)
+            assay_jw_str(w, s->compiler_options.items[i]);
         assay_jw_end(w);
     }
     put(w, "input", s->input);

@@ -100,6 +100,9 @@ static const struct assay_json_field checker_fields[] = {
         P(base, "limits", limits, ASSAY_JSON_OBJECT, 0, has_limits, .fields = limits_),                                \
         P(base, "arguments", arguments, ASSAY_JSON_STRINGS, null, has_arguments, .min = 0, .max = BENCHMARKS_ARGUMENTS_MAX), \
         P(base, "environment", environment, ASSAY_JSON_MAP, null, has_environment, .min = 0, .max = BENCHMARKS_VARIABLES_MAX), \
+        P(base, "compiler_options", compiler_options, ASSAY_JSON_ARRAY, null, has_compiler_options, .min = 0,              \
+          .max = BENCHMARKS_LANGUAGES_MAX, .fields = assay_manifest_options_fields,                                        \
+          .elem_size = sizeof(struct assay_manifest_options)),                                                             \
         P(base, "harness", harness, ASSAY_JSON_OBJECT, null, has_harness, .fields = harness_fields,                    \
           .elem_size = sizeof(struct harness_in)),                                                                     \
         P(base, "checker", checker, ASSAY_JSON_OBJECT, null, has_checker, .fields = checker_fields,                    \
@@ -370,6 +373,29 @@ static void check_checker(const struct problem_in *in, struct assay_json_faults 
         assay_json_fault(f, a, "/checker/passes", "more than one is only taken with kind \"validator\"");
 }
 
+static void check_options(const struct problem_in *in, struct assay_json_faults *f, struct assay_arena *a)
+{
+    const struct assay_manifest_options *o = in->compiler_options.items;
+    for (size_t i = 0; i < in->compiler_options.n; i++) {
+        if (!benchmarks_language_valid(o[i].language))
+            fault_at(f, a, "compiler_options", i, "/language", "must be a language's name: [a-z0-9][a-z0-9+#._-]{0,31}");
+        for (size_t k = 0; k < i; k++) {
+            if (assay_str_eq(o[k].language, o[i].language))
+                fault_at(f, a, "compiler_options", i, "/language", "is named twice");
+        }
+        if (!o[i].has_allowed && o[i].always.n == 0)
+            fault_at(f, a, "compiler_options", i, "", "says nothing: give allowed, always or both");
+        for (size_t k = 0; k < o[i].allowed.n + o[i].always.n; k++) {
+            bool first = k < o[i].allowed.n;
+            if (!assay_option_valid(first ? o[i].allowed.items[k] : o[i].always.items[k - o[i].allowed.n]))
+                fault_at(f, a, "compiler_options", i, first ? "/allowed" : "/always",
+                         "an option is '-' and 1 to 63 letters, digits and +=._-; GET /languages says which there are");
+        }
+    }
+    if (in->compiler_options.n != 0 && (in->mode == ASSAY_JUDGE_ANSWER))
+        assay_json_fault(f, a, "/compiler_options", "is of no use where nothing is compiled");
+}
+
 void benchmarks_check_problem(const struct problem_in *in, struct assay_json_faults *f, struct assay_arena *a)
 {
     if (!printable(in->name))
@@ -393,6 +419,7 @@ void benchmarks_check_problem(const struct problem_in *in, struct assay_json_fau
         assay_json_fault(f, a, in->arguments.n != 0 ? "/arguments" : "/environment", "is of no use where nothing is run");
     check_arguments(&in->arguments, "/arguments", f, a);
     check_environment(&in->environment, f, a);
+    check_options(in, f, a);
     benchmarks_check_tests(&in->tests, &in->groups, f, a);
 }
 
@@ -408,6 +435,7 @@ void benchmarks_check_no_problem(const struct problem_in *in, struct assay_json_
         {in->has_limits, "/limits"},       {in->has_harness, "/harness"},
         {in->has_checker, "/checker"},
         {in->has_arguments, "/arguments"}, {in->has_environment, "/environment"}, {in->has_groups, "/groups"},
+        {in->has_compiler_options, "/compiler_options"},
     };
     for (size_t i = 0; i < sizeof given / sizeof given[0]; i++) {
         if (given[i].has)
@@ -634,6 +662,10 @@ void benchmarks_write_problem(struct assay_jw *w, const struct problem *p, const
         write_checker(w, &p->checker, sources != NULL ? sources->checker : ASSAY_STR_NULL);
     if (m != NULL)
         write_groups(w, m);
+    if (m != NULL) {
+        assay_jw_key(w, "compiler_options");
+        assay_manifest_options_write(w, &m->compiler_options);
+    }
     if (m != NULL && secret)
         write_secret(w, m);
     assay_jw_kint(w, "test_count", p->test_count);

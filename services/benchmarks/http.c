@@ -224,6 +224,7 @@ static int make_problem(struct service *s, struct assay_request *rq, const struc
     p->float_abs = in->float_abs;
     p->float_rel = in->float_rel;
     p->stop_on_failure = in->stop_on_failure;
+    p->compiler_options = in->compiler_options;
     p->limits = in->limits;
     p->harness_language = or_empty(in->harness.language);
     p->version = 1;
@@ -559,6 +560,7 @@ int benchmarks_do_problem_update(void *self, struct assay_request *rq, struct as
                                 .stop_on_failure = p.stop_on_failure, .limits = p.limits,
                                 .harness = {.language = p.harness_language},
                                 .arguments = held.arguments, .environment = held.environment,
+                                .compiler_options = p.compiler_options,
                                 .checker = benchmarks_default_checker};
         if (p.checker.language.n != 0)
             in.checker = (struct checker_in){.kind = p.checker.kind, .language = p.checker.language, .flags = p.checker.flags,
@@ -585,6 +587,7 @@ int benchmarks_do_problem_update(void *self, struct assay_request *rq, struct as
         p.float_abs = in.float_abs;
         p.float_rel = in.float_rel;
         p.stop_on_failure = in.stop_on_failure;
+        p.compiler_options = in.compiler_options;
         p.limits = in.limits;
         if (in.has_harness) {
             char ref[ASSAY_BLOB_REF] = "";

@@ -75,6 +75,7 @@ struct problem {
     struct assay_str harness_language, harness_ref; /* "" without */
     /* read from the manifest, where it alone is kept, by benchmarks_load_manifest; no language: compared */
     struct assay_manifest_checker checker;
+    struct assay_json_array compiler_options; /* likewise: struct assay_manifest_options */
     struct assay_str manifest_ref;
     int64_t test_count, sample_count;
     int64_t version, created_ms, updated_ms;
@@ -138,6 +139,8 @@ struct problem_in {
     bool has_checker;
     struct assay_strs arguments;
     struct assay_json_map environment;
+    struct assay_json_array compiler_options; /* struct assay_manifest_options */
+    bool has_compiler_options;
     struct assay_json_array tests, groups; /* struct test_in, struct group_in */
     bool has_arguments, has_environment, has_groups, has_id, has_name, has_statement, has_position, has_mode, has_compare, has_float_abs, has_float_rel, has_stop,
         has_limits, has_harness, has_tests;

@@ -341,7 +341,19 @@ int benchmarks_add_problem_changed(struct assay_tx *tx, const struct problem *p,
     ASSAY_CLEANUP_BUF struct assay_buf payload = ASSAY_BUF_INIT;
     struct assay_ev_problem ev = {.benchmark_id = p->benchmark_id, .name = p->name, .manifest_ref = p->manifest_ref,
                                   .position = p->position, .mode = p->mode, .version = p->version, .deleted = deleted};
-    int rc = assay_ev_problem_encode(&ev, &payload, err);
+    int rc = ASSAY_OK;
+    if (p->compiler_options.n != 0) {
+        ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+        ASSAY_CLEANUP_BUF struct assay_buf options = ASSAY_BUF_INIT;
+        assay_manifest_options_write(w, &p->compiler_options);
+        rc = assay_jw_finish(w, &options, err);
+        if (rc < 0)
+            return rc;
+        ev.compiler_options = assay_arena_take(tx->arena, &options);
+        if (ev.compiler_options.p == NULL)
+            return no_memory(err);
+    }
+    rc = assay_ev_problem_encode(&ev, &payload, err);
     if (rc < 0)
         return rc;
     struct assay_str text = assay_arena_take(tx->arena, &payload);

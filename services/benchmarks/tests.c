@@ -81,8 +81,10 @@ int benchmarks_load_manifest(const struct assay_blobs *b, struct problem *p, str
         rc = assay_manifest_decode(text, a, out, err);
     if (rc == ASSAY_E_NOT_FOUND || rc == ASSAY_E_INVALID) /* ours, not the client's */
         return assay_err_set(err, ASSAY_E_CORRUPT, "the manifest of problem %.*s cannot be read", ASSAY_FMT(p->id));
-    if (rc == ASSAY_OK)
+    if (rc == ASSAY_OK) {
         p->checker = out->checker;
+        p->compiler_options = out->compiler_options;
+    }
     return rc;
 }
 
@@ -112,7 +114,8 @@ int benchmarks_store_manifest(const struct assay_blobs *b, struct problem *p, co
                                .tests = held->tests,
                                .groups = held->groups,
                                .arguments = held->arguments,
-                               .environment = held->environment};
+                               .environment = held->environment,
+                               .compiler_options = p->compiler_options};
     int rc = assay_manifest_encode(&m, &text, err);
     if (rc == ASSAY_OK)
         rc = store_bytes(b, assay_buf_view(&text), a, &p->manifest_ref, err);

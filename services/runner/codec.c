@@ -78,6 +78,7 @@ const struct assay_json_field language_fields[] = {
     ROW(language_file, "unit", ASSAY_JSON_STRING, unit, .min = 1, .max = 100),
     ROW(language_file, "extensions", ASSAY_JSON_STRINGS, extensions, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 16),
     ROW(language_file, "tools", ASSAY_JSON_MAP, tools, .max = 16),
+    ROW(language_file, "options", ASSAY_JSON_MAP, options, .max = OPTIONS_GROUPS_MAX),
     ROW(language_file, "image", ASSAY_JSON_STRING, image, .min = 1, .max = 255),
     ROW(language_file, "run_image", ASSAY_JSON_STRING, run_image, .min = 1, .max = 255),
     ROW(language_file, "version", ASSAY_JSON_STRINGS, version, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 16),
@@ -177,7 +178,7 @@ static int command_write(struct assay_jw *w, const struct job *j, enum side side
             assay_jw_str(w, in->items[i]);
             continue;
         }
-        rc = stage_expand(j->language, side, &one, NULL, 0, memory, arena, &out, err);
+        rc = stage_expand(j->language, side, &one, NULL, 0, &j->options, memory, arena, &out, err);
         for (size_t k = 0; rc >= 0 && k < out.n; k++)
             assay_jw_str(w, out.items[k]);
     }
@@ -551,6 +552,7 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
             assay_jw_kstr(w, "fault", r->fault);
     }
     if (whole) {
+        assay_options_write(w, "compiler_options", r->compiler_options);
         knull_or_str(w, "runner", r->runner);
         assay_jw_kraw(w, "environment", r->environment.n != 0 ? r->environment : ASSAY_STR("null"));
         assay_jw_kint(w, "build_ms", r->build_ms);

@@ -113,6 +113,19 @@ static void language_places(struct assay_jw *w, struct runner *r, const struct l
     pthread_mutex_unlock(&r->environments.lock);
 }
 
+static void options_write(struct assay_jw *w, const struct language *l)
+{
+    assay_jw_key(w, "compiler_options");
+    assay_jw_array(w);
+    for (size_t i = 0; i < l->options.n; i++) {
+        assay_jw_object(w);
+        assay_jw_kstr(w, "group", l->options.items[i].key);
+        assay_options_write(w, "options", l->options.items[i].value);
+        assay_jw_end(w);
+    }
+    assay_jw_end(w);
+}
+
 int http_languages(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     static const char *const words[] = {"testing", "offered", "unavailable"};
@@ -142,6 +155,7 @@ int http_languages(void *self, struct assay_request *rq, struct assay_response *
         pthread_mutex_unlock(&l->lock);
         assay_jw_kstr(w, "source_name", l->source);
         assay_jw_kstr(w, "unit_name", l->unit);
+        options_write(w, l);
         assay_jw_end(w);
     }
     return assay_list_end(rq, rs, w, ASSAY_STR_NULL, err);

@@ -27,9 +27,9 @@ int job_command(const struct job *j, enum side side, const struct stage *stage, 
                 struct assay_strs *argv, struct assay_strs *env, struct assay_err *err)
 {
     struct assay_strs own;
-    int rc = stage_expand(j->language, side, &stage->argv, j->path, j->n_files, memory, arena, argv, err);
+    int rc = stage_expand(j->language, side, &stage->argv, j->path, j->n_files, &j->options, memory, arena, argv, err);
     if (rc >= 0)
-        rc = stage_expand(j->language, side, &stage->env, j->path, j->n_files, memory, arena, &own, err);
+        rc = stage_expand(j->language, side, &stage->env, j->path, j->n_files, &j->options, memory, arena, &own, err);
     if (rc < 0)
         return rc;
     struct assay_str *all = assay_arena_array(arena, own.n + N_BOX_BASE_ENV, sizeof *all);

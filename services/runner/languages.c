@@ -97,6 +97,7 @@ static void language_from(struct language *l, const struct language_file *f)
     l->sample_input = f->sample.input;
     l->sample_output = f->sample.output;
     l->tools = f->tools;
+    l->options = f->options;
     l->image = f->image;
     l->run_image = f->run_image;
 }
@@ -244,7 +245,7 @@ static int load_one(const char *path, struct languages *out, struct assay_err *e
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     if (assay_str_eq(l->unit, l->source) || memchr(l->unit.p, '/', l->unit.n) != NULL)
         return assay_err_set(err, ASSAY_E_CONFIG, "%s: /unit: must be a file's name, and not that of source", path);
-    return ASSAY_OK;
+    return options_check_file(l, path, err);
 }
 
 static int only_json(const struct dirent *d)
@@ -355,9 +356,10 @@ static int expand_word(struct language *l, enum side side, struct assay_str word
 }
 
 int stage_expand(struct language *l, enum side side, const struct assay_strs *in, const struct assay_str *files, size_t n_files,
-                 int64_t memory_bytes, struct assay_arena *arena, struct assay_strs *out, struct assay_err *err)
+                 const struct assay_strs *options, int64_t memory_bytes, struct assay_arena *arena, struct assay_strs *out,
+                 struct assay_err *err)
 {
-    struct assay_str *item = assay_arena_array(arena, in->n + n_files + 1, sizeof *item);
+    struct assay_str *item = assay_arena_array(arena, in->n + n_files + OPTIONS_GROUPS_MAX + 1, sizeof *item);
     if (item == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     size_t n = 0;
@@ -367,6 +369,11 @@ int stage_expand(struct language *l, enum side side, const struct assay_strs *in
                 if (has_extension(l, files[k]))
                     item[n++] = files[k];
             }
+            continue;
+        }
+        if (assay_str_is(in->items[i], "{options}")) {
+            for (size_t k = 0; k < options->n; k++)
+                item[n++] = options->items[k];
             continue;
         }
         int rc = expand_word(l, side, in->items[i], memory_bytes, arena, &item[n], err);

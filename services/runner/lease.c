@@ -54,7 +54,7 @@ static bool copy_lease(struct job *j, const struct assay_job *from)
     struct assay_str *text[] = {&j->lease.submission_id, &j->lease.benchmark_id, &j->lease.problem_id, &j->lease.agent_id,
                                 &j->lease.owner_id,      &j->lease.language,     &j->lease.source,     &j->lease.source_ref,
                                 &j->lease.payload,       &j->lease.payload_ref,  &j->lease.manifest_ref, &j->lease.traceparent,
-                                &j->lease.request_id,    &j->lease.assay};
+                                &j->lease.request_id,    &j->lease.compiler_options, &j->lease.assay};
     bool ok = true;
     for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) {
         *text[i] = text[i]->n != 0 ? assay_arena_str(j->arena, *text[i]) : ASSAY_STR("");

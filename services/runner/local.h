@@ -179,6 +179,7 @@ struct language {
     struct assay_str unit; /* what a submission is called beside a harness (mode "function") */
     struct assay_strs aliases, extensions, artefacts;
     struct assay_json_map tools; /* name to candidates */
+    struct assay_json_map options; /* compiler options: a group's name to its words; options.c */
     struct assay_str image, run_image; /* as the file says, "" nothing */
     struct assay_str workdir;          /* where boxes have their working directory; "": /box */
     size_t env[SIDES];           /* index of its environments; the same twice without a build */
@@ -225,9 +226,19 @@ int language_found(struct languages *all, struct language *l, enum side side, co
                    struct assay_err *err);
 struct assay_json_map language_tools(struct language *l, enum side side);
 
-/* What a stage's argv and env become for one run. files: the submission's paths. */
+/* What a stage's argv and env become for one run. files: the submission's paths; options: what {options} stands for. */
 int stage_expand(struct language *l, enum side side, const struct assay_strs *in, const struct assay_str *files, size_t n_files,
-                 int64_t memory_bytes, struct assay_arena *arena, struct assay_strs *out, struct assay_err *err);
+                 const struct assay_strs *options, int64_t memory_bytes, struct assay_arena *arena, struct assay_strs *out,
+                 struct assay_err *err);
+
+/* ---- options.c: what of a compiler's command line a program may choose ------------------------------- */
+
+#define OPTIONS_GROUPS_MAX 16
+int options_check_file(const struct language *l, const char *path, struct assay_err *err);
+/* What a program in l that asks for these is built with, by what its problem says (an array of struct assay_manifest_options, or
+ * NULL).  ASSAY_E_INVALID: it may not, and err says what it may; ASSAY_E_CONFIG: the problem sets what there is not. */
+int options_of(const struct languages *all, const struct language *l, const struct assay_strs *asked,
+               const struct assay_json_array *problem, struct assay_str out[OPTIONS_GROUPS_MAX], size_t *n, struct assay_err *err);
 
 /* ---- environment.c: where boxes stand -------------------------------------------------------------- */
 
@@ -402,6 +413,7 @@ struct job {
     struct scored *scored; /* of the tests, for points.c */
     struct group *group;
     size_t n_groups;
+    struct assay_strs options;         /* compiler options that it is built with */
     struct assay_strs arguments;       /* of the program, unless its test says others */
     struct assay_json_map variables;   /* of its environment, that its problem declares */
     struct assay_arena *test_arena; /* inputs and expected outputs of the tests loaded now */
@@ -521,6 +533,7 @@ struct language_file { /* as decoded */
         int64_t processes, open_files;
     } run;
     struct assay_str image, run_image;
+    struct assay_json_map options;
     bool has_warm;
     struct {
         struct assay_strs argv, env, artefacts;
@@ -564,7 +577,7 @@ int running_event_encode(const struct job *j, struct assay_arena *arena, struct 
 
 /* A stored result, as it is read. */
 struct result {
-    struct assay_str submission_id, benchmark_id, problem_id, agent_id, owner_id, language, verdict, build_output, mode,
+    struct assay_str submission_id, benchmark_id, problem_id, agent_id, owner_id, language, compiler_options, verdict, build_output, mode,
         fault, first_verdict, runner;
     int64_t build_cached;
     struct assay_str environment_id, environment; /* its JSON; only when one result is shown */
@@ -590,7 +603,7 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
 
 /* ---- repo.c ---------------------------------------------------------------------------------------------------------- */
 
-#define RUNNER_MIGRATIONS 8
+#define RUNNER_MIGRATIONS 9
 #define RUNNER_STATEMENTS 20
 extern const struct assay_migration runner_migrations[RUNNER_MIGRATIONS];
 extern const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS];

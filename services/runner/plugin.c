@@ -168,7 +168,20 @@ static int resolve(void *self, struct assay_str name, struct assay_str *canonica
     return ASSAY_OK;
 }
 
-static const struct assay_languages_ops languages_ops = {.size = sizeof languages_ops, .resolve = resolve};
+static int take_options(void *self, struct assay_str canonical, const struct assay_strs *asked, const struct assay_json_array *problem,
+                        struct assay_err *err)
+{
+    struct runner *r = self;
+    struct assay_str chosen[OPTIONS_GROUPS_MAX];
+    size_t n;
+    const struct language *l = languages_find(&r->languages, canonical);
+    if (l == NULL)
+        return assay_err_set(err, ASSAY_E_NOT_FOUND, "there is no such language");
+    int rc = options_of(&r->languages, l, asked, problem, chosen, &n, err);
+    return rc == ASSAY_E_CONFIG ? ASSAY_OK : rc; /* the problem's fault, which its verdict says */
+}
+
+static const struct assay_languages_ops languages_ops = {.size = sizeof languages_ops, .resolve = resolve, .options = take_options};
 
 static int load_languages(struct runner *r, struct assay_err *err)
 {

@@ -290,6 +290,27 @@ static int pin_of(struct runner *r, struct job *j, struct assay_str toolchains, 
     return ASSAY_OK;
 }
 
+/* asked: as the message says, or NULL: as the lease does. Who took the submission may not have known the language. */
+static int take_options(struct runner *r, struct job *j, const struct assay_strs *asked, const struct assay_json_array *problem,
+                        struct assay_err *err)
+{
+    struct assay_strs own = {NULL, 0};
+    struct assay_err why;
+    struct assay_str *chosen = assay_arena_array(j->arena, OPTIONS_GROUPS_MAX, sizeof *chosen);
+    if (chosen == NULL)
+        return no_memory(err);
+    int rc = asked == NULL && j->mode != ASSAY_JUDGE_HARNESS ? assay_options_split(j->lease.compiler_options, j->arena, &own, err) : ASSAY_OK;
+    if (rc < 0)
+        return rc;
+    size_t n = 0;
+    rc = options_of(&r->languages, j->language, asked != NULL ? asked : &own, problem, chosen, &n, &why);
+    j->options = (struct assay_strs){chosen, n};
+    if (rc == ASSAY_OK)
+        return rc;
+    struct assay_str text = assay_arena_fmt(j->arena, rc == ASSAY_E_INVALID ? "compiler_options: %s\n" : "%s", why.msg);
+    return text.p != NULL ? settle(j, rc == ASSAY_E_INVALID ? VERDICT_BF : VERDICT_IE, text.p) : no_memory(err);
+}
+
 int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
 {
     struct assay_job *lease = &j->lease;
@@ -299,6 +320,7 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
     struct rules rules = {.toolchains = ASSAY_STR("")};
     struct away_job away = {.manifest = ASSAY_STR("")};
     struct assay_script script = {.type = ASSAY_SCRIPT_RUN};
+    struct assay_json_array problem_options = {NULL, 0};
     int rc = ASSAY_OK;
     if (lease->kind == ASSAY_JOB_PROJECT || lease->kind == ASSAY_JOB_PROJECT_MESSAGE)
         return project_prepare(r, j, err);
@@ -352,6 +374,7 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
         j->compare = (struct comparison){m.compare, m.float_abs, m.float_rel};
         j->stop_on_failure = m.stop_on_failure;
         j->arguments = m.arguments;
+        problem_options = m.compiler_options;
         j->variables = m.environment;
         rc = job_take_tests(j, &m, err);
         if (rc < 0)
@@ -391,6 +414,9 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
             return rc;
     }
     limits_of(r, j, &m);
+    rc = take_options(r, j, lease->kind == ASSAY_JOB_SCRIPT ? &script.compiler_options : NULL, &problem_options, err);
+    if (rc < 0 || j->stage == STAGE_FINISH)
+        return rc;
     struct assay_json_map map = j->mode == ASSAY_JUDGE_HARNESS ? (struct assay_json_map){NULL, 0} : script.files;
     rc = files ? files_decode(source, j->arena, &map, err) : ASSAY_OK;
     if (rc >= 0)

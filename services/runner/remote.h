@@ -49,7 +49,7 @@ struct away_test {
     struct assay_str out, err, message, judge_message, team_message, transcript;
 };
 struct away_result {
-    struct assay_str submission_id, mode, fault, environment, build_output;
+    struct assay_str submission_id, mode, fault, environment, build_output, compiler_options;
     bool alarm; /* fault is the checker's */
     int64_t fence;
     int verdict;

@@ -150,6 +150,7 @@ static const struct assay_json_field away_fields[] = {
     ROW(away_result, "fault", ASSAY_JSON_STRING, fault, .max = 299),
     ROW(away_result, "alarm", ASSAY_JSON_BOOL, alarm),
     ROW(away_result, "environment", ASSAY_JSON_RAW, environment, .max = (double)AWAY_RECORD_MAX),
+    ROW(away_result, "compiler_options", ASSAY_JSON_STRING, compiler_options, .max = ASSAY_OPTIONS_MAX * (ASSAY_OPTION_MAX + 1)),
     ROW(away_result, "build_output", ASSAY_JSON_STRING, build_output, .flags = ASSAY_JSON_BASE64, .max = TEXT_MAX),
     ROW(away_result, "build_cached", ASSAY_JSON_BOOL, build_cached),
     ROW(away_result, "build_ms", ASSAY_JSON_INT, build_ms, UNTIL_A_DAY),
@@ -260,6 +261,11 @@ int away_result_encode(const struct job *j, int64_t now_ms, struct assay_arena *
         assay_jw_kbool(w, "alarm", true);
     if (j->environment_body.n != 0 && j->environment_body.n <= AWAY_RECORD_MAX)
         assay_jw_kraw(w, "environment", j->environment_body);
+    struct assay_str options;
+    int rc = assay_options_join(&j->options, arena, &options, err);
+    if (rc < 0)
+        return rc;
+    assay_jw_kstr(w, "compiler_options", options);
     text_write(w, "build_output", j->build_output, STORED_MAX);
     assay_jw_kbool(w, "build_cached", j->cached);
     assay_jw_kint(w, "build_ms", since(job_build_ms(j), 0));

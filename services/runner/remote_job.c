@@ -109,6 +109,8 @@ int away_export(struct runner *r, const struct assay_job *lease, bool whole, str
     else if (rc >= 0)
         s.source = source;
     if (rc >= 0)
+        rc = assay_options_split(lease->compiler_options, arena, &s.compiler_options, err);
+    if (rc >= 0)
         rc = away_job_encode(&a, arena, &s.assay, err);
     if (rc < 0)
         return rc;
@@ -270,6 +272,9 @@ static int fill(struct runner *r, struct job *j, const struct away_result *a, st
     j->leased_ms = j->prepared_ms = begin;
     j->started_ms = begin + a->started_ms;
     j->language = languages_find(&r->languages, language);
+    rc = assay_options_split(a->compiler_options, j->arena, &j->options, err);
+    if (rc < 0)
+        return rc;
     j->build_output = cut(a->build_output);
     j->cached = a->build_cached;
     j->kept.wall_us = a->build_ms * 1000;

@@ -28,6 +28,9 @@ const struct assay_migration runner_migrations[RUNNER_MIGRATIONS] = {
     {8, "points",
 #include "schema/008_points.h"
      , "0.1.0"},
+    {9, "compiler_options",
+#include "schema/009_compiler_options.h"
+     , "0.1.0"},
 };
 
 static const struct assay_stmt put_result = {
@@ -35,8 +38,8 @@ static const struct assay_stmt put_result = {
     .sql = "INSERT INTO runner_results (submission_id, kind, owner_id, benchmark_id, problem_id, agent_id, language, verdict,"
            " score, passed, total, first_number, first_verdict, cpu_ms, wall_ms, memory_peak, build_ms, build_output, mode,"
            " precision_bits, fault, fence, finished_ms, build_cached, cpu_us, memory_own, time_limit_ms, hard_time_limit_ms,"
-           " wall_limit_ms, memory_limit_bytes, environment, runner, points, points_awarded, groups_json) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
-           " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)"
+           " wall_limit_ms, memory_limit_bytes, environment, runner, points, points_awarded, groups_json, compiler_options) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
+           " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)"
            " ON CONFLICT (submission_id) DO UPDATE SET"
            " language = excluded.language, verdict = excluded.verdict, score = excluded.score, passed = excluded.passed,"
            " total = excluded.total, first_number = excluded.first_number, first_verdict = excluded.first_verdict,"
@@ -47,9 +50,9 @@ static const struct assay_stmt put_result = {
            " cpu_us = excluded.cpu_us, memory_own = excluded.memory_own, time_limit_ms = excluded.time_limit_ms,"
            " hard_time_limit_ms = excluded.hard_time_limit_ms, wall_limit_ms = excluded.wall_limit_ms,"
            " memory_limit_bytes = excluded.memory_limit_bytes, environment = excluded.environment, runner = excluded.runner,"
-           " points = excluded.points, points_awarded = excluded.points_awarded, groups_json = excluded.groups_json"
+           " points = excluded.points, points_awarded = excluded.points_awarded, groups_json = excluded.groups_json, compiler_options = excluded.compiler_options"
            " WHERE runner_results.fence < excluded.fence",
-    .params = "titttttt" "riii" "tiiii" "btitiii" "iiiiii" "tt" "rrt",
+    .params = "titttttt" "riii" "tiiii" "btitiii" "iiiiii" "tt" "rrtt",
     .columns = "",
     .write = true};
 static const struct assay_stmt put_test = {
@@ -97,7 +100,7 @@ static const struct assay_stmt get_environment = {.name = "runner.get_environmen
     " s.score, s.passed, s.total, s.first_number, s.first_verdict, s.cpu_ms, s.wall_ms, s.memory_peak, s.build_ms,"    \
     " s.build_output, s.mode, s.precision_bits, s.fault, s.fence, s.finished_ms, " FEEDBACK ", " EVERYTHING            \
     ", s.build_cached, s.cpu_us, s.memory_own, s.time_limit_ms, s.hard_time_limit_ms, s.wall_limit_ms,"                \
-    " s.memory_limit_bytes, s.environment, s.runner, s.points, s.points_awarded, s.groups_json"                                                                              \
+    " s.memory_limit_bytes, s.environment, s.runner, s.points, s.points_awarded, s.groups_json, s.compiler_options"                     \
     " FROM runner_results s LEFT JOIN runner_benchmarks b ON b.id = s.benchmark_id WHERE " where                       \
     " AND (" EVERYTHING " = 1 OR s.owner_id = $1) AND (CAST($3 AS TEXT) = '' OR s.agent_id = $3)"                      \
     " AND s.submission_id < $4 AND (CAST($6 AS TEXT) = '' OR s.benchmark_id = $6)"                                     \
@@ -106,7 +109,7 @@ static const struct assay_stmt get_environment = {.name = "runner.get_environmen
     " AND s.finished_ms >= $10 AND (CAST($11 AS TEXT) = '' OR s.submission_id = $11)"                                  \
     " ORDER BY s.submission_id DESC LIMIT $5"
 #define RESULTS_PARAMS "tittittttit"
-#define RESULTS_COLUMNS "titttttt" "riiitiiiibtitiiiii" "iiiiii" "tt" "rrt"
+#define RESULTS_COLUMNS "titttttt" "riiitiiiibtitiiiii" "iiiiii" "tt" "rrtt"
 static const struct assay_stmt results_one = {.name = "runner.results_one",
                                               .sql = RESULTS("s.submission_id = $11"),
                                               .params = RESULTS_PARAMS,
@@ -287,8 +290,10 @@ int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, st
     bool judged = j->verdict != VERDICT_IE;
     struct assay_str mode = j->mode_text[0] != '\0' ? assay_arena_str(tx->arena, assay_str(j->mode_text)) : ASSAY_STR("");
     struct assay_str made = j->environment[0] != '\0' ? assay_arena_str(tx->arena, assay_str(j->environment)) : ASSAY_STR("");
-    struct assay_str groups;
+    struct assay_str groups, options;
     int rc = groups_encode(j, tx->arena, &groups, err);
+    if (rc >= 0)
+        rc = assay_options_join(&j->options, tx->arena, &options, err);
     if (rc < 0)
         return rc;
     if (made.n != 0 && j->environment_body.n != 0)
@@ -304,7 +309,7 @@ int repo_add_result(struct assay_tx *tx, const struct job *j, int64_t now_ms, st
              ASSAY_VT(assay_arena_str(tx->arena, assay_str(j->fault))), ASSAY_VI(l->fence), ASSAY_VI(now_ms),
              ASSAY_VI(j->cached ? 1 : 0), ASSAY_VI(cpu), ASSAY_VI(own), ASSAY_VI(j->limits.cpu_ms), ASSAY_VI(j->limits.cpu_hard_ms),
              ASSAY_VI(j->limits.wall_ms), ASSAY_VI(j->limits.memory_bytes), ASSAY_VT(or_empty(made)), ASSAY_VT(or_empty(j->made_by)),
-             ASSAY_VR(j->points.all), ASSAY_VR(j->points.awarded), ASSAY_VT(groups));
+             ASSAY_VR(j->points.all), ASSAY_VR(j->points.awarded), ASSAY_VT(groups), ASSAY_VT(options));
     return tx_check(tx, err);
 }
 
@@ -368,6 +373,7 @@ int repo_results(struct runner *r, const struct result_filter *f, struct assay_s
                                   .points = c[34].r,
                                   .points_awarded = c[35].r,
                                   .groups = c[36].s,
+                                  .compiler_options = c[37].s,
                                   .staff = f->staff};
     }
     *out = list;

@@ -9,7 +9,7 @@ services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runn
 	services/runner/prepare.c services/runner/recall.c services/runner/remote.c services/runner/remote.h \
 	services/runner/interact.c services/runner/remote_codec.c services/runner/remote_fetch.c services/runner/remote_http.c services/runner/remote_job.c \
 	services/runner/report.c services/runner/report.h services/runner/summary.c services/runner/summary.h \
-	services/runner/schema/006_runner_elsewhere.h services/runner/schema/007_checkers.h services/runner/schema/008_points.h services/runner/repo.c services/runner/schema/001_runner.h \
+	services/runner/schema/006_runner_elsewhere.h services/runner/schema/007_checkers.h services/runner/schema/008_points.h services/runner/options.c services/runner/schema/009_compiler_options.h services/runner/repo.c services/runner/schema/001_runner.h \
 	services/runner/schema/002_build_cached.h services/runner/schema/003_measured.h \
 	services/runner/script.c services/runner/schema/004_environments.h services/runner/schema/005_warm_interpreters.h services/runner/seccomp.c services/runner/warden.c services/runner/warm.c
 services_runner_assay_runner_la_CPPFLAGS = $(SDK_CPPFLAGS) $(SECCOMP_CFLAGS) $(EXPAT_CFLAGS)
@@ -23,6 +23,11 @@ TESTS += tests/unit/runner_test
 tests_unit_runner_test_SOURCES = tests/unit/runner_test.c services/runner/domain.c services/runner/points.c services/runner/machine.c
 tests_unit_runner_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/runner
 tests_unit_runner_test_LDADD = $(SVC_TEST_LIBS) -lm
+check_PROGRAMS += tests/unit/options_test
+TESTS += tests/unit/options_test
+tests_unit_options_test_SOURCES = tests/unit/options_test.c services/runner/options.c
+tests_unit_options_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/runner
+tests_unit_options_test_LDADD = $(SVC_TEST_LIBS)
 check_PROGRAMS += tests/unit/compare_test
 TESTS += tests/unit/compare_test
 tests_unit_compare_test_SOURCES = tests/unit/compare_test.c services/runner/compare.c

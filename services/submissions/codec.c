@@ -32,6 +32,7 @@ const struct assay_json_field submit_fields[] = {
     FH("files", ASSAY_JSON_MAP, ASSAY_JSON_NULLABLE | ASSAY_JSON_NUL_OK, submit_body, files, has_files, 1, FILES_MAX),
     FH("payload", ASSAY_JSON_STRING, ASSAY_JSON_NULLABLE | ASSAY_JSON_NUL_OK, submit_body, payload, has_payload, 0,
        (double)PAYLOAD_MAX),
+    F("compiler_options", NULL, ASSAY_JSON_STRINGS, ASSAY_JSON_NULLABLE, submit_body, compiler_options, 0, ASSAY_OPTIONS_MAX),
     F("jury", NULL, ASSAY_JSON_BOOL, 0, submit_body, jury, 0, 0),
     {.name = "metrics", .type = ASSAY_JSON_ARRAY, .flags = ASSAY_JSON_NULLABLE, .offset = offsetof(struct submit_body, metrics), .min = 0,
      .max = METRICS_MAX, .has_offset = -1, .fields = metric_fields, .elem_size = sizeof(struct assay_ev_number)},
@@ -56,6 +57,7 @@ const struct assay_json_field task_fields[] = {
     F("lang", NULL, ASSAY_JSON_STRING, ASSAY_JSON_NULLABLE, task_body, lang, 1, 64),
     F("language", NULL, ASSAY_JSON_STRING, ASSAY_JSON_NULLABLE, task_body, language, 1, 64),
     F("code", "source", ASSAY_JSON_STRING, ASSAY_JSON_REQUIRED | ASSAY_JSON_NUL_OK, task_body, code, 1, (double)SOURCE_MAX),
+    F("compiler_options", NULL, ASSAY_JSON_STRINGS, ASSAY_JSON_NULLABLE, task_body, compiler_options, 0, ASSAY_OPTIONS_MAX),
     F("input", "stdin", ASSAY_JSON_STRING, ASSAY_JSON_NULLABLE | ASSAY_JSON_NUL_OK, task_body, input, 0,
       (double)PAYLOAD_MAX),
     {.name = NULL},
@@ -156,6 +158,7 @@ void view_write(struct assay_jw *w, const struct view *v, bool whole)
     knull_or_str(w, "agent_id", v->agent_id);
     assay_jw_kstr(w, "owner_id", v->owner_id);
     knull_or_str(w, "language", v->language);
+    assay_options_write(w, "compiler_options", v->compiler_options);
     assay_jw_kstr(w, "status", v->state);
     if (v->has_verdict)
         assay_jw_kstr(w, "verdict", v->verdict);

@@ -78,6 +78,8 @@ void draft_check(const struct submit_body *b, const struct assay_principal *who,
         assay_json_fault(faults, arena, AT("language"), "a source needs its language");
     if (b->has_payload && kinds == 1 && b->language.n != 0)
         assay_json_fault(faults, arena, AT("language"), "a payload has no language: the benchmark's harness reads it");
+    if (b->has_payload && kinds == 1 && b->compiler_options.n != 0)
+        assay_json_fault(faults, arena, AT("compiler_options"), "a payload is not compiled");
     if (b->jury && (b->agent_id.n != 0 || who == NULL || who->agent_id.n != 0))
         assay_json_fault(faults, arena, AT("jury"), "a jury's submission is a person's and for no agent");
     if (b->jury && b->has_payload)

@@ -96,6 +96,7 @@ static int draft_from(struct pending *p, const struct submit_body *b, const char
     }
     if (d->source_kind == SOURCE_NONE)
         return ASSAY_OK;
+    d->options = b->compiler_options;
     char at[64];
     snprintf(at, sizeof at, "%s/language", prefix);
     return resolve_language(p, at, b->language, err);
@@ -142,6 +143,7 @@ static int draft_of_task(struct pending *p, struct assay_err *err)
     d->source = b.code;
     d->has_payload = true;
     d->payload = b.input;
+    d->options = b.compiler_options;
     return resolve_language(p, pointer[given], name[given], err);
 }
 
@@ -164,6 +166,33 @@ static int draft_done(struct pending *p, struct assay_str scope, struct assay_er
 static bool needs_blob(const struct draft *d)
 {
     return d->source.n >= INLINE_MAX || d->payload.n >= INLINE_MAX;
+}
+
+/* Blocks when there are any. */
+static int check_options(struct pending *p, struct assay_err *err)
+{
+    struct draft *d = &p->draft;
+    struct assay_json_array problem = {NULL, 0};
+    struct assay_err why;
+    if (d->options.n == 0)
+        return ASSAY_OK;
+    bool known = p->task;
+    int rc = p->task ? ASSAY_OK : repo_problem_options(p->s, d, p->arena, &problem, &known, err);
+    if (rc >= 0 && !known) { /* a problem that was just made; one that there is not the insert refuses */
+        rc = repo_catch_up(p->s, CATCH_UP_MS, err);
+        if (rc >= 0)
+            rc = repo_problem_options(p->s, d, p->arena, &problem, &known, err);
+    }
+    if (rc < 0)
+        return rc;
+    rc = languages_options(p->s, d->language, &d->options, &problem, &why);
+    if (rc == ASSAY_E_INVALID)
+        return assay_fault(p->rq, &p->rs, err, "/compiler_options", "%s", why.msg);
+    if (rc < 0) {
+        *err = why;
+        return rc;
+    }
+    return assay_options_join(&d->options, p->arena, &d->options_text, err);
 }
 
 static int put_blobs(struct pending *p, struct assay_err *err)
@@ -274,6 +303,8 @@ static int settle(struct pending *p, int rc, struct assay_err *err)
                 return rc;
         } else {
             rc = diagnose(p, err);
+            if (rc >= 0)
+                rc = check_options(p, err);
             if (rc < 0)
                 return rc;
         }
@@ -288,7 +319,12 @@ static int settle(struct pending *p, int rc, struct assay_err *err)
 
 static int write_now(struct pending *p, struct assay_err *err)
 {
-    int rc = put_blobs(p, err);
+    int rc = p->draft.options.n != 0 ? look_back(p, err) : ASSAY_OK; /* what was taken stays so, whatever the problem says now */
+    if (rc < 0 || p->replayed)
+        return rc;
+    rc = check_options(p, err);
+    if (rc >= 0)
+        rc = put_blobs(p, err);
     if (rc >= 0)
         rc = build(p, err);
     if (rc >= 0)
@@ -525,7 +561,7 @@ static int create(void *self, struct assay_request *rq, struct assay_response *r
         }
     }
     p->ticket = host->defer(host->ctx, rq);
-    if (!small || needs_blob(&p->draft)) {
+    if (!small || needs_blob(&p->draft) || p->draft.options.n != 0) {
         if (host->offload(host->ctx, write_work, p) < 0)
             conclude(p, assay_err_set(&p->err, ASSAY_E_BUSY, "the server is busy; send it again"), false);
         return ASSAY_DEFERRED;
@@ -647,6 +683,8 @@ int http_submissions_batch(void *self, struct assay_request *rq, struct assay_re
             rc = draft_done(p, assay_str(scope), &p->err);
         if (rc >= 0) /* what was taken before must not hold the place of what was not */
             rc = look_back(p, &p->err);
+        if (rc >= 0 && !p->replayed)
+            rc = check_options(p, &p->err);
         if (rc >= 0 && !p->replayed && !place_take(p))
             rc = no_place(p, &p->err);
         if (rc >= 0 && p->placed)

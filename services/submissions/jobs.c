@@ -204,6 +204,39 @@ const struct assay_jobs_ops submissions_jobs = {.size = sizeof(struct assay_jobs
                                                 .held_away = held_away,
                                                 .keep_local = keep_local};
 
+static bool listed(const struct assay_strs *list, struct assay_str word)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        if (assay_str_eq(list->items[i], word))
+            return true;
+    }
+    return false;
+}
+
+int languages_options(struct submissions *s, struct assay_str language, const struct assay_strs *asked,
+                      const struct assay_json_array *problem, struct assay_err *err)
+{
+    pthread_mutex_lock(&s->lock);
+    const struct assay_languages_ops *ops = s->languages;
+    int rc = ASSAY_E_UNSUPPORTED;
+    if (ops != NULL && ops->size >= offsetof(struct assay_languages_ops, options) + sizeof ops->options)
+        rc = ops->options(s->languages_self, language, asked, problem, err);
+    pthread_mutex_unlock(&s->lock);
+    if (rc != ASSAY_E_UNSUPPORTED)
+        return rc;
+    const struct assay_manifest_options *o = problem->items;
+    for (size_t i = 0; i < asked->n; i++) {
+        struct assay_str shown = {asked->items[i].p, asked->items[i].n > 40 ? 40 : asked->items[i].n};
+        bool refused = !assay_option_valid(asked->items[i]);
+        for (size_t k = 0; k < problem->n; k++)
+            refused = refused || (assay_str_eq(o[k].language, language) && o[k].has_allowed && !listed(&o[k].allowed, asked->items[i]));
+        if (refused)
+            return assay_err_set(err, ASSAY_E_INVALID, "\"%.*s\" is not taken: GET /languages says which are, and the problem which of them",
+                                 ASSAY_FMT(shown));
+    }
+    return ASSAY_OK;
+}
+
 int languages_resolve(struct submissions *s, struct assay_str name, struct assay_str *canonical, struct assay_err *err)
 {
     int rc = ASSAY_OK;

@@ -46,6 +46,8 @@ struct draft {
     struct assay_str benchmark_id, problem_id, agent_id, owner_id;
     struct assay_str submitter; /* whose turn it takes: see draft_submitter */
     struct assay_str language;
+    struct assay_strs options; /* compiler options that it asks for, and as a row keeps them */
+    struct assay_str options_text;
     int source_kind;
     struct assay_str source, payload; /* bytes */
     struct assay_str source_ref, payload_ref; /* when they became blobs */
@@ -61,6 +63,7 @@ struct draft {
 struct submit_body {
     struct assay_str benchmark_id, problem_id, agent_id, language, source, payload;
     struct assay_json_map files;
+    struct assay_strs compiler_options;
     struct assay_json_array metrics; /* struct assay_ev_number */
     bool has_source, has_files, has_payload;
     bool jury; /* of a judge, for no agent: see draft.jury */
@@ -72,6 +75,7 @@ struct batch_body {
 struct task_body {
     struct assay_str language, lang, translator; /* one of the three */
     struct assay_str code, input;
+    struct assay_strs compiler_options;
 };
 
 /* Adds a fault for each rule of the request alone that is broken. prefix: "" or "/items/3". */
@@ -117,7 +121,7 @@ extern const struct assay_json_field submit_fields[], batch_fields[], task_field
 
 /* A row as a caller may see it: hidden members are already NULL. */
 struct view {
-    struct assay_str id, benchmark_id, problem_id, agent_id, owner_id, language, state, verdict, summary, request_id;
+    struct assay_str id, benchmark_id, problem_id, agent_id, owner_id, language, state, verdict, summary, request_id, compiler_options;
     bool has_verdict, has_score, cancel_requested;
     double score;
     int64_t kind, attempts, created_ms, updated_ms, finished_ms;
@@ -282,14 +286,18 @@ enum { METRIC_OPEN, METRIC_BYTES, METRIC_SUBMITTERS, METRIC_OLDEST, METRIC_DRAIN
 extern const struct assay_metric submissions_metrics[SUBMISSIONS_METRICS];
 
 int languages_resolve(struct submissions *s, struct assay_str name, struct assay_str *canonical, struct assay_err *err);
+/* Whether a program in that language may ask for these compiler options, by what its problem says of them. Where nobody knows the
+ * languages, what can be an option at all and is not refused by the problem may pass: the runner asks again. ASSAY_E_INVALID. */
+int languages_options(struct submissions *s, struct assay_str language, const struct assay_strs *asked,
+                      const struct assay_json_array *problem, struct assay_err *err);
 
 struct stream_benchmark; /* below */
 
 /* ---- repo.c: SQL -------------------------------------------------------------------------------- */
 
 /* the sizes stand here because the plugin's descriptor is a constant */
-#define SUBMISSIONS_MIGRATIONS 6
-#define SUBMISSIONS_STATEMENTS 81
+#define SUBMISSIONS_MIGRATIONS 7
+#define SUBMISSIONS_STATEMENTS 82
 extern const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS];
 extern const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS];
 ASSAY_IDEM_DECLARE(submissions_idem);
@@ -298,6 +306,9 @@ ASSAY_IDEM_DECLARE(submissions_idem);
 int repo_insert(struct assay_tx *tx, const struct draft *d, struct assay_err *err);
 int repo_facts(struct submissions *s, const struct draft *d, struct assay_arena *arena, struct facts *out,
                struct assay_err *err);
+/* What the draft's problem says of compiler options; *known is false where the projections have no such problem. Blocks. */
+int repo_problem_options(struct submissions *s, const struct draft *d, struct assay_arena *arena, struct assay_json_array *out,
+                         bool *known, struct assay_err *err);
 /* Waits until the projections hold all that was published before the call, at most `max_ms`. Blocks. */
 int repo_catch_up(struct submissions *s, int64_t max_ms, struct assay_err *err);
 

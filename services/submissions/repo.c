@@ -29,6 +29,9 @@ const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS] = {
     {6, "rejudgings",
 #include "schema/006_rejudgings.h"
      , "0.1.0"},
+    {7, "compiler_options",
+#include "schema/007_compiler_options.h"
+     , "0.1.0"},
 };
 
 ASSAY_IDEM_DEFINE(submissions_idem, "submissions");
@@ -37,7 +40,7 @@ ASSAY_IDEM_DEFINE(submissions_idem, "submissions");
 
 #define INSERT_COLUMNS                                                                                                 \
     "INSERT INTO submissions (id, kind, benchmark_id, problem_id, agent_id, owner_id, language, source_kind,"          \
-    " source_ref, payload_ref, state, request_id, traceparent, created_ms, updated_ms, submitter, bytes, priority, turn) "
+    " source_ref, payload_ref, state, request_id, traceparent, created_ms, updated_ms, submitter, bytes, priority, turn, compiler_options) "
 
 /* The round in which what a submitter queues now is due: the one after its last that still waits, or else the one
  * that is being served.  So whoever has much in the queue and whoever comes with one thing take turns, and nobody's
@@ -57,7 +60,7 @@ static const struct assay_stmt insert_stmt = {
     .sql = INSERT_COLUMNS
     "SELECT CAST($1 AS TEXT), 0, b.id, p.id, a.id, CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS BIGINT),"
     " CAST($8 AS TEXT), CAST($9 AS TEXT), 'queued', CAST($10 AS TEXT), CAST($11 AS TEXT), CAST($12 AS BIGINT),"
-    " CAST($12 AS BIGINT), CAST($17 AS TEXT), CAST($18 AS BIGINT), 0, " DUE("CAST($17 AS TEXT)", "0")
+    " CAST($12 AS BIGINT), CAST($17 AS TEXT), CAST($18 AS BIGINT), 0, " DUE("CAST($17 AS TEXT)", "0") ", CAST($19 AS TEXT)"
     " FROM submissions_benchmarks b JOIN submissions_problems p ON p.benchmark_id = b.id"
     " JOIN submissions_agents a ON a.id = $4"
     " WHERE b.id = $2 AND b.deleted = 0 AND p.deleted = 0 AND a.deleted = 0"
@@ -72,7 +75,7 @@ static const struct assay_stmt insert_stmt = {
     " AND ((p.mode IN (0, 3) AND CAST($7 AS BIGINT) <> 0"
     " AND (b.languages = '' OR REPLACE(b.languages, CAST($14 AS TEXT), '') <> b.languages))"
     " OR (p.mode NOT IN (0, 3) AND CAST($16 AS BIGINT) = 1))",
-    .params = "tttttti" "ttttii" "ttiti",
+    .params = "tttttti" "ttttii" "ttitit",
     .columns = "",
     .write = true};
 
@@ -82,20 +85,20 @@ static const struct assay_stmt insert_jury = {
     .sql = INSERT_COLUMNS
     "SELECT CAST($1 AS TEXT), 0, b.id, p.id, '', CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT),"
     " CAST($7 AS TEXT), '', 'queued', CAST($8 AS TEXT), CAST($9 AS TEXT), CAST($10 AS BIGINT),"
-    " CAST($10 AS BIGINT), CAST($12 AS TEXT), CAST($13 AS BIGINT), 0, " DUE("CAST($12 AS TEXT)", "0")
+    " CAST($10 AS BIGINT), CAST($12 AS TEXT), CAST($13 AS BIGINT), 0, " DUE("CAST($12 AS TEXT)", "0") ", CAST($14 AS TEXT)"
     " FROM submissions_benchmarks b JOIN submissions_problems p ON p.benchmark_id = b.id"
     " WHERE b.id = $2 AND b.deleted = 0 AND p.deleted = 0"
     " AND (CAST($3 AS TEXT) = p.id OR (CAST($3 AS TEXT) = '' AND NOT EXISTS (SELECT 1 FROM submissions_problems o"
     " WHERE o.benchmark_id = b.id AND o.deleted = 0 AND o.id <> p.id)))"
     " AND (CAST($11 AS BIGINT) = 1 OR b.owner_id = $4) AND p.mode IN (0, 3)",
-    .params = "ttttti" "tttii" "ti",
+    .params = "ttttti" "tttii" "tit",
     .columns = "",
     .write = true};
 
 static const struct assay_stmt insert_task = {
     .name = "submissions.insert_task",
-    .sql = INSERT_COLUMNS "VALUES ($1, $13, '', '', $10, $2, $3, $4, $5, $6, 'queued', $7, $8, $9, $9, $11, $12, 0, " DUE("$11", "0") ")",
-    .params = "ttti" "tttti" "ttii",
+    .sql = INSERT_COLUMNS "VALUES ($1, $13, '', '', $10, $2, $3, $4, $5, $6, 'queued', $7, $8, $9, $9, $11, $12, 0, " DUE("$11", "0") ", $14)",
+    .params = "ttti" "tttti" "ttiit",
     .columns = "",
     .write = true};
 
@@ -119,6 +122,13 @@ static const struct assay_stmt facts_problem = {
     .sql = "SELECT benchmark_id, mode, deleted FROM submissions_problems WHERE id = $1",
     .params = "t",
     .columns = "tii"};
+/* $2: the problem's id, or '' for the only one */
+static const struct assay_stmt problem_options = {
+    .name = "submissions.problem_options",
+    .sql = "SELECT compiler_options FROM submissions_problems WHERE benchmark_id = $1 AND deleted = 0"
+           " AND (CAST($2 AS TEXT) = '' OR id = $2) LIMIT 1",
+    .params = "tt",
+    .columns = "t"};
 static const struct assay_stmt facts_agent = {
     .name = "submissions.facts_agent",
     .sql = "SELECT owner_id, deleted FROM submissions_agents WHERE id = $1",
@@ -133,8 +143,8 @@ static const struct assay_stmt facts_agent = {
     "s.id, s.kind, s.benchmark_id, s.problem_id, s.agent_id, s.owner_id, s.language, s.state,"                         \
     " CASE WHEN " SHOWN " >= 1 THEN s.verdict END, CASE WHEN " SHOWN " >= 1 THEN s.score END,"                         \
     " CASE WHEN " SHOWN " >= 3 THEN s.summary END, s.attempts, s.cancel_requested, s.created_ms, s.updated_ms,"        \
-    " s.finished_ms, s.request_id"
-#define VIEW_LETTERS "tittttttt" "rtiiiiit"
+    " s.finished_ms, s.request_id, s.compiler_options"
+#define VIEW_LETTERS "tittttttt" "rtiiiiitt"
 #define VIEW_FROM " FROM submissions s LEFT JOIN submissions_benchmarks b ON b.id = s.benchmark_id"
 #define VIEW_MINE                                                                                                      \
     " s.deleted_ms IS NULL AND (CAST($2 AS BIGINT) = 1 OR s.owner_id = $1)"                                            \
@@ -231,9 +241,10 @@ static const struct assay_stmt lease_stmt = {
            " RETURNING id, kind, benchmark_id, problem_id, agent_id, owner_id, language, source_kind, source_ref,"
            " payload_ref, manifest_ref, traceparent, request_id, fence, attempts, created_ms, interruptions,"
            " (SELECT x.source FROM submissions_sources x WHERE x.submission_id = submissions.id),"
-           " (SELECT y.payload FROM submissions_sources y WHERE y.submission_id = submissions.id), submitter, bytes, priority, turn",
+           " (SELECT y.payload FROM submissions_sources y WHERE y.submission_id = submissions.id), submitter, bytes, priority, turn,"
+           " compiler_options",
     .params = "ttiiitt",
-    .columns = "tittttti" "tttttiiiibb" "tiii",
+    .columns = "tittttti" "tttttiiiibb" "tiiit",
     .write = true};
 
 #define HELD_COLUMNS                                                                                                   \
@@ -293,10 +304,11 @@ static const struct assay_stmt project_benchmark = {
     .write = true};
 static const struct assay_stmt project_problem = {
     .name = "submissions.project_problem",
-    .sql = "INSERT INTO submissions_problems (id, benchmark_id, mode, manifest_ref, deleted) VALUES ($1, $2, $3, $4, $5)"
+    .sql = "INSERT INTO submissions_problems (id, benchmark_id, mode, manifest_ref, deleted, compiler_options)"
+           " VALUES ($1, $2, $3, $4, $5, $6)"
            " ON CONFLICT (id) DO UPDATE SET benchmark_id = excluded.benchmark_id, mode = excluded.mode,"
-           " manifest_ref = excluded.manifest_ref, deleted = excluded.deleted",
-    .params = "ttiti",
+           " manifest_ref = excluded.manifest_ref, deleted = excluded.deleted, compiler_options = excluded.compiler_options",
+    .params = "ttitit",
     .columns = "",
     .write = true};
 static const struct assay_stmt project_agent = {
@@ -319,7 +331,7 @@ static const struct assay_stmt queue_head_stmt = {
     .columns = "t"};
 
 const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS] = {
-    &stream_benchmark_stmt, &queue_head_stmt,
+    &stream_benchmark_stmt, &queue_head_stmt, &problem_options,
     &insert_stmt,    &insert_jury,   &insert_task,   &insert_bytes,    &facts_benchmark,   &facts_problem,   &facts_agent,
     &get_stmt,       &list_owner,    &list_agent,      &list_benchmark,    &list_all,        &bytes_stmt,
     &output_stmt,    &output_set,    &cancel_queued, &cancel_running,  &delete_ended,      &rejudge_stmt,    &lease_stmt,
@@ -360,12 +372,12 @@ int repo_insert(struct assay_tx *tx, const struct draft *d, struct assay_err *er
         ASSAY_TX(tx, &insert_task, ASSAY_EXPECT_ONE, ASSAY_VZ(d->id), ASSAY_VT(d->owner_id), ASSAY_VT(d->language),
                  ASSAY_VI(d->source_kind), ASSAY_VT(source_ref), ASSAY_VT(payload_ref), ASSAY_VT(request_id),
                  ASSAY_VT(traceparent), ASSAY_VI(d->now_ms), ASSAY_VT(or_empty(d->agent_id)),
-                 ASSAY_VT(d->submitter), ASSAY_VI((int64_t)draft_bytes(d)), ASSAY_VI(d->kind));
+                 ASSAY_VT(d->submitter), ASSAY_VI((int64_t)draft_bytes(d)), ASSAY_VI(d->kind), ASSAY_VT(or_empty(d->options_text)));
     } else if (d->jury) {
         ASSAY_TX(tx, &insert_jury, ASSAY_EXPECT_ONE, ASSAY_VZ(d->id), ASSAY_VT(d->benchmark_id), ASSAY_VT(or_empty(d->problem_id)),
                  ASSAY_VT(d->owner_id), ASSAY_VT(or_empty(d->language)), ASSAY_VI(d->source_kind), ASSAY_VT(source_ref),
                  ASSAY_VT(request_id), ASSAY_VT(traceparent), ASSAY_VI(d->now_ms), ASSAY_VI(d->staff ? 1 : 0),
-                 ASSAY_VT(d->submitter), ASSAY_VI((int64_t)draft_bytes(d)));
+                 ASSAY_VT(d->submitter), ASSAY_VI((int64_t)draft_bytes(d)), ASSAY_VT(or_empty(d->options_text)));
     } else {
         struct assay_str language = assay_arena_fmt(tx->arena, " %.*s ", ASSAY_FMT(d->language));
         struct assay_str agent = assay_arena_fmt(tx->arena, " %.*s ", ASSAY_FMT(d->agent_id));
@@ -376,7 +388,7 @@ int repo_insert(struct assay_tx *tx, const struct draft *d, struct assay_err *er
                  ASSAY_VT(or_empty(d->language)), ASSAY_VI(d->source_kind), ASSAY_VT(source_ref), ASSAY_VT(payload_ref),
                  ASSAY_VT(request_id), ASSAY_VT(traceparent), ASSAY_VI(d->now_ms), ASSAY_VI(d->staff ? 1 : 0),
                  ASSAY_VT(language), ASSAY_VT(agent), ASSAY_VI(d->has_payload ? 1 : 0), ASSAY_VT(d->submitter),
-                 ASSAY_VI((int64_t)draft_bytes(d)));
+                 ASSAY_VI((int64_t)draft_bytes(d)), ASSAY_VT(or_empty(d->options_text)));
     }
     bool source = d->source_kind != SOURCE_NONE && source_ref.n == 0;
     bool payload = d->has_payload && payload_ref.n == 0;
@@ -495,6 +507,20 @@ int repo_facts(struct submissions *s, const struct draft *d, struct assay_arena 
     return ASSAY_OK;
 }
 
+int repo_problem_options(struct submissions *s, const struct draft *d, struct assay_arena *arena, struct assay_json_array *out,
+                         bool *known, struct assay_err *err)
+{
+    struct assay_rows rows;
+    *out = (struct assay_json_array){NULL, 0};
+    *known = false;
+    int rc = ASSAY_QUERY(s->host->store, &problem_options, arena, &rows, err, ASSAY_VT(d->benchmark_id),
+                         ASSAY_VT(or_empty(d->problem_id)));
+    if (rc < 0 || rows.n == 0)
+        return rc;
+    *known = true;
+    return assay_manifest_options_decode(rows.row[0].col[0].s, arena, out, err);
+}
+
 int repo_catch_up(struct submissions *s, int64_t max_ms, struct assay_err *err)
 {
     const struct assay_store *st = s->host->store;
@@ -537,7 +563,8 @@ static void view_read(const struct assay_val *c, struct view *v)
                        .created_ms = c[13].i,
                        .updated_ms = c[14].i,
                        .finished_ms = c[15].i,
-                       .request_id = c[16].s};
+                       .request_id = c[16].s,
+                       .compiler_options = c[17].s};
 }
 
 int repo_get(struct submissions *s, const struct viewer *v, struct assay_str id, struct assay_arena *arena,
@@ -673,7 +700,8 @@ int repo_leased_here(struct submissions *s, size_t max, struct assay_arena *aren
 
 /* ---- leased work ---------------------------------------------------------------------------------- */
 
-enum { LEASED_BENCHMARK = 2, LEASED_CREATED = 15, LEASED_SUBMITTER = 19, LEASED_BYTES, LEASED_PRIORITY, LEASED_TURN }; /* columns of lease_stmt */
+enum { LEASED_BENCHMARK = 2, LEASED_CREATED = 15, LEASED_SUBMITTER = 19, LEASED_BYTES, LEASED_PRIORITY, LEASED_TURN,
+       LEASED_OPTIONS }; /* columns of lease_stmt */
 
 static int row_by_turn(const void *a, const void *b)
 {
@@ -738,6 +766,7 @@ int repo_lease(struct submissions *s, const struct assay_lease_ask *ask, struct 
         job[i] = repo_job(c);
         job[i].source = c[17].s;
         job[i].payload = c[18].s;
+        job[i].compiler_options = c[LEASED_OPTIONS].s;
     }
     *out = job;
     *n = rows->n;
@@ -903,7 +932,8 @@ int repo_project(struct submissions *s, const struct assay_event_row *row, struc
         if (rc < 0)
             return rc;
         ASSAY_TX(tx, &project_problem, ASSAY_EXPECT_ONE, ASSAY_VT(id), ASSAY_VT(or_empty(p.benchmark_id)),
-                 ASSAY_VI(p.mode), ASSAY_VT(or_empty(p.manifest_ref)), ASSAY_VI(p.deleted ? 1 : 0));
+                 ASSAY_VI(p.mode), ASSAY_VT(or_empty(p.manifest_ref)), ASSAY_VI(p.deleted ? 1 : 0),
+                 ASSAY_VT(or_empty(p.compiler_options)));
     } else if (assay_str_is(ev->topic, "agent.changed")) {
         struct assay_ev_agent a;
         memset(&a, 0, sizeof a);

@@ -57,11 +57,11 @@ const struct assay_stmt away_over_stmt = {
 const struct assay_stmt away_held_stmt = {
     .name = "submissions.away_held",
     .sql = "SELECT id, kind, benchmark_id, problem_id, agent_id, owner_id, language, source_kind, source_ref, payload_ref,"
-           " manifest_ref, traceparent, request_id, fence, attempts, created_ms, interruptions, cancel_requested"
+           " manifest_ref, traceparent, request_id, fence, attempts, created_ms, interruptions, cancel_requested, compiler_options"
            " FROM submissions WHERE id = $1 AND (fence = $2 OR CAST($2 AS BIGINT) = 0) AND state = 'running'"
            " AND lease_boot = 'remote' AND lease_worker = $3",
     .params = "tit",
-    .columns = "tittttti" "tttttiiiii"};
+    .columns = "tittttti" "tttttiiiiit"};
 
 static int no_memory(struct assay_err *err)
 {
@@ -198,5 +198,6 @@ int repo_away_held(struct submissions *s, struct assay_str holder, struct assay_
     const struct assay_val *c = rows.row[0].col;
     *out = repo_job(c);
     out->cancel_requested = c[17].i != 0;
+    out->compiler_options = c[18].s;
     return ASSAY_OK;
 }

@@ -70,11 +70,12 @@ const struct assay_stmt rejudge_item_stmt = {
 const struct assay_stmt rejudge_copy_stmt = {
     .name = "submissions.rejudge_copy",
     .sql = "INSERT INTO submissions (id, kind, benchmark_id, problem_id, agent_id, owner_id, language, source_kind, source_ref,"
-           " payload_ref, state, request_id, traceparent, created_ms, updated_ms, submitter, bytes, priority, turn, rejudging_id)"
+           " payload_ref, state, request_id, traceparent, created_ms, updated_ms, submitter, bytes, priority, turn, rejudging_id,"
+           " compiler_options)"
            " SELECT i.copy_id, 0, s.benchmark_id, s.problem_id, '', CAST($2 AS TEXT), s.language, s.source_kind, s.source_ref,"
            " s.payload_ref, 'queued', '', '', CAST($3 AS BIGINT), CAST($3 AS BIGINT), CAST($2 AS TEXT), s.bytes, 1,"
            " COALESCE((SELECT q.turn + 1 FROM submissions q WHERE q.state = 'queued' AND q.submitter = CAST($2 AS TEXT)"
-           " AND q.priority = 1 AND q.turn > 0 ORDER BY q.turn DESC LIMIT 1), 1), i.rejudging_id"
+           " AND q.priority = 1 AND q.turn > 0 ORDER BY q.turn DESC LIMIT 1), 1), i.rejudging_id, s.compiler_options"
            " FROM submissions_rejudged i JOIN submissions s ON s.id = i.submission_id WHERE i.copy_id = $1",
     .params = "tti",
     .columns = "",

@@ -6,7 +6,7 @@ services_submissions_assay_submissions_la_SOURCES = \
 	services/submissions/http_read.c services/submissions/intake.c services/submissions/intake.h services/submissions/jobs.c services/submissions/outlet.c services/submissions/repo_intake.c services/submissions/rejudge.c services/submissions/rejudge.h services/submissions/repo_rejudge.c services/submissions/schema/006_rejudgings.h services/submissions/repo_queue.c \
 	services/submissions/leases.c services/submissions/repo_leases.c services/submissions/schema/003_leases.h services/submissions/schema/004_messages.h \
 	services/submissions/live.c services/submissions/local.h services/submissions/plugin.c services/submissions/repo.c \
-	services/submissions/stream.c services/submissions/stream_view.c services/submissions/schema/001_submissions.h services/submissions/schema/002_turns.h
+	services/submissions/stream.c services/submissions/stream_view.c services/submissions/schema/007_compiler_options.h services/submissions/schema/001_submissions.h services/submissions/schema/002_turns.h
 services_submissions_assay_submissions_la_CPPFLAGS = $(SDK_CPPFLAGS)
 services_submissions_assay_submissions_la_CFLAGS = $(AM_CFLAGS)
 services_submissions_assay_submissions_la_LDFLAGS = $(PLUGIN_LDFLAGS)

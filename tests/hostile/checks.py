@@ -152,10 +152,11 @@ def bogus_names_are_refused(ctx, submission, result):
 
 
 OPTIONS = ["-fplugin=/box/x.so", "@/etc/passwd", "-I/etc", "-specs=/box/specs", "-wrapper,sh", "-x", "-B/box", "-o/box/y", ";id", "$(id)"]
+NEARLY = ["-O2 -fplugin=/box/x.so", "-O2\n-o", " -O2", "-O2 ", "-O22", "-o2", "-std=c11,-x", "-std=", "-lm/../x", "-l:x", "-Wall,-wrapper", "{source}", ""]
 
 
 def options_reach_no_compiler(ctx, submission, result):
-    """A submission has no member for options, no name that is one, and a problem's arguments are its program's alone."""
+    """Of options a submission has the language's list and no more, no name is one, and a problem's arguments are its program's alone."""
     body = {"benchmark_id": submission["benchmark_id"], "agent_id": "ada", "language": "c", "files": {"main.c": "int main(void) { return 0; }"}}
     taken = []
     for option in OPTIONS:
@@ -165,7 +166,20 @@ def options_reach_no_compiler(ctx, submission, result):
         for name in (option, f"{option}.c", f"lib/{option}.c"):
             if ctx.admin.call("POST", "/submissions", {**body, "files": {**body["files"], name: "x"}}).status != 400:
                 taken.append((name,))
-    assert not taken, taken
+    listed = [o for i in ctx.admin.get("/languages").json["items"] if i["name"] == "c" for g in i["compiler_options"] for o in g["options"]]
+    for option in OPTIONS + NEARLY:
+        for more in ([option], ["-O1", option], [option, "-O1"]):
+            a = ctx.admin.call("POST", "/submissions", {**body, "compiler_options": more})
+            fault = a.json["errors"][0] if a.status == 400 else {"detail": ""}
+            if not all(o in fault["detail"] for o in listed):
+                taken.append((more, a))
+        problem = {"name": "H51", "tests": [{}], "compiler_options": [{"language": "c", "always": [option]}]}
+        a = ctx.admin.call("POST", "/benchmarks", problem)
+        if a.status == 201:  # it could be an option somewhere: nothing is built with it all the same
+            s = ctx.admin.post("/submissions?wait=60", {**body, "benchmark_id": a.json["id"]}, expect=200).json
+            if s["verdict"] != "IE":
+                taken.append((option, s))
+    assert len(listed) > 10 and not taken, (listed, taken)
     says = "#include <stdio.h>\nint main(int n, char **v) { for (int i = 1; i < n; i++) puts(v[i]); return 0; }\n"
     b = ctx.admin.post("/benchmarks", {"name": "H51", "arguments": OPTIONS, "tests": [{"expected_output": "\n".join(OPTIONS) + "\n"}]}, expect=201).json["id"]
     s = ctx.admin.post("/submissions?wait=60", {**body, "benchmark_id": b, "files": {"main.c": says}}, expect=200).json

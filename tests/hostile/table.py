@@ -4,8 +4,7 @@ A case is one or more runs.  A run is one submission: a program of tests/hostile
 ending, unless said), the inputs of its tests, and the verdicts that each test, or the build, may have.  A verdict
 alone proves little where a program is refused something; such programs print "held", and only when every attempt
 of theirs failed (hostile.h), and `says` demands that line.  The numbers are those of the project's catalogue of hostile
-programs; H51 (options of compilers) and H71, H72 (interactors, checkers) are tried elsewhere.  H48 and H49
-are archives: projects whose test command is satisfied by nested.zip.
+programs.  H48 and H49 are archives: projects whose test command is satisfied by nested.zip.
 """
 
 import dataclasses

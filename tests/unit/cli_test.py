@@ -402,6 +402,15 @@ def test_a_folder_is_sent_by_the_names_of_its_files(t):
     assert body["files"] == {"main.py": "x = 1\n", "lib/tool.py": "x = 1\n"} and body["language"] == "python", body
 
 
+def test_options_of_the_compiler_are_sent(t):
+    s = t.server({"POST /submissions": (202, {"id": ID, "status": "queued"})})
+    a = t.file("a.c", b"int main(void) { return 0; }\n")
+    rc, _, err = t.run("submit", "-b", "x", "-a", "y", "--option", "-O0", "-o", "-std=c11", "--option=-lm", a)
+    body = json.loads(s.seen[0][3])
+    assert rc == 0 and body["compiler_options"] == ["-O0", "-std=c11", "-lm"] and body["language"] == "c", (err, body)
+    assert t.run("submit", "-b", "x", "-a", "y", *["--option=-O0"] * 17, a)[0] == 2 and len(s.seen) == 1
+
+
 def test_each_file_may_be_a_submission_of_its_own(t):
     s = t.server({"POST /submissions": [(202, {"id": ID, "status": "queued"}), (202, {"id": ID[:-1] + "c", "status": "queued"})]})
     a, b = t.file("a.py", b"print(1)\n"), t.file("b.c", b"int main;\n")

@@ -126,7 +126,8 @@ static void a_script_reads_back_as_it_was_written(void **state)
     (void)state;
     struct assay_script_test test[] = {{1, ASSAY_STR("1 2\n"), ASSAY_STR("3\n")}, {7, ASSAY_STR(""), ASSAY_STR("")}};
     struct assay_json_pair file[] = {{ASSAY_STR("main.c"), ASSAY_STR("int main(void) { return 0; }\n")}};
-    struct assay_script in = {.id = ASSAY_STR("i"), .language = ASSAY_STR("c"), .files = {file, 1}, .input = ASSAY_STR("in"),
+    struct assay_str option[] = {ASSAY_STR("-O0"), ASSAY_STR("-lm")};
+    struct assay_script in = {.id = ASSAY_STR("i"), .language = ASSAY_STR("c"), .files = {file, 1}, .compiler_options = {option, 2}, .input = ASSAY_STR("in"),
                               .time_limit_ms = 5, .memory_limit_bytes = 6, .compare = ASSAY_COMPARE_FLOAT, .float_abs = 0.5,
                               .float_rel = 0.25, .tests = {test, 2}, .assay = ASSAY_STR("{\"a\":1}")};
     ASSAY_CLEANUP_BUF struct assay_buf b = ASSAY_BUF_INIT;
@@ -135,6 +136,8 @@ static void a_script_reads_back_as_it_was_written(void **state)
     struct assay_script s = good(b.p);
     str_is(s.files.items[0].key, "main.c");
     str_is(s.files.items[0].value, "int main(void) { return 0; }\n");
+    assert_int_equal(s.compiler_options.n, 2);
+    str_is(s.compiler_options.items[1], "-lm");
     str_is(s.input, "in");
     str_is(s.assay, "{\"a\":1}");
     assert_int_equal(s.time_limit_ms, 5);

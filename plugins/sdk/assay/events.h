@@ -98,6 +98,7 @@ struct assay_ev_problem {
     int64_t position; /* 1 for the first; a submission without problem_id goes to the only one */
     int mode;         /* enum assay_judge_mode */
     int64_t version;
+    struct assay_str compiler_options; /* JSON array of struct assay_manifest_options (manifest.h); "" none */
     bool deleted;
 };
 struct assay_ev_done {

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include <assay/err.h>
+#include <assay/json.h>
 #include <assay/store.h>
 #include <assay/str.h>
 
@@ -52,6 +53,7 @@ struct assay_job {
     int64_t interruptions; /* leases that ended for no fault of the job's, so far */
     int64_t created_ms;
     bool cancel_requested; /* told by held_away; others ask cancelled() */
+    struct assay_str compiler_options; /* that it asks for, with a space between each two; "" none */
     struct assay_str assay; /* the member "assay" of the script that it came with, as raw JSON, or "": the runner's to read */
 };
 
@@ -85,6 +87,14 @@ struct assay_languages_ops {
      * ASSAY_E_NOT_FOUND: no definition has that name; ASSAY_E_UNSUPPORTED: known, but this machine does
      * not offer it, and err says why.  Never blocks; any thread. */
     int (*resolve)(void *self, struct assay_str name, struct assay_str *canonical, struct assay_err *err);
+
+    /* Read only if size covers it. */
+
+    /* Whether a program in that language may ask for these compiler options, by the language's file and by what its
+     * problem says (an array of struct assay_manifest_options). ASSAY_E_INVALID: err says which are taken.
+     * Never blocks; any thread. */
+    int (*options)(void *self, struct assay_str canonical, const struct assay_strs *asked, const struct assay_json_array *problem,
+                   struct assay_err *err);
 };
 
 struct assay_jobs_ops {

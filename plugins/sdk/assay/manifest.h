@@ -81,6 +81,30 @@ struct assay_manifest_test {
 };
 
 #define ASSAY_MANIFEST_VARIABLE_MAX 64 /* bytes of an environment variable's name */
+
+#define ASSAY_OPTIONS_MAX 16 /* compiler options of one program */
+#define ASSAY_OPTION_MAX 64  /* bytes of one */
+/* What a problem says of the compiler options in one language; which there are the language's file says. */
+struct assay_manifest_options {
+    struct assay_str language;
+    struct assay_strs allowed; /* that a program may ask for; without the member all of the language's */
+    bool has_allowed;
+    struct assay_strs always; /* that every program is built with */
+};
+/* A word that can be a compiler option: '-' and then letters, digits and "+=._-". What it means nobody asks here. */
+bool assay_option_valid(struct assay_str word);
+/* Words with a space between each two, as rows keep them, and back. */
+int assay_options_join(const struct assay_strs *list, struct assay_arena *arena, struct assay_str *out, struct assay_err *err) ASSAY_MUST_CHECK;
+int assay_options_split(struct assay_str text, struct assay_arena *arena, struct assay_strs *out, struct assay_err *err) ASSAY_MUST_CHECK;
+/* A row's words as an array of JSON. */
+void assay_options_write(struct assay_jw *w, const char *key, struct assay_str text);
+/* Rows of struct assay_manifest_options, in what people send and in what services tell each other. */
+extern const struct assay_json_field assay_manifest_options_fields[];
+void assay_manifest_options_write(struct assay_jw *w, const struct assay_json_array *list);
+/* Of a JSON array of them, or "" for none. */
+int assay_manifest_options_decode(struct assay_str json, struct assay_arena *arena, struct assay_json_array *out,
+                                  struct assay_err *err) ASSAY_MUST_CHECK;
+
 struct assay_manifest {
     struct assay_str benchmark_id, problem_id;
     int64_t version; /* rises with each change of the problem */
@@ -97,6 +121,7 @@ struct assay_manifest {
     struct assay_json_array groups; /* struct assay_manifest_group */
     struct assay_strs arguments;       /* of the program, behind its command */
     struct assay_json_map environment; /* variables that it finds besides its language's */
+    struct assay_json_array compiler_options; /* struct assay_manifest_options */
 };
 
 /*

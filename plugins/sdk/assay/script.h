@@ -10,8 +10,9 @@
  *    "tests":[{"number":…,"input":…,"expected_output":…}]}
  *   {"id":…,"translator":…,"code":…,"input":…}     ("lang" and "language" say the same as "translator")
  * and {"type":"done"} says that its sender has no more.  "files" (path to text) may stand for "source", "comparison"
- * ("exact", "tokens" or "float", with "float_abs" and "float_rel") changes how outputs are compared, and "assay" carries
- * whatever a gateway wants of its runners.  Members that are not known are passed over, null is as good as absent.
+ * ("exact", "tokens" or "float", with "float_abs" and "float_rel") changes how outputs are compared, "compiler_options" are
+ * words that its language's file allows, and "assay" carries whatever a gateway wants of its runners.  Members that are not
+ * known are passed over, null is as good as absent.
  *
  * Stateless; any thread.  What is decoded are views into the arena.
  */
@@ -51,6 +52,7 @@ struct assay_script {
     struct assay_str language; /* as it was written; may be "", as may be the source: that is the worker's to answer */
     struct assay_str source;
     struct assay_json_map files;
+    struct assay_strs compiler_options; /* that it asks for */
     struct assay_str input;     /* of a run without tests */
     int64_t time_limit_ms, memory_limit_bytes; /* 0: the worker's own */
     int compare;                /* enum assay_compare; 0 is exact */
