@@ -24,6 +24,7 @@
 
 struct assay_front;
 struct assay_gate;
+struct assay_limits;
 struct assay_proxies;
 
 /* One finished request: a line of the access log, an observation of the metrics.  Views live for the call.
@@ -64,6 +65,8 @@ struct assay_front_config {
 
     const struct assay_proxies *proxies; /* borrowed; whose word about a client's address is taken; NULL: nobody's */
     bool proxy_forwarded;                /* they say it in Forwarded, not in X-Forwarded-For */
+
+    struct assay_limits *limits;         /* borrowed; NULL: nobody is counted */
 
     const char *environment;       /* "development": problem details name internal errors too */
     const char *const *cors_origins; /* NULL-terminated, "*" for any (never with credentials),

@@ -158,6 +158,17 @@ static void refuse_err(struct exchange *x, int rc, const struct assay_err *err)
     refuse(x, assay_err_http(rc), assay_arena_str(x->arena, assay_str(err->msg)));
 }
 
+/* Charges the rate limits; false: refused. */
+static bool within_limits(struct exchange *x, enum assay_limit_subject subject, struct assay_str who)
+{
+    struct assay_limits *l = x->loop->front->cfg.limits;
+    if (!l || assay_limits_take(l, subject, who, x->rq.route, x->loop->now_ns, &x->limit))
+        return true;
+    static const char *const whose[] = {"from this address", "of this account", "of this agent"};
+    refuse(x, 429, assay_arena_fmt(x->arena, "too many requests %s; try again in %lld s", whose[subject], (long long)x->limit.retry_s));
+    return false;
+}
+
 /* Who asks is known: may they, and may the body be that long? Then on to the body. */
 static void admit(struct exchange *x)
 {
@@ -169,6 +180,8 @@ static void admit(struct exchange *x)
         refuse_err(x, rc, &err);
         return;
     }
+    if (!within_limits(x, ASSAY_LIMIT_ACCOUNT, x->who.user_id) || !within_limits(x, ASSAY_LIMIT_AGENT, x->who.agent_id))
+        return;
     if (route->body_max == 0 && has_body(x)) {
         refuse(x, 413, ASSAY_STR("this route takes no body"));
         return;
@@ -300,7 +313,8 @@ void assay_exchange_head(struct exchange *x)
     x->allow = m.allow;
     x->rq.route = m.bound->route;
     memcpy(x->rq.param, m.param, sizeof x->rq.param);
-    authenticate(x);
+    if (within_limits(x, ASSAY_LIMIT_ADDRESS, x->rq.remote))
+        authenticate(x);
 }
 
 /* ---- the message is whole ------------------------------------------------------------------------ */

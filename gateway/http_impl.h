@@ -29,6 +29,7 @@
 
 #include "gate.h"
 #include "http.h"
+#include "limits.h"
 #include "problem.h"
 #include "proxies.h"
 #include "queue/mailbox.h"
@@ -117,6 +118,7 @@ struct exchange {
     int64_t body_started_ns;
 
     struct early early;
+    struct assay_limit_state limit;
     struct assay_str token;
     struct assay_gate_verdict verdict;
 

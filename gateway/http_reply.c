@@ -126,7 +126,7 @@ static void put_cors(struct exchange *x, struct assay_buf *out, bool preflight)
         PUT(out, "*");
     else
         assay_buf_str(out, x->origin);
-    PUT(out, "\r\nAccess-Control-Expose-Headers: X-Request-Id, Location, Retry-After, ETag\r\n");
+    PUT(out, "\r\nAccess-Control-Expose-Headers: X-Request-Id, Location, Retry-After, RateLimit, RateLimit-Policy, ETag\r\n");
     if (!preflight)
         return;
     char methods[ASSAY_ALLOW_SIZE];
@@ -159,6 +159,18 @@ void assay_reply_record(struct exchange *x, int status, size_t bytes_out)
     cfg->done(cfg->ctx, &r);
 }
 
+/* What keeps a browser from doing more with an answer than showing it.  The one place: a route that serves pages brings
+ * its own policy as a header, which then stands instead. */
+static void put_protection(const struct answer *a, struct assay_buf *out)
+{
+    PUT(out, "X-Content-Type-Options: nosniff\r\n"
+             "X-Frame-Options: DENY\r\n"
+             "Referrer-Policy: no-referrer\r\n"
+             "Cross-Origin-Resource-Policy: same-origin\r\n");
+    if (!answer_header(a, "content-security-policy").p)
+        PUT(out, "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n");
+}
+
 static void put_head(struct exchange *x, const struct answer *a, size_t length, bool bodiless, bool keep)
 {
     struct loop *l = x->loop;
@@ -179,7 +191,7 @@ static void put_head(struct exchange *x, const struct answer *a, size_t length, 
         put_number(out, length);
         PUT(out, "\r\n");
     }
-    PUT(out, "X-Content-Type-Options: nosniff\r\n");
+    put_protection(a, out);
     if (!answer_header(a, "cache-control").p)
         PUT(out, "Cache-Control: no-store\r\n");
     PUT(out, "X-Request-Id: ");
@@ -192,7 +204,9 @@ static void put_head(struct exchange *x, const struct answer *a, size_t length, 
     if (a->status == 401)
         PUT(out, "WWW-Authenticate: Bearer realm=\"assay\"\r\n");
     if ((a->status == 503 || a->status == 429) && !answer_header(a, "retry-after").p)
-        PUT(out, "Retry-After: 1\r\n");
+        assay_buf_fmt(out, "Retry-After: %lld\r\n", (long long)(x->limit.retry_s > 0 ? x->limit.retry_s : 1));
+    if (x->limit.n)
+        assay_limits_headers(l->front->cfg.limits, &x->limit, out);
     bool options = a->status == 204 && x->rq_method == 0;
     if (a->status == 405 || options) {
         char allow[ASSAY_ALLOW_SIZE];

@@ -42,7 +42,7 @@ static const struct status_row statuses[] = {
     {422, "Unprocessable Content", "unprocessable"},
     {425, "Too Early", "too_early"},
     {428, "Precondition Required", "precondition_required"},
-    {429, "Too Many Requests", "rate"},
+    {429, "Too Many Requests", "rate_limited"},
     {431, "Request Header Fields Too Large", "headers_too_large"},
     {500, "Internal Server Error", "internal"},
     {501, "Not Implemented", "not_implemented"},

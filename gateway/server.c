@@ -581,6 +581,12 @@ static int make_front(struct assay_server *s, struct assay_err *err)
     }
     for (int i = 0; i < s->listeners; i++)
         s->listen_fds[i] = ASSAY_SERVER_LISTEN_FD + i;
+    const char *limits = assay_config_str(c, "rate_limits");
+    if (strcmp(limits, "auto") == 0)
+        limits = strcmp(assay_config_str(c, "app_env"), "development") == 0 ? "" : ASSAY_LIMITS_USUAL;
+    rc = assay_limits_new(limits, assay_config_str(c, "rate_limit_exempt"), s->routes, n, &s->limits, err);
+    if (rc != 0)
+        return rc;
     struct assay_front_config cfg = {
         .routes = s->routes,
         .n_routes = n,
@@ -596,6 +602,7 @@ static int make_front(struct assay_server *s, struct assay_err *err)
         .spool_over = (size_t)assay_config_int(c, "http_body_spool_over"),
         .spool_max = (uint64_t)assay_config_int(c, "http_spool_max"),
         .proxies = s->proxies,
+        .limits = s->limits,
         .proxy_forwarded = strcmp(assay_config_str(c, "trusted_proxy_header"), "forwarded") == 0,
         .body_memory_max = (size_t)assay_config_int(c, "http_body_memory_max"),
         .header_deadline_ms = assay_config_int(c, "http_header_timeout"),
@@ -770,6 +777,7 @@ static void stop(struct assay_server *s, bool was_up)
     for (size_t i = 0; i < ps->n; i++)
         free(ps->entry[i]->ctx);
     assay_topics_free(s->topics);
+    assay_limits_free(s->limits);
     assay_proxies_free(s->proxies);
     free(s->spool_dir);
     assay_gate_free(s->gate);

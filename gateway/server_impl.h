@@ -17,6 +17,7 @@
 #include "dispatch.h"
 #include "gate.h"
 #include "http.h"
+#include "limits.h"
 #include "log.h"
 #include "metrics.h"
 #include "pool.h"
@@ -50,6 +51,7 @@ struct assay_server {
     char *origins;       /* the text that cors points into */
     const char **cors;   /* NULL-terminated; NULL: none */
     struct assay_proxies *proxies;
+    struct assay_limits *limits; /* NULL: none */
     char *spool_dir;
     struct assay_front *front;
     bool access_log, wants_boxes; /* options that every request asks for */

@@ -12,7 +12,7 @@ static const double seconds[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05
 enum {
     M_REQUESTS, M_REQUEST_SECONDS, M_CONNECTIONS, M_ACCEPTED, M_REFUSED, M_PARSE_ERRORS, M_TIMEOUTS, M_LATE,
     M_WAITING, M_WORKERS, M_WORK_QUEUED, M_WORK_RUNNING, M_WORK_REFUSED, M_WORK_DONE, M_WORK_WAIT, M_LOG_LINES,
-    M_LOG_DROPPED, M_BUILD,
+    M_LOG_DROPPED, M_BUILD, M_LIMITED,
 };
 static const struct assay_metric metric[] = {
     [M_REQUESTS] = {"assay_http_requests_total", ASSAY_METRIC_COUNTER, "Requests by route and status.",
@@ -35,6 +35,7 @@ static const struct assay_metric metric[] = {
     [M_LOG_LINES] = {"assay_log_lines_total", ASSAY_METRIC_COUNTER, "Log lines written.", "", NULL},
     [M_LOG_DROPPED] = {"assay_log_dropped_total", ASSAY_METRIC_COUNTER, "Log lines dropped.", "", NULL},
     [M_BUILD] = {"assay_build_info", ASSAY_METRIC_GAUGE, "Version of the program; always 1.", "version", NULL},
+    [M_LIMITED] = {"assay_http_limited_total", ASSAY_METRIC_COUNTER, "Requests that a rate limit refused, by its rule.", "policy", NULL},
 };
 
 static void on_scrape(void *arg)
@@ -63,6 +64,10 @@ static void on_scrape(void *arg)
     assay_metrics_count_to(s->metrics, &metric[M_PARSE_ERRORS], NULL, (double)http.parse_errors);
     assay_metrics_count_to(s->metrics, &metric[M_TIMEOUTS], NULL, (double)http.timeouts);
     assay_metrics_count_to(s->metrics, &metric[M_LATE], NULL, (double)http.late_answers);
+    uint64_t refused;
+    const char *rule;
+    for (size_t i = 0; (rule = assay_limits_rule(s->limits, i, &refused)) != NULL; i++)
+        assay_metrics_count_to(s->metrics, &metric[M_LIMITED], &rule, (double)refused);
 }
 
 int assay_server_count(struct assay_server *s, struct assay_err *err)

@@ -16,6 +16,7 @@
 #include <assay/value.h>
 
 #include "core_routes.h"
+#include "limits.h"
 #include "proxies.h"
 
 #define MIB ((int64_t)1 << 20)
@@ -89,6 +90,12 @@ static const struct assay_option core_rows[] = {
              "commas."},
     {.name = "trusted_proxy_header", .type = ASSAY_OPT_CHOICE, .default_text = "x-forwarded-for", .choices = "x-forwarded-for|forwarded",
      .help = "The header that those proxies write; another one is ignored, since a client may have sent it."},
+    {.name = "rate_limits", .type = ASSAY_OPT_STRING, .default_text = "auto",
+     .help = "How often one may ask: rules SUBJECT[:OPERATION]=COUNT/WINDOW, separated by commas, SUBJECT being address, account or agent, "
+             "such as account:submissions_create=500/24h; empty: no bounds; auto: none in development, elsewhere "
+             ASSAY_LIMITS_USUAL "."},
+    {.name = "rate_limit_exempt", .type = ASSAY_OPT_STRING, .default_text = "127.0.0.0/8,::1",
+     .help = "Addresses and networks that rate limits by address do not count, separated by commas."},
     {.name = "metrics_public", .type = ASSAY_OPT_BOOL, .default_text = "true",
      .help = "Serve /metrics to anyone; otherwise only to callers on this machine."},
 

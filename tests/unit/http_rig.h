@@ -57,7 +57,7 @@ int hand_setup(void **state);
 int hand_teardown(void **state);
 
 struct got {
-    char text[65536];
+    char text[131072];
     size_t n;
     bool closed;
 };
