@@ -95,7 +95,8 @@ enum state { IDLE, QUEUED, RUNNING, WAITING };
 
 struct sub {
     struct assay_dispatch *d;
-    const struct assay_subscription *row;
+    const struct assay_subscription *row; /* kept */
+    struct assay_subscription kept;
     void *self;
     const char *plugin;
     const char *group;         /* for logs and metrics */
@@ -376,6 +377,39 @@ static struct next park(struct sub *s, const struct assay_event_row *ev, const s
     return more;
 }
 
+struct mark {
+    size_t ops, events; /* of a transaction, behind an event */
+};
+
+static void cut(struct assay_tx *tx, struct mark at)
+{
+    tx->n_ops = at.ops;
+    tx->n_events = at.events;
+    tx->failed = false;
+}
+
+static int over(struct assay_err *err)
+{
+    return assay_err_set(err, ASSAY_E_NOMEM, "no memory, or more than %d statements", ASSAY_TX_OPS);
+}
+
+/* Settles the *taken events, or as many of the first of them as can be together; *taken 0 and an error when not even one can. */
+static int settle(struct sub *s, const struct assay_event_row *ev, size_t *taken, struct assay_tx *tx, const struct mark *behind,
+                  struct assay_err *err)
+{
+    for (;;) {
+        int r = s->row->settle(s->self, ev, *taken, tx, err);
+        if (r == 0 && tx->failed)
+            r = over(err);
+        if (r == 0)
+            return 0;
+        *taken /= 2;
+        cut(tx, behind[*taken]);
+        if (*taken == 0)
+            return r;
+    }
+}
+
 static struct next durable(struct sub *s, struct assay_arena *arena, int64_t head, const struct assay_event_row *ev, size_t n,
                            size_t max)
 {
@@ -385,21 +419,26 @@ static struct next durable(struct sub *s, struct assay_arena *arena, int64_t hea
         (void)assay_err_set(&err, ASSAY_E_NOMEM, "no memory for a transaction");
         return failed(s, NULL, &err, "delivery_failed");
     }
+    struct mark *behind = assay_arena_array(arena, n + 1, sizeof *behind);
+    if (behind == NULL) {
+        (void)assay_err_set(&err, ASSAY_E_NOMEM, "no memory for a transaction");
+        return failed(s, NULL, &err, "delivery_failed");
+    }
     size_t taken = 0;
     int r = 0;
+    behind[0] = (struct mark){tx->n_ops, tx->n_events};
     while (taken < n && (taken == 0 || !draining(s->d))) {
-        size_t ops = tx->n_ops, events = tx->n_events;
         r = deliver(s, &ev[taken], tx, &err);
         if (r == 0 && tx->failed)
-            r = assay_err_set(&err, ASSAY_E_NOMEM, "no memory, or more than %d statements", ASSAY_TX_OPS);
-        if (r != 0) { /* cut off what it had added */
-            tx->n_ops = ops;
-            tx->n_events = events;
-            tx->failed = false;
+            r = over(&err);
+        if (r != 0) {
+            cut(tx, behind[taken]);
             break;
         }
-        taken++;
+        behind[++taken] = (struct mark){tx->n_ops, tx->n_events};
     }
+    if (taken > 0 && s->row->settle != NULL)
+        r = settle(s, ev, &taken, tx, behind, &err);
     if (taken == 0)
         return r == ASSAY_E_INVALID ? park(s, &ev[0], &err, arena) : failed(s, &ev[0], &err, "delivery_failed");
 
@@ -773,7 +812,8 @@ int assay_dispatch_add(struct assay_dispatch *d, const struct assay_subscription
     if (s == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory for a subscription");
     s->d = d;
-    s->row = row;
+    s->kept = *row;
+    s->row = &s->kept;
     s->self = self;
     s->plugin = plugin;
     s->group = row->group != NULL && row->group[0] != '\0' ? row->group : plugin;

@@ -41,7 +41,7 @@ struct assay_dispatch_deps {
 
 struct assay_dispatch *assay_dispatch_new(const struct assay_dispatch_deps *deps, struct assay_err *err) ASSAY_MUST_CHECK;
 
-/* plugin: name for logs.  ASSAY_E_CONFLICT when a durable group is there already, ASSAY_E_CONFIG
+/* The row is copied, what it points to is not.  plugin: name for logs.  ASSAY_E_CONFLICT when a durable group is there already, ASSAY_E_CONFIG
  * for a row without deliver, topics or a known kind. */
 int assay_dispatch_add(struct assay_dispatch *d, const struct assay_subscription *sub, void *self, const char *plugin,
                        struct assay_err *err) ASSAY_MUST_CHECK;

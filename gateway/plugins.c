@@ -359,7 +359,7 @@ static int check_strides(const struct assay_plugin_entry *e, struct assay_err *e
     } tables[] = {
         {"options", &p->options, sizeof(struct assay_option)},
         {"routes", &p->routes, sizeof(struct assay_route)},
-        {"subscriptions", &p->subscriptions, sizeof(struct assay_subscription)},
+        {"subscriptions", &p->subscriptions, offsetof(struct assay_subscription, settle)},
         {"migrations", &p->migrations, sizeof(struct assay_migration)},
         {"statements", &p->statements, sizeof(struct assay_stmt *)},
         {"provides", &p->provides, sizeof(struct assay_interface)},

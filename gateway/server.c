@@ -474,8 +474,13 @@ static int subscribe(struct assay_server *s, struct assay_err *err)
         rc = assay_dispatch_add(s->dispatch, &assay_shared_accounts_subs[i], &s->shared, "gate", err);
     for (size_t i = 0; rc == 0 && i < ps->n_order; i++) {
         const struct assay_plugin_entry *e = ps->entry[ps->order[i]];
-        for (uint32_t k = 0; rc == 0 && is_service(e) && k < e->p->subscriptions.count; k++)
-            rc = assay_dispatch_add(s->dispatch, assay_table_row(&e->p->subscriptions, k), e->self, e->p->name, err);
+        for (uint32_t k = 0; rc == 0 && is_service(e) && k < e->p->subscriptions.count; k++) {
+            struct assay_subscription row; /* one of an older ABI ends before settle */
+            memset(&row, 0, sizeof row);
+            memcpy(&row, assay_table_row(&e->p->subscriptions, k),
+                   e->p->subscriptions.stride < sizeof row ? e->p->subscriptions.stride : sizeof row);
+            rc = assay_dispatch_add(s->dispatch, &row, e->self, e->p->name, err);
+        }
     }
     return rc;
 }

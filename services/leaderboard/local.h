@@ -153,9 +153,18 @@ int lb_submissions(const struct assay_store *st, struct assay_str benchmark_id, 
 int lb_metrics(const struct assay_store *st, struct assay_str benchmark_id, struct assay_str agent_id, int64_t until_ms,
                struct assay_arena *arena, struct assay_rows *out, struct assay_err *err) ASSAY_MUST_CHECK;
 
-/* None of these adds more statements. */
+/* None of these adds more statements, nor does a score with its part of lb_settle. */
 #define LB_OPS_PER_EVENT 16
 #define LB_NUMBERS_MAX 200 /* groups and metrics of a submission that are kept */
+/* A score that a batch brought. */
+struct lb_touch {
+    struct assay_str submission_id, benchmark_id, agent_id, problem_id;
+    double score;
+};
+/* Brings cells, entries and buckets to what the scores are by now; sorts `t`.  Each submission at most once, and none that
+ * was removed behind its score. */
+int lb_settle(struct assay_tx *tx, struct lb_touch *t, size_t n, struct assay_err *err) ASSAY_MUST_CHECK;
+/* Keeps the score; what is derived from it waits for lb_settle. */
 int lb_score(struct assay_tx *tx, const struct assay_ev_score *score, struct assay_err *err) ASSAY_MUST_CHECK;
 /* What was reported with a submission, before it is judged. */
 int lb_reported(struct assay_tx *tx, struct assay_str submission_id, const struct assay_ev_reported *r, struct assay_err *err) ASSAY_MUST_CHECK;

@@ -17,6 +17,16 @@ static const struct assay_route routes[] = {
 
 static const char *const topics[] = {"score.calculated", "submission.created", "submission.deleted", "benchmark.changed", "problem.changed", "agent.changed", NULL};
 
+static int score_of(const struct assay_event_row *ev, struct assay_arena *arena, struct assay_ev_score *out, struct assay_err *err)
+{
+    *out = (struct assay_ev_score){.cpu_ms = -1};
+    int rc = assay_ev_score_decode(ev->ev.payload, arena, out, err);
+    if (rc == 0 && (out->submission_id.n == 0 || out->agent_id.n == 0 || out->benchmark_id.n == 0 || !isfinite(out->score) ||
+                    out->created_ms < 0))
+        rc = assay_err_set(err, ASSAY_E_INVALID, "a score names its submission, agent and benchmark");
+    return rc;
+}
+
 static int on_event(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err)
 {
     (void)self;
@@ -45,19 +55,45 @@ static int on_event(void *self, const struct assay_event_row *ev, struct assay_t
     }
     if (assay_str_is(ev->ev.topic, "submission.deleted"))
         return lb_remove_submission(tx, ev->ev.subject, ev->ev.benchmark, err);
-    struct assay_ev_score score = {.cpu_ms = -1};
-    int rc = assay_ev_score_decode(ev->ev.payload, tx->arena, &score, err);
-    if (rc == 0 && (score.submission_id.n == 0 || score.agent_id.n == 0 || score.benchmark_id.n == 0 ||
-                    !isfinite(score.score) || score.created_ms < 0))
-        rc = assay_err_set(err, ASSAY_E_INVALID, "a score names its submission, agent and benchmark");
+    struct assay_ev_score score;
+    int rc = score_of(ev, tx->arena, &score, err);
     return rc == 0 ? lb_score(tx, &score, err) : rc;
 }
 
-/* so that the statements of so many scores fit into one transaction */
-#define BATCH (ASSAY_TX_OPS / LB_OPS_PER_EVENT)
+static bool is_score(const struct assay_event_row *ev)
+{
+    return assay_str_is(ev->ev.topic, "score.calculated");
+}
+
+/* What became of each submission last: a score is settled, and what was removed has been seen to already. */
+static int on_batch(void *self, const struct assay_event_row *ev, size_t n, struct assay_tx *tx, struct assay_err *err)
+{
+    (void)self;
+    size_t n_touch = 0;
+    struct lb_touch *touch = assay_arena_array(tx->arena, n, sizeof *touch);
+    if (touch == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory for a batch of scores");
+    for (size_t i = 0; i < n; i++) {
+        bool stands = is_score(&ev[i]);
+        for (size_t k = i + 1; k < n && stands; k++)
+            stands = !((is_score(&ev[k]) || assay_str_is(ev[k].ev.topic, "submission.deleted")) &&
+                       assay_str_eq(ev[k].ev.subject, ev[i].ev.subject));
+        struct assay_ev_score s;
+        int rc = stands ? score_of(&ev[i], tx->arena, &s, err) : ASSAY_OK;
+        if (rc < 0)
+            return rc;
+        if (stands)
+            touch[n_touch++] = (struct lb_touch){s.submission_id, s.benchmark_id, s.agent_id, s.problem_id.p != NULL ? s.problem_id : ASSAY_STR(""),
+                                                 s.score};
+    }
+    return n_touch > 0 ? lb_settle(tx, touch, n_touch, err) : ASSAY_OK;
+}
+
+/* More would take long to commit.  What touches too many agents to fit is halved by the host. */
+#define BATCH 200
 
 static const struct assay_subscription subscriptions[] = {
-    {.group = "leaderboard", .topics = topics, .kind = ASSAY_SUB_DURABLE, .batch = BATCH, .deliver = on_event},
+    {.group = "leaderboard", .topics = topics, .kind = ASSAY_SUB_DURABLE, .batch = BATCH, .deliver = on_event, .settle = on_batch},
 };
 
 static int init(const struct assay_host *host, void **self, struct assay_err *err)

@@ -23,6 +23,10 @@
  *   mean_time  0 - solved                      mean CPU time of the fastest correct, in microseconds
  * All of them are exact in a double.
  *
+ * A score changes its own row at once.  The cell, the entry and the buckets follow when all scores of a batch have been taken,
+ * once for each cell and each agent that they touched: a cell is read whole to be made, so ten thousand submissions of one
+ * agent that are judged again cost some ten thousand rows for each batch of them, and not for each of them.
+ *
  * A deleted agent leaves the boards; its cells stay, and bring it back if it is restored.
  *
  * Ranks.  Counting the entries before one takes 90 ms on a board of a million.  So a board is cut
@@ -57,6 +61,7 @@
 
 #include <float.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* a test takes smaller ones */
 #ifndef BUCKET_MAX
@@ -458,28 +463,60 @@ int lb_reported(struct assay_tx *tx, struct assay_str submission_id, const struc
 
 int lb_score(struct assay_tx *tx, const struct assay_ev_score *score, struct assay_err *err)
 {
-    struct assay_val submission = ASSAY_VT(score->submission_id), benchmark = ASSAY_VT(score->benchmark_id);
-    ASSAY_TX(tx, &score_put, ASSAY_EXPECT_ONE, submission, benchmark, ASSAY_VT(or_empty(score->problem_id)),
+    struct assay_val submission = ASSAY_VT(score->submission_id);
+    ASSAY_TX(tx, &score_put, ASSAY_EXPECT_ONE, submission, ASSAY_VT(score->benchmark_id), ASSAY_VT(or_empty(score->problem_id)),
              ASSAY_VT(score->agent_id), ASSAY_VT(or_empty(score->owner_id)), ASSAY_VR(score->score),
              ASSAY_VI(score->created_ms), ASSAY_VT(or_empty(score->verdict)), ASSAY_VI(score->cpu_ms));
     ASSAY_TX(tx, &groups_drop, ASSAY_EXPECT_ANY, submission);
-    int rc = numbers(tx, 0, score->submission_id, &score->groups, err);
-    if (rc < 0)
-        return rc;
-    ASSAY_TX(tx, &bucket_open, ASSAY_EXPECT_ANY, benchmark, ASSAY_VR(-DBL_MAX));
-    ASSAY_TX(tx, &uncount[BY_SUBMISSION], ASSAY_EXPECT_ANY, submission);
-    ASSAY_TX(tx, &cell_put, ASSAY_EXPECT_ANY, submission);
-    ASSAY_TX(tx, &cell_put_frozen, ASSAY_EXPECT_ANY, submission);
-    int first = ASSAY_TX(tx, &promote, ASSAY_EXPECT_ANY, submission);
-    int other = ASSAY_TX(tx, &settle, ASSAY_EXPECT_ANY, submission);
-    ASSAY_TX(tx, &settle_untold, ASSAY_EXPECT_ANY, submission);
-    int any = ASSAY_TX(tx, &freezes, ASSAY_EXPECT_ANY, benchmark);
-    counted(tx, BY_SUBMISSION, score->submission_id);
-    rc = tell(tx, any, score->benchmark_id, ASSAY_STR(""), ASSAY_STR(""), 0, err);
-    if (rc == 0)
-        rc = tell(tx, first, score->benchmark_id, score->agent_id, score->submission_id, score->score, err);
-    if (rc == 0)
-        rc = tell(tx, other, score->benchmark_id, score->agent_id, ASSAY_STR(""), 0, err);
+    return numbers(tx, 0, score->submission_id, &score->groups, err);
+}
+
+static int by_place(const void *x, const void *y)
+{
+    const struct lb_touch *a = x, *b = y;
+    int c = assay_str_cmp(a->benchmark_id, b->benchmark_id);
+    if (c == 0)
+        c = assay_str_cmp(a->agent_id, b->agent_id);
+    if (c == 0)
+        c = assay_str_cmp(a->problem_id, b->problem_id);
+    return c != 0 ? c : assay_str_cmp(a->submission_id, b->submission_id);
+}
+
+/* One agent's on one board: t[0..n), by problem. */
+static int settle_agent(struct assay_tx *tx, const struct lb_touch *t, size_t n, bool board, struct assay_err *err)
+{
+    struct assay_val agent = ASSAY_VT(t->submission_id), benchmark = ASSAY_VT(t->benchmark_id);
+    int rc = ASSAY_OK;
+    if (board)
+        ASSAY_TX(tx, &bucket_open, ASSAY_EXPECT_ANY, benchmark, ASSAY_VR(-DBL_MAX));
+    ASSAY_TX(tx, &uncount[BY_SUBMISSION], ASSAY_EXPECT_ANY, agent);
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || !assay_str_eq(t[i].problem_id, t[i - 1].problem_id)) {
+            ASSAY_TX(tx, &cell_put, ASSAY_EXPECT_ANY, ASSAY_VT(t[i].submission_id));
+            ASSAY_TX(tx, &cell_put_frozen, ASSAY_EXPECT_ANY, ASSAY_VT(t[i].submission_id));
+        }
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        int first = ASSAY_TX(tx, &promote, ASSAY_EXPECT_ANY, ASSAY_VT(t[i].submission_id));
+        rc = tell(tx, first, t->benchmark_id, t->agent_id, t[i].submission_id, t[i].score, err);
+    }
+    int other = ASSAY_TX(tx, &settle, ASSAY_EXPECT_ANY, agent);
+    ASSAY_TX(tx, &settle_untold, ASSAY_EXPECT_ANY, agent);
+    int any = board ? ASSAY_TX(tx, &freezes, ASSAY_EXPECT_ANY, benchmark) : -1;
+    counted(tx, BY_SUBMISSION, t->submission_id);
+    if (rc == 0 && board)
+        rc = tell(tx, any, t->benchmark_id, ASSAY_STR(""), ASSAY_STR(""), 0, err);
+    return rc != 0 ? rc : tell(tx, other, t->benchmark_id, t->agent_id, ASSAY_STR(""), 0, err);
+}
+
+int lb_settle(struct assay_tx *tx, struct lb_touch *t, size_t n, struct assay_err *err)
+{
+    qsort(t, n, sizeof *t, by_place);
+    int rc = ASSAY_OK;
+    for (size_t i = 0, k; i < n && rc == 0; i = k) {
+        for (k = i + 1; k < n && assay_str_eq(t[k].agent_id, t[i].agent_id) && assay_str_eq(t[k].benchmark_id, t[i].benchmark_id);)
+            k++;
+        rc = settle_agent(tx, t + i, k - i, i == 0 || !assay_str_eq(t[i].benchmark_id, t[i - 1].benchmark_id), err);
+    }
     return rc;
 }
 

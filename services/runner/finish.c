@@ -26,6 +26,7 @@
 
 #define FLUSH_MS 100
 #define FLUSH_ROWS 64
+#define TOLD_MOST 256 /* tests of a job that have an event of their own */
 #define RETEST_MS 5000
 #define TESTS_OF_LANGUAGE 3
 #define RETEST_GROWTH 16 /* times language_retest: the longest pause between two trials of a language that failed */
@@ -61,7 +62,7 @@ static int add_news(struct loop *l, struct job *j, struct assay_tx *tx, struct m
     }
     bool tell = test_sight(j->feedback, false, false).verdict;
     for (; rc >= 0 && m->events_to < j->at_test; m->events_to++) {
-        if (!tell || m->events_to >= ASSAY_TX_OPS || !j->test[m->events_to].ran)
+        if (!tell || m->events_to >= TOLD_MOST || !j->test[m->events_to].ran)
             continue;
         rc = test_event_encode(j, &j->test[m->events_to], tx->arena, &text, err);
         if (rc >= 0)

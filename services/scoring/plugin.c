@@ -34,8 +34,11 @@ static int on_event(void *self, const struct assay_event_row *ev, struct assay_t
     return rc;
 }
 
+/* as many as the leaderboard settles together */
+#define BATCH 200
+
 static const struct assay_subscription subscriptions[] = {
-    {.group = "scoring", .topics = topics, .kind = ASSAY_SUB_DURABLE, .deliver = on_event},
+    {.group = "scoring", .topics = topics, .kind = ASSAY_SUB_DURABLE, .batch = BATCH, .deliver = on_event},
 };
 
 static int init(const struct assay_host *host, void **self, struct assay_err *err)

@@ -135,9 +135,9 @@ static int on_project(void *self, const struct assay_event_row *ev, struct assay
 }
 
 static const struct assay_subscription subscriptions[] = {
-    {SUBMISSIONS_GROUP, projected, ASSAY_SUB_DURABLE, 64, on_project},
-    {"submissions.ends", ends, ASSAY_SUB_LOCAL, 256, http_on_event},
-    {"submissions.streams", streamed, ASSAY_SUB_LOCAL, 256, stream_on_event},
+    {SUBMISSIONS_GROUP, projected, ASSAY_SUB_DURABLE, 64, on_project, NULL},
+    {"submissions.ends", ends, ASSAY_SUB_LOCAL, 256, http_on_event, NULL},
+    {"submissions.streams", streamed, ASSAY_SUB_LOCAL, 256, stream_on_event, NULL},
 };
 
 static const struct assay_need needs[] = {{ASSAY_PITS_INTERFACE, ASSAY_PITS_VERSION, true}};

@@ -153,7 +153,7 @@ def test_a_faulty_plugin_stops_the_start_with_one_clear_error():
     if sanitized():
         raise Skip("the plugins of this test are built without sanitizers")
     faults = {
-        "WRONG_ABI": "was built for ABI 2.2 and this program speaks 1.2: rebuild the plugin",
+        "WRONG_ABI": "was built for ABI 2.3 and this program speaks 1.3: rebuild the plugin",
         "WRONG_MAGIC": "its magic number is 0x12345678",
         "SHORT_STRUCT": "its descriptor says 24 bytes",
         "NO_DESCRIPTOR": "has no symbol assay_plugin: not a plugin",

@@ -324,10 +324,10 @@ static int take(void *self, const struct assay_event_row *ev, struct assay_tx *t
 
 static const char *const topics_a[] = {"a.*", NULL};
 static const char *const topics_b[] = {"b.x", NULL};
-static const struct assay_subscription durable_a = {"ga", topics_a, ASSAY_SUB_DURABLE, 8, take};
-static const struct assay_subscription durable_b = {"gb", topics_b, ASSAY_SUB_DURABLE, 0, take};
-static const struct assay_subscription local_a = {"la", topics_a, ASSAY_SUB_LOCAL, 4, take};
-static const struct assay_subscription bell_a = {NULL, topics_a, ASSAY_SUB_BELL, 0, take};
+static const struct assay_subscription durable_a = {"ga", topics_a, ASSAY_SUB_DURABLE, 8, take, NULL};
+static const struct assay_subscription durable_b = {"gb", topics_b, ASSAY_SUB_DURABLE, 0, take, NULL};
+static const struct assay_subscription local_a = {"la", topics_a, ASSAY_SUB_LOCAL, 4, take, NULL};
+static const struct assay_subscription bell_a = {NULL, topics_a, ASSAY_SUB_BELL, 0, take, NULL};
 
 static void each_event_has_its_effect_once(void **state)
 {
@@ -450,11 +450,12 @@ static void a_store_that_cannot_commit_costs_time_only(void **state)
     fake_free(f);
 }
 
+#define GREEDY (ASSAY_TX_OPS * 2 / 5)
 static int greedy(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err)
 {
     (void)self;
     (void)err;
-    for (int i = 0; i < 100; i++) /* three of these do not fit in one transaction */
+    for (int i = 0; i < GREEDY; i++) /* three of these do not fit in one transaction */
         (void)ASSAY_TX(tx, &effect, 1, ASSAY_VI(ev->seq));
     return 0;
 }
@@ -466,12 +467,47 @@ static void a_batch_of_too_many_statements_is_split(void **state)
     for (int i = 0; i < 7; i++)
         (void)append(f, "a.made", false);
     rig_begin(&r, f, 1000);
-    static const struct assay_subscription row = {"ga", topics_a, ASSAY_SUB_DURABLE, 0, greedy};
+    static const struct assay_subscription row = {"ga", topics_a, ASSAY_SUB_DURABLE, 0, greedy, NULL};
     assert_int_equal(assay_dispatch_add(r.d, &row, NULL, "pa", NULL), 0);
     assert_int_equal(assay_dispatch_start(r.d, NULL), 0);
     SOON(stored(f, "ga") == 7);
     for (int64_t s = 1; s <= 7; s++)
-        assert_int_equal(effects(f, s), 100);
+        assert_int_equal(effects(f, s), GREEDY);
+    rig_end(&r);
+    fake_free(f);
+}
+
+/* Of four events together it does not fit; the fifth it does not like. */
+#define SETTLING (ASSAY_TX_OPS / 4)
+static int settles(void *self, const struct assay_event_row *ev, size_t n, struct assay_tx *tx, struct assay_err *err)
+{
+    struct taker *t = self;
+    (void)atomic_fetch_add(&t->bells, 1);
+    for (size_t i = 0; i < n; i++) {
+        if (ev[i].seq == 5)
+            return assay_err_set(err, ASSAY_E_INVALID, "not the fifth");
+        for (int k = 0; k < SETTLING; k++)
+            (void)ASSAY_TX(tx, &effect, 1, ASSAY_VI(ev[i].seq));
+    }
+    return 0;
+}
+static void a_batch_is_settled_together_or_in_halves(void **state)
+{
+    (void)state;
+    struct fake *f = fake_new();
+    struct rig r;
+    for (int i = 0; i < 16; i++)
+        (void)append(f, "a.made", false);
+    rig_begin(&r, f, 1000);
+    struct taker a = {0};
+    static const struct assay_subscription row = {.group = "ga", .topics = topics_a, .kind = ASSAY_SUB_DURABLE, .deliver = take, .settle = settles};
+    assert_int_equal(assay_dispatch_add(r.d, &row, &a, "pa", NULL), 0);
+    assert_int_equal(assay_dispatch_start(r.d, NULL), 0);
+    SOON(stored(f, "ga") == 16);
+    for (int64_t s = 1; s <= 16; s++)
+        assert_int_equal(effects(f, s), s == 5 ? 0 : 1 + SETTLING); /* what deliver did goes with what settle did */
+    assert_int_equal(f->n_dead, 1);
+    assert_true(atomic_load(&a.bells) < 40);
     rig_end(&r);
     fake_free(f);
 }
@@ -690,11 +726,11 @@ static void bad_rows_are_refused(void **state)
     rig_begin(&r, f, 1000);
     struct assay_err err = {0};
     static const char *const none[] = {NULL};
-    const struct assay_subscription bad[] = {{"g", topics_a, ASSAY_SUB_DURABLE, 0, NULL},
-                                             {"g", NULL, ASSAY_SUB_DURABLE, 0, take},
-                                             {"g", none, ASSAY_SUB_LOCAL, 0, take},
-                                             {NULL, topics_a, ASSAY_SUB_DURABLE, 0, take},
-                                             {"g", topics_a, (enum assay_sub_kind)7, 0, take}};
+    const struct assay_subscription bad[] = {{"g", topics_a, ASSAY_SUB_DURABLE, 0, NULL, NULL},
+                                             {"g", NULL, ASSAY_SUB_DURABLE, 0, take, NULL},
+                                             {"g", none, ASSAY_SUB_LOCAL, 0, take, NULL},
+                                             {NULL, topics_a, ASSAY_SUB_DURABLE, 0, take, NULL},
+                                             {"g", topics_a, (enum assay_sub_kind)7, 0, take, NULL}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(assay_dispatch_add(r.d, &bad[i], NULL, "p", &err), ASSAY_E_CONFIG);
     struct taker a = {0};
@@ -715,6 +751,7 @@ int main(void)
         cmocka_unit_test(a_guard_that_fails_is_found_alone),
         cmocka_unit_test(a_store_that_cannot_commit_costs_time_only),
         cmocka_unit_test(a_batch_of_too_many_statements_is_split),
+        cmocka_unit_test(a_batch_is_settled_together_or_in_halves),
         cmocka_unit_test(local_subscribers_see_all_from_their_start_on),
         cmocka_unit_test(a_bell_rings_once_at_start_and_coalesces),
         cmocka_unit_test(events_of_another_process_are_found_by_polling),

@@ -49,6 +49,8 @@ struct fixture {
     uint64_t seed;
     char agent[AGENTS][24];
     char submission[SUBMISSIONS][40];
+    struct lb_touch touch[ASSAY_TX_OPS]; /* of the transaction that is being made */
+    size_t n_touch;
 };
 
 static unsigned below(struct fixture *f, unsigned n)
@@ -93,6 +95,15 @@ static int teardown(void **state)
 
 /* ---- telling -------------------------------------------------------------------------------------- */
 
+static void forget(struct fixture *f, int i)
+{
+    size_t kept = 0;
+    for (size_t k = 0; k < f->n_touch; k++)
+        if (!assay_str_is(f->touch[k].submission_id, f->submission[i]))
+            f->touch[kept++] = f->touch[k];
+    f->n_touch = kept;
+}
+
 static void tell_score(struct fixture *f, struct assay_tx *tx, int i)
 {
     struct assay_ev_score s = {.submission_id = assay_str(f->submission[i]),
@@ -104,12 +115,15 @@ static void tell_score(struct fixture *f, struct assay_tx *tx, int i)
                                .score = f->m.submission[i].score,
                                .created_ms = f->m.submission[i].created_ms};
     f->m.submission[i].there = true;
+    forget(f, i);
     assert_int_equal(lb_score(tx, &s, NULL), 0);
+    f->touch[f->n_touch++] = (struct lb_touch){s.submission_id, s.benchmark_id, s.agent_id, s.problem_id, s.score};
 }
 
 static void tell_deleted(struct fixture *f, struct assay_tx *tx, int i)
 {
     f->m.submission[i].there = false;
+    forget(f, i);
     assert_int_equal(lb_remove_submission(tx, assay_str(f->submission[i]), ASSAY_STR("left"), NULL), 0);
 }
 
@@ -123,6 +137,8 @@ static void tell_agent(struct fixture *f, struct assay_tx *tx, int a, bool gone)
 static void commit(struct fixture *f, struct assay_tx *tx)
 {
     struct assay_err err = {0};
+    assert_int_equal(lb_settle(tx, f->touch, f->n_touch, &err), 0);
+    f->n_touch = 0;
     if (assay_store_exec(&f->st, tx, &err) != 0)
         fail_msg("%s", err.msg);
 }
@@ -238,7 +254,7 @@ static void ten_thousand_operations_equal_a_recomputation(void **state)
     for (int done = 0; done < 10000;) {
         ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
         struct assay_tx *tx = assay_tx_new(arena, "test");
-        for (int k = 0; k < ASSAY_TX_OPS / LB_OPS_PER_EVENT; k++, done++) {
+        for (int k = 0; k < 20; k++, done++) {
             int i = (int)below(f, SUBMISSIONS);
             unsigned what = below(f, 100);
             if (what < 4) {
@@ -317,6 +333,32 @@ static void rising_scores_do_not_leave_buckets_behind(void **state)
     }
 }
 
+/* However many scores of an agent a transaction brings: each cell is made once, and the entry is moved once. */
+static void a_batch_makes_each_cell_once(void **state)
+{
+    struct fixture *f = *state;
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+    struct assay_tx *tx = assay_tx_new(arena, "test");
+    for (int i = 0; i < 100; i++) {
+        f->m.submission[i].agent = i % 2;
+        f->m.submission[i].score = i % 37;
+        f->m.submission[i].created_ms = i;
+        tell_score(f, tx, i);
+    }
+    commit(f, tx);
+    size_t cells = 0, moves = 0, scores = 0;
+    for (size_t i = 0; i < tx->n_ops; i++) {
+        cells += strcmp(tx->op[i].stmt->name, "leaderboard.cell_put") == 0;
+        moves += strcmp(tx->op[i].stmt->name, "leaderboard.uncount") == 0;
+        scores += strcmp(tx->op[i].stmt->name, "leaderboard.score_put") == 0;
+    }
+    assert_int_equal(scores, 100);
+    assert_int_equal(cells, 2);
+    assert_int_equal(moves, 2);
+    assert_true(tx->n_ops < 400);
+    (void)compare(f);
+}
+
 static void a_page_goes_on_where_the_last_one_ended(void **state)
 {
     struct fixture *f = *state;
@@ -357,6 +399,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(ten_thousand_operations_equal_a_recomputation),
         T(rising_scores_do_not_leave_buckets_behind),
+        T(a_batch_makes_each_cell_once),
         T(a_page_goes_on_where_the_last_one_ended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -174,9 +174,8 @@ static void a_frozen_board_is_not_on_the_list_of_all(void **state)
     score(h, 1, "cold", "ada", "p", "WA", 40, now - 2 * HOUR, 1, "");
     score(h, 2, "cold", "ada", "p", "OK", 100, now - MINUTE, 1, "");
     svc_pump(h);
-    assert_int_equal(svc_count_events(h, "leaderboard.updated"), 2);
-    for (size_t i = 0; i < 2; i++) /* that something was judged, not whose nor how it went */
-        assert_true(assay_str_is(svc_event(h, "leaderboard.updated", i)->ev.payload, "{}"));
+    assert_int_equal(svc_count_events(h, "leaderboard.updated"), 1); /* of both */
+    assert_true(assay_str_is(svc_event(h, "leaderboard.updated", 0)->ev.payload, "{}")); /* not whose nor how it went */
     assert_string_equal(contest(h, SVC_VIEWER, "/leaderboard?benchmark_id=cold"), "1:ada:40:-1");
     assert_string_equal(contest(h, SVC_VIEWER, "/leaderboard"), "");
     assert_string_equal(contest(h, SVC_VIEWER, "/leaderboard?agent_id=ada"), "");

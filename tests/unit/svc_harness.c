@@ -947,12 +947,31 @@ static size_t deliver_durable(struct svc *h, struct loaded *l, const struct assa
     if (h->store.ops->cursor_get(h->store.self, group, &from, &err) < 0 ||
         h->store.ops->events(h->store.self, from, s->topics, s->batch != 0 ? s->batch : 64, arena, &ev, &n, &err) < 0)
         die("%s: reading events: %s", s->group, err.msg);
-    if (n == 0)
+    int64_t head = 0;
+    if (n == 0 && h->store.ops->events_head(h->store.self, &head, &err) < 0)
+        die("events_head: %s", err.msg);
+    if (n == 0) { /* what it did not ask for is not read over and over */
+        struct assay_tx *skip = assay_tx_new(arena, "skip");
+        skip->cursor_group = group;
+        skip->cursor_from = from;
+        skip->cursor_to = head;
+        if (head > from + 1000 && h->store.ops->events(h->store.self, from, s->topics, 1, arena, &ev, &n, &err) == 0 && n == 0 &&
+            assay_store_exec(&h->store, skip, &err) < 0)
+            die("%s: moving on: %s", s->group, err.msg);
         return 0;
-    struct assay_tx *tx = assay_tx_new(arena, "deliver");
-    for (size_t i = 0; i < n; i++) {
-        if (s->deliver(l->self, &ev[i], tx, &err) < 0)
-            die("%s: event %.*s: %s", s->group, ASSAY_FMT(ev[i].ev.topic), err.msg);
+    }
+    struct assay_tx *tx;
+    for (;;) { /* what does not fit is halved */
+        tx = assay_tx_new(arena, "deliver");
+        for (size_t i = 0; i < n; i++) {
+            if (s->deliver(l->self, &ev[i], tx, &err) < 0)
+                die("%s: event %.*s: %s", s->group, ASSAY_FMT(ev[i].ev.topic), err.msg);
+        }
+        if (s->settle != NULL && s->settle(l->self, ev, n, tx, &err) < 0)
+            die("%s: settling: %s", s->group, err.msg);
+        if (!tx->failed || n == 1)
+            break;
+        n /= 2;
     }
     tx->cursor_group = group;
     tx->cursor_from = from;

@@ -32,7 +32,7 @@ extern "C" {
 
 #define ASSAY_PLUGIN_MAGIC 0x41535359u /* "ASSY" */
 #define ASSAY_ABI_MAJOR 1              /* a break */
-#define ASSAY_ABI_MINOR 2              /* members appended */
+#define ASSAY_ABI_MINOR 3              /* members appended */
 #define ASSAY_PLUGIN_SYMBOL "assay_plugin"
 
 enum assay_plugin_kind {
@@ -135,6 +135,10 @@ struct assay_subscription {
     /* 0, or an error: the event is tried alone, then with growing delay; it is never skipped silently.
      * ASSAY_E_INVALID parks the event in the dead-letter table with its error and goes on. */
     int (*deliver)(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err);
+    /* DURABLE, since 1.3, may be NULL: called once behind deliver of the n events of a batch (n >= 1), with the same tx.  What
+     * is derived from what several events wrote is derived here, once.  When it does not fit into the transaction behind
+     * that many events it is called again, with the first half of them; what it had added is gone then. */
+    int (*settle)(void *self, const struct assay_event_row *ev, size_t n, struct assay_tx *tx, struct assay_err *err);
 };
 
 /* ---- interfaces between services ------------------------------------------------------------ */

@@ -109,7 +109,7 @@ struct assay_dead_letter {
 };
 
 /* A transaction under construction; lives in its arena. */
-#define ASSAY_TX_OPS 256
+#define ASSAY_TX_OPS 1024
 struct assay_tx {
     struct assay_arena *arena;
     const char *name; /* for logs and metrics: "submission.finish" */
