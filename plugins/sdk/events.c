@@ -37,6 +37,7 @@ static const struct assay_json_field user_fields[] = {
     ROW(ASSAY_JSON_STRING, assay_ev_user, role, MUST),
     ROW(ASSAY_JSON_INT, assay_ev_user, epoch, MUST),
     ROW(ASSAY_JSON_BOOL, assay_ev_user, disabled),
+    ROW(ASSAY_JSON_BOOL, assay_ev_user, erased),
     OTHERS,
     LAST,
 };
@@ -164,6 +165,8 @@ int assay_ev_user_encode(const struct assay_ev_user *in, struct assay_buf *out, 
     assay_jw_kstr(w, "role", in->role);
     assay_jw_kint(w, "epoch", in->epoch);
     assay_jw_kbool(w, "disabled", in->disabled);
+    if (in->erased)
+        assay_jw_kbool(w, "erased", true);
     assay_jw_end(w);
     return assay_jw_finish(w, out, err);
 }

@@ -381,6 +381,8 @@ int agents_deliver(void *self, const struct assay_event_row *ev, struct assay_tx
     int rc = assay_ev_user_decode(ev->ev.payload, tx->arena, &user, err);
     if (rc == ASSAY_OK)
         agents_add_user(tx, ev->ev.subject, user.disabled, ev->seq);
+    if (rc == ASSAY_OK && user.erased)
+        agents_add_owner_erased(tx, ev->ev.subject, ev->at_ms);
     return rc;
 }
 

@@ -88,7 +88,7 @@ void agents_write_token(struct assay_jw *w, const struct agent_token *t, const c
 
 #define AGENTS_STMTS(X)                                                                                                \
     X(insert) X(by_id) X(list) X(update) X(remove) X(token_insert) X(token_list) X(token_revoke) X(token_revoke_all)   \
-    X(token_by_hash) X(heartbeat) X(user_put)
+    X(token_by_hash) X(heartbeat) X(user_put) X(owner_erased) X(owner_tokens)
 #define X(name) extern const struct assay_stmt agents_q_##name;
 AGENTS_STMTS(X)
 #undef X
@@ -117,6 +117,7 @@ int agents_add_changed(struct assay_tx *tx, const struct agent *a, bool deleted,
 void agents_add_token_changed(struct assay_tx *tx, const struct agent *a);
 /* What user.changed says, for the tokens of a disabled account. */
 void agents_add_user(struct assay_tx *tx, struct assay_str user, bool disabled, int64_t seq);
+void agents_add_owner_erased(struct assay_tx *tx, struct assay_str user, int64_t at_ms);
 
 /* ---- http.c ---------------------------------------------------------------------------------------------------- */
 

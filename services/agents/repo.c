@@ -54,6 +54,11 @@ STMT(user_put, true, "tii", "",
      "INSERT INTO agents_users (id, disabled, seq) VALUES ($1, $2, $3)"
      " ON CONFLICT (id) DO UPDATE SET disabled = excluded.disabled, seq = excluded.seq"
      " WHERE agents_users.seq < excluded.seq");
+STMT(owner_erased, true, "tti", "",
+     "UPDATE agents_agents SET name = $2, description = '', version = version + 1, updated_ms = $3 WHERE owner_id = $1");
+STMT(owner_tokens, true, "ti", "",
+     "UPDATE agents_tokens SET name = '', revoked_ms = CASE WHEN revoked_ms = 0 THEN $2 ELSE revoked_ms END"
+     " WHERE agent_id IN (SELECT id FROM agents_agents WHERE owner_id = $1)");
 ASSAY_IDEM_DEFINE(agents_idem, "agents");
 
 static void read_agent(const struct assay_val *c, struct agent *a)
@@ -192,4 +197,11 @@ void agents_add_token_changed(struct assay_tx *tx, const struct agent *a)
 void agents_add_user(struct assay_tx *tx, struct assay_str user, bool disabled, int64_t seq)
 {
     ASSAY_TX(tx, &agents_q_user_put, ASSAY_EXPECT_ANY, ASSAY_VT(user), ASSAY_VI(disabled ? 1 : 0), ASSAY_VI(seq));
+}
+
+/* The agents stay, since results refer to them, under a name that is nobody's. */
+void agents_add_owner_erased(struct assay_tx *tx, struct assay_str user, int64_t at_ms)
+{
+    ASSAY_TX(tx, &agents_q_owner_erased, ASSAY_EXPECT_ANY, ASSAY_VT(user), ASSAY_VT(ASSAY_STR(ASSAY_ERASED_NAME)), ASSAY_VI(at_ms));
+    ASSAY_TX(tx, &agents_q_owner_tokens, ASSAY_EXPECT_ANY, ASSAY_VT(user), ASSAY_VI(at_ms));
 }

@@ -497,6 +497,38 @@ int auth_do_user_patch(void *self, struct assay_request *rq, struct assay_respon
     return assay_err_set(err, ASSAY_E_BUSY, "the account is being changed by others; try again");
 }
 
+/* The row goes, so its login and address are free again; the id stays as the owner of what was submitted, and stands for nobody.  The
+ * other services clear what they know by a name when they hear of it. */
+int auth_do_user_erase(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct service *s = self;
+    for (int i = 0; i < TRIES; i++) {
+        struct auth_user u;
+        int rc = auth_user_by_id(s->host->store, rq->param[0], rq->arena, &u, err);
+        if (rc < 0)
+            return rc;
+        struct assay_tx *tx = assay_tx_new(rq->arena, "auth.user_erase");
+        (void)auth_add_erasure(tx, &u);
+        auth_add_sessions_end(tx, u.id);
+        struct auth_user gone = {.id = u.id, .role = u.role, .epoch = u.epoch + 1, .disabled = true};
+        rc = auth_add_erased(tx, &gone, err);
+        if (rc == ASSAY_OK)
+            rc = assay_store_exec(s->host->store, tx, err);
+        if (rc == ASSAY_OK) {
+            assay_log(s->host, ASSAY_LOG_INFO, "account_erased", ASSAY_KS("user_id", u.id), ASSAY_KS("by", rq->who->user_id),
+                      ASSAY_KS("request_id", rq->request_id));
+            rs->status = 204;
+            return ASSAY_OK;
+        }
+        if (rc != ASSAY_E_GUARD)
+            return rc;
+        rc = refused_update(s, rq, &u, err);
+        if (rc < 0)
+            return rc;
+    }
+    return assay_err_set(err, ASSAY_E_BUSY, "the account is being changed by others; try again");
+}
+
 static int user_password_now(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     struct service *s = self;

@@ -118,7 +118,7 @@ void auth_check_patch(const struct auth_patch_in *in, struct assay_json_faults *
 
 #define AUTH_STMTS(X)                                                                                                  \
     X(user_seed) X(user_insert) X(user_by_id) X(user_by_login) X(user_by_email) X(user_list) X(user_update)            \
-    X(user_password) X(user_epoch) X(session_insert) X(session_trim) X(session_purge) X(session_get) X(session_rotate) \
+    X(user_erase) X(user_password) X(user_epoch) X(session_insert) X(session_trim) X(session_purge) X(session_get) X(session_rotate) \
     X(session_delete) X(session_delete_of) X(session_delete_all)
 #define X(name) extern const struct assay_stmt auth_q_##name;
 AUTH_STMTS(X)
@@ -157,13 +157,15 @@ int auth_add_rotation(struct assay_tx *tx, const struct auth_session *s, struct 
 void auth_add_session_end(struct assay_tx *tx, struct assay_str family);
 int auth_add_session_end_of(struct assay_tx *tx, struct assay_str family, struct assay_str user_id);
 void auth_add_sessions_end(struct assay_tx *tx, struct assay_str user_id);
+int auth_add_erasure(struct assay_tx *tx, const struct auth_user *u); /* guard: u->version as it was read */
 /* user.changed with u's role, epoch and state */
 int auth_add_changed(struct assay_tx *tx, const struct auth_user *u, struct assay_err *err) ASSAY_MUST_CHECK;
+int auth_add_erased(struct assay_tx *tx, const struct auth_user *u, struct assay_err *err) ASSAY_MUST_CHECK;
 
 /* ---- http.c ---------------------------------------------------------------------------------------------- */
 
 #define AUTH_HANDLERS(X) \
-    X(register) X(login) X(auth) X(refresh) X(logout) X(me) X(users_list) X(user_get) X(user_patch) \
+    X(register) X(login) X(auth) X(refresh) X(logout) X(me) X(users_list) X(user_get) X(user_patch) X(user_erase) \
     X(user_password)
 #define X(name) \
     int auth_do_##name(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);

@@ -35,6 +35,8 @@ static const struct assay_route routes[] = {
      "Show an account"},
     {ASSAY_PATCH, "/users/{id:uuid}", ASSAY_ROLE_ADMIN, NULL, ASSAY_ROUTE_NO_QUERY, BODY_MAX, auth_do_user_patch, "users_update",
      "Change an account's role, state, name or address"},
+    {ASSAY_DELETE, "/users/{id:uuid}", ASSAY_ROLE_ADMIN, NULL, ASSAY_ROUTE_NO_QUERY, 0, auth_do_user_erase, "users_erase",
+     "Erase an account and what names its person"},
     {ASSAY_POST, "/users/{id:uuid}/password", ASSAY_ROLES_ANY, NULL, ASSAY_ROUTE_NO_QUERY, BODY_MAX, auth_do_user_password,
      "users_password", "Set a new password"},
 };

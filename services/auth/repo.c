@@ -32,6 +32,9 @@ STMT(user_update, true, "tittttiii", "",
      " AND NOT EXISTS (SELECT 1 FROM auth_users o WHERE o.email = $6 AND o.id <> $1)"
      " AND ((CAST($3 AS TEXT) = 'admin' AND CAST($7 AS BIGINT) = 0) OR role <> 'admin' OR disabled <> 0"
      " OR EXISTS (SELECT 1 FROM auth_users o WHERE o.role = 'admin' AND o.disabled = 0 AND o.id <> $1))");
+STMT(user_erase, true, "ti", "",
+     "DELETE FROM auth_users WHERE id = $1 AND version = $2 AND (role <> 'admin' OR disabled <> 0"
+     " OR EXISTS (SELECT 1 FROM auth_users o WHERE o.role = 'admin' AND o.disabled = 0 AND o.id <> $1))");
 STMT(user_password, true, "titii", "",
      "UPDATE auth_users SET password_hash = $3, epoch = $4, version = version + 1, updated_ms = $5"
      " WHERE id = $1 AND version = $2");
@@ -197,12 +200,12 @@ void auth_add_sessions_end(struct assay_tx *tx, struct assay_str user_id)
     ASSAY_TX(tx, &auth_q_session_delete_all, ASSAY_EXPECT_ANY, ASSAY_VT(user_id));
 }
 
-int auth_add_changed(struct assay_tx *tx, const struct auth_user *u, struct assay_err *err)
+static int add_event(struct assay_tx *tx, const struct auth_user *u, bool erased, struct assay_err *err)
 {
     if (tx == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     ASSAY_CLEANUP_BUF struct assay_buf payload = ASSAY_BUF_INIT;
-    struct assay_ev_user ev = {.role = u->role, .epoch = u->epoch, .disabled = u->disabled};
+    struct assay_ev_user ev = {.role = u->role, .epoch = u->epoch, .disabled = u->disabled, .erased = erased};
     int rc = assay_ev_user_encode(&ev, &payload, err);
     if (rc < 0)
         return rc;
@@ -212,4 +215,19 @@ int auth_add_changed(struct assay_tx *tx, const struct auth_user *u, struct assa
     assay_tx_event(tx, (struct assay_event){.topic = ASSAY_STR("user.changed"), .subject = u->id, .owner = u->id,
                                             .benchmark = ASSAY_STR(""), .payload = text});
     return ASSAY_OK;
+}
+
+int auth_add_changed(struct assay_tx *tx, const struct auth_user *u, struct assay_err *err)
+{
+    return add_event(tx, u, false, err);
+}
+
+int auth_add_erased(struct assay_tx *tx, const struct auth_user *u, struct assay_err *err)
+{
+    return add_event(tx, u, true, err);
+}
+
+int auth_add_erasure(struct assay_tx *tx, const struct auth_user *u)
+{
+    return ASSAY_TX(tx, &auth_q_user_erase, ASSAY_EXPECT_ONE, ASSAY_VT(u->id), ASSAY_VI(u->version));
 }

@@ -119,7 +119,7 @@ int lb_updated_encode(struct assay_str agent_id, struct assay_str submission_id,
 
 /* ---- repo.c, repo_board.c --------------------------------------------------------------------------------------- */
 
-#define LEADERBOARD_STATEMENTS 52
+#define LEADERBOARD_STATEMENTS 54
 extern const struct assay_stmt *const leaderboard_statements[LEADERBOARD_STATEMENTS];
 
 /* ASSAY_E_NOT_FOUND */
@@ -175,6 +175,7 @@ int lb_project_benchmark(struct assay_tx *tx, struct assay_str id, const struct 
 int lb_project_problem(struct assay_tx *tx, struct assay_str id, const struct assay_ev_problem *p, struct assay_err *err)
     ASSAY_MUST_CHECK;
 void lb_project_agent(struct assay_tx *tx, struct assay_str id, const struct assay_ev_agent *a);
+void lb_owner_erased(struct assay_tx *tx, struct assay_str user); /* the name of each of their agents is nobody's from now on */
 
 /* ---- schema.c, http.c ------------------------------------------------------------------------------- */
 

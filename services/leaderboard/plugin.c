@@ -15,7 +15,7 @@ static const struct assay_route routes[] = {
      "leaderboard_history", "An agent's score on a board after each of its submissions"},
 };
 
-static const char *const topics[] = {"score.calculated", "submission.created", "submission.deleted", "benchmark.changed", "problem.changed", "agent.changed", NULL};
+static const char *const topics[] = {"score.calculated", "submission.created", "submission.deleted", "benchmark.changed", "problem.changed", "agent.changed", "user.changed", NULL};
 
 static int score_of(const struct assay_event_row *ev, struct assay_arena *arena, struct assay_ev_score *out, struct assay_err *err)
 {
@@ -46,6 +46,13 @@ static int on_event(void *self, const struct assay_event_row *ev, struct assay_t
         int rc = assay_ev_agent_decode(ev->ev.payload, tx->arena, &a, err);
         if (rc == 0)
             lb_project_agent(tx, ev->ev.subject, &a);
+        return rc;
+    }
+    if (assay_str_is(ev->ev.topic, "user.changed")) {
+        struct assay_ev_user u = {.erased = false};
+        int rc = assay_ev_user_decode(ev->ev.payload, tx->arena, &u, err);
+        if (rc == 0 && u.erased)
+            lb_owner_erased(tx, ev->ev.subject);
         return rc;
     }
     if (assay_str_is(ev->ev.topic, "submission.created")) {

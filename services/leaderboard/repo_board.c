@@ -396,13 +396,27 @@ static const struct assay_stmt project_agent = {
     .columns = "",
     .write = true};
 
+static const struct assay_stmt owner_erased = {
+    .name = "leaderboard.owner_erased",
+    .sql = "UPDATE leaderboard_agents SET name = $2 WHERE owner_id = $1",
+    .params = "tt",
+    .columns = "",
+    .write = true};
+static const struct assay_stmt owner_entries = {
+    .name = "leaderboard.owner_entries",
+    .sql = "UPDATE leaderboard_entries SET agent_name = $2 WHERE agent_id IN (SELECT a.id FROM leaderboard_agents a WHERE a.owner_id = $1)",
+    .params = "tt",
+    .columns = "",
+    .write = true};
+
 const struct assay_stmt *const leaderboard_statements[LEADERBOARD_STATEMENTS] = {
     &lb_q_top, &lb_q_top_of_all, &lb_q_of_agent, &lb_q_boards_of_agent, &lb_q_benchmark_get, &lb_q_enters, &lb_q_problems, &lb_q_cells, &lb_q_metrics, &lb_q_submissions, &lb_q_groups,
     &score_put,  &score_leave, &score_drop,   &numbers_put,  &numbers_drop, &groups_drop, &cell_put,     &cell_put_frozen, &cells_put,
     &cells_put_frozen, &cell_drop, &cells_drop, &promote,    &settle, &settle_untold, &freezes, &agent_return, &entries_put,     &entry_drop,
     &entries_drop, &agent_leave, &agent_rename, &bucket_open, &buckets_drop, &buckets_put, &uncount[0],      &uncount[1],
     &count[0],   &count[1],    &fold[0],      &fold[1],      &sweep[0],     &sweep[1],     &split[0],        &split[1],
-    &mark_stale, &unmark_stale, &project_benchmark, &project_problem, &problem_stale, &project_agent};
+    &mark_stale, &unmark_stale, &project_benchmark, &project_problem, &problem_stale, &project_agent,
+    &owner_erased, &owner_entries};
 
 /* ---- writing ------------------------------------------------------------------------------------------- */
 
@@ -581,4 +595,10 @@ void lb_project_agent(struct assay_tx *tx, struct assay_str id, const struct ass
     ASSAY_TX(tx, &uncount[BY_AGENT], ASSAY_EXPECT_ANY, ASSAY_VT(id));
     ASSAY_TX(tx, a->deleted ? &agent_leave : &agent_return, ASSAY_EXPECT_ANY, ASSAY_VT(id));
     counted(tx, BY_AGENT, id);
+}
+
+void lb_owner_erased(struct assay_tx *tx, struct assay_str user)
+{
+    ASSAY_TX(tx, &owner_erased, ASSAY_EXPECT_ANY, ASSAY_VT(user), ASSAY_VT(ASSAY_STR(ASSAY_ERASED_NAME)));
+    ASSAY_TX(tx, &owner_entries, ASSAY_EXPECT_ANY, ASSAY_VT(user), ASSAY_VT(ASSAY_STR(ASSAY_ERASED_NAME)));
 }

@@ -257,6 +257,11 @@ def test_accounts(server):
     carol.call("POST", "/logout", expect=204)
     wait_for("the token to be refused", lambda: carol.call("GET", "/me").status == 401, 5)
     admin.patch(f"/users/{me['id']}", {"disabled": True})
+    admin.call("DELETE", f"/users/{me['id']}", expect=204)
+    admin.call("DELETE", f"/users/{me['id']}", expect=404)
+    admin.call("DELETE", f"/users/{admin.get('/me').json['id']}", expect=409)
+    erin = checked(server, "erin", PASSWORD)
+    erin.call("DELETE", f"/users/{NOWHERE}", expect=403)
 
 
 def test_too_many_failed_sign_ins(server):

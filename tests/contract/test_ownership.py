@@ -268,12 +268,17 @@ class Plans:
             me, other = x.throwaway(who, rel)
             return post(f"/users/{other['id'] if other else NOWHERE}/password", {"current_password": PASSWORD, "password": PASSWORD + "2"}, api=me["api"])
 
+        def erase(x, who, rel):
+            me, other = x.throwaway(who, rel)
+            return delete(f"/users/{other['id'] if other else NOWHERE}", api=me["api"])
+
         w("register", all4, register)
         w("login", all4, sign_in("/login"))
         w("auth", all4, sign_in("/auth"))
         w("auth_refresh", all4, refresh)
         w("logout", all4, logout)
         w("users_password", all4, password)
+        w("users_erase", all4, erase)
         w("users_list", all4, lambda x, who, rel: get("/users?limit=200", listed=x.person(who, rel)))
         w("users_get", all4, lambda x, who, rel: get(f"/users/{x.person(who, rel)}"))
         w("users_update", all4, lambda x, who, rel: patch(f"/users/{x.person(who, rel)}", {"name": "renamed"}))

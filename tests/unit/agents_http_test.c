@@ -165,6 +165,28 @@ static void a_token_ends_by_time_by_its_agent_and_by_its_owner(void **state)
     assert_int_equal(token_get(h, svc_str(&lasting, "/token"), &t), ASSAY_E_NOT_FOUND);
 }
 
+static void who_is_erased_leaves_agents_without_a_name(void **state)
+{
+    struct svc *h = *state;
+    struct assay_agent_token t;
+    svc_call(h, SVC_USER, "POST", "/agents", "{\"id\":\"bot\",\"name\":\"Grace\",\"description\":\"of Grace\"}");
+    svc_call(h, SVC_INSTRUCTOR, "POST", "/agents", "{\"id\":\"theirs\",\"name\":\"Another\"}");
+    struct svc_reply token = svc_call(h, SVC_USER, "POST", "/agents/bot/tokens", "{\"name\":\"laptop of Grace\"}");
+    svc_publish(h, "user.changed", svc_user.user_id.p, svc_user.user_id.p, "{\"role\":\"user\",\"epoch\":2,\"disabled\":true,\"erased\":true}");
+    svc_pump(h);
+    struct svc_reply r = svc_call(h, SVC_ADMIN, "GET", "/agents/bot", NULL);
+    assert_int_equal(r.status, 200);
+    assert_string_equal(svc_str(&r, "/name"), "erased");
+    assert_string_equal(svc_str(&r, "/description"), "");
+    assert_int_equal(token_get(h, svc_str(&token, "/token"), &t), ASSAY_E_NOT_FOUND);
+    /* for good: not only as long as the account is disabled */
+    svc_publish(h, "user.changed", svc_user.user_id.p, svc_user.user_id.p, "{\"role\":\"user\",\"epoch\":3,\"disabled\":false}");
+    svc_pump(h);
+    assert_int_equal(token_get(h, svc_str(&token, "/token"), &t), ASSAY_E_NOT_FOUND);
+    r = svc_call(h, SVC_ADMIN, "GET", "/agents/theirs", NULL);
+    assert_string_equal(svc_str(&r, "/name"), "Another");
+}
+
 static void powerful_scopes_are_for_staff_to_give(void **state)
 {
     struct svc *h = *state;
@@ -284,6 +306,7 @@ int main(void)
         T(agents_are_listed_in_pages_and_by_owner),
         T(a_token_is_shown_once_and_opens_what_it_names),
         T(a_token_ends_by_time_by_its_agent_and_by_its_owner),
+        T(who_is_erased_leaves_agents_without_a_name),
         T(powerful_scopes_are_for_staff_to_give),
         T(an_agent_has_a_bounded_number_of_tokens),
         T(a_retry_gives_the_first_answer_and_keeps_the_secret_sealed),

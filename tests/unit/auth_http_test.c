@@ -317,6 +317,33 @@ static void an_admin_changes_roles_and_the_last_one_stays(void **state)
     assert_int_equal(svc_call(h, &me, "PATCH", "/users/00000000-0000-7000-8000-0000000000ee", "{\"name\":\"x\"}").status, 404);
 }
 
+static void an_erased_account_is_gone_and_the_last_admin_is_not(void **state)
+{
+    struct svc *h = *state;
+    struct svc_reply u = post(h, SVC_ANYONE, "/register", "{\"login\":\"bob\",\"email\":\"bob@x.org\",\"password\":\"builder-bob\"}");
+    struct svc_reply root = post(h, SVC_ANYONE, "/login", ADMIN_LOGIN);
+    struct svc_reply session = post(h, SVC_ANYONE, "/login", "{\"login\":\"bob\",\"password\":\"builder-bob\"}");
+    const char *bob = svc_str(&u, "/id"), *admin = svc_str(&root, "/user/id");
+    struct assay_principal me = as(h, admin, "admin"), him = as(h, bob, "user");
+    char path[64], own[64];
+    snprintf(path, sizeof path, "/users/%s", bob);
+    snprintf(own, sizeof own, "/users/%s", admin);
+    assert_int_equal(svc_call(h, &him, "DELETE", path, NULL).status, 403);
+    assert_int_equal(svc_call(h, &me, "DELETE", own, NULL).status, 409);
+    assert_int_equal(svc_call(h, &me, "DELETE", path, NULL).status, 204);
+    struct assay_ev_user ev = {.erased = false};
+    assert_int_equal(assay_ev_user_decode(svc_event(h, "user.changed", 0)->ev.payload, svc_arena(h), &ev, NULL), 0);
+    assert_true(ev.erased && ev.disabled && ev.epoch == 2);
+    assert_int_equal(svc_call(h, &me, "DELETE", path, NULL).status, 404);
+    assert_int_equal(svc_call(h, &me, "GET", path, NULL).status, 404);
+    assert_int_equal(post(h, SVC_ANYONE, "/login", "{\"login\":\"bob\",\"password\":\"builder-bob\"}").status, 401);
+    assert_int_equal(post(h, SVC_ANYONE, "/auth/refresh", body_fmt(h, "{\"refresh_token\":\"%s\"}", svc_str(&session, "/refresh_token"))).status, 401);
+    /* login and address are free again, for somebody else */
+    u = post(h, SVC_ANYONE, "/register", "{\"login\":\"bob\",\"email\":\"bob@x.org\",\"password\":\"another-bob\"}");
+    assert_int_equal(u.status, 201);
+    assert_string_not_equal(svc_str(&u, "/id"), bob);
+}
+
 static void accounts_are_listed_in_pages(void **state)
 {
     struct svc *h = *state;
@@ -435,6 +462,7 @@ int main(void)
         T(a_session_ends_after_its_time),
         T(logging_out_ends_the_session_and_the_access_tokens),
         T(an_admin_changes_roles_and_the_last_one_stays),
+        T(an_erased_account_is_gone_and_the_last_admin_is_not),
         T(accounts_are_listed_in_pages),
         T(one_sees_and_mends_one_s_own_account),
         T(a_retried_registration_gives_the_first_answer),

@@ -2,7 +2,7 @@
  * The events that services publish for one another, and their payloads.
  *
  * An event says all that a reader needs, so that no service reads another's tables.  Topics:
- *   user.changed        subject: user id       payload: assay_ev_user
+ *   user.changed        subject: user id       payload: assay_ev_user (also on erasure)
  *   agent.changed       subject: agent id      payload: assay_ev_agent (also on delete)
  *   agent_token.changed subject: agent id      payload: {}
  *   benchmark.changed   subject: benchmark id  payload: assay_ev_benchmark (also on delete)
@@ -76,7 +76,10 @@ struct assay_ev_user {
     struct assay_str role;
     int64_t epoch;
     bool disabled;
+    bool erased; /* the account is gone (disabled is set too), and what names a person is to go with it */
 };
+#define ASSAY_ERASED_NAME "erased" /* what is shown instead of the name that the person behind an erased account gave */
+
 struct assay_ev_agent {
     struct assay_str owner_id, name;
     bool deleted;
