@@ -33,6 +33,7 @@ struct assay_front_record {
     unsigned loop;                   /* 0 ... loops - 1: lets a metric keep a shard for each */
     const struct assay_route *route; /* NULL: none matched, or it never came so far */
     struct assay_str method, path, request_id, remote, user_id;
+    struct assay_str traceparent, trace_parent; /* its own context, and the client's; "" without */
     int status;                      /* 499: the client left before its answer was made */
     int64_t duration_ns;             /* from the first byte of the request to the handing over of the answer */
     size_t bytes_in, bytes_out;      /* bodies */
@@ -77,6 +78,7 @@ struct assay_front_config {
     int (*offload)(void *ctx, void (*fn)(void *arg), void *arg); /* ASSAY_E_BUSY: 503 with Retry-After */
     void (*log)(void *ctx, enum assay_log_level level, const char *event, const struct assay_kv *kv, size_t n); /* or NULL */
     void (*done)(void *ctx, const struct assay_front_record *r); /* access log and metrics; or NULL */
+    bool (*trace)(void *ctx, struct assay_str parent, char out[ASSAY_TRACEPARENT]); /* as assay_host.trace_child; or NULL */
 };
 
 struct assay_front_stats {

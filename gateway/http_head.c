@@ -472,26 +472,14 @@ static bool target(struct exchange *x, bool options)
     return true;
 }
 
-/* W3C Trace Context, 3.2: version 00 and its successors, no zero ids. */
-static bool traceparent_valid(struct assay_str s)
+/* What the client said of its trace, and from here on the context of this request in it. */
+static void traced(struct exchange *x, struct assay_str given)
 {
-    if (s.n < 55 || (s.n > 55 && s.p[55] != '-'))
-        return false;
-    bool trace = false, parent = false;
-    for (size_t i = 0; i < 55; i++) {
-        char c = s.p[i];
-        if (i == 2 || i == 35 || i == 52) {
-            if (c != '-')
-                return false;
-            continue;
-        }
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
-            return false;
-        trace |= i > 2 && i < 35 && c != '0';
-        parent |= i > 35 && i < 52 && c != '0';
-    }
-    bool version_00 = s.p[0] == '0' && s.p[1] == '0', version_ff = s.p[0] == 'f' && s.p[1] == 'f';
-    return trace && parent && !version_ff && (!version_00 || s.n == 55);
+    const struct assay_front_config *cfg = &x->loop->front->cfg;
+    x->trace_parent = assay_trace_valid(given) ? given : ASSAY_STR("");
+    x->rq.traceparent = x->trace_parent;
+    if (cfg->trace != NULL && cfg->trace(cfg->ctx, x->trace_parent, x->trace))
+        x->rq.traceparent = (struct assay_str){x->trace, ASSAY_TRACEPARENT - 1};
 }
 
 void assay_head_request_id(struct exchange *x, struct assay_str given)
@@ -574,6 +562,7 @@ bool assay_head_finish(struct exchange *x)
     x->head_only = p->method == HTTP_HEAD;
     bool known = collect(x, got);
     assay_head_request_id(x, got[S_REQUEST_ID]);
+    traced(x, got[S_TRACEPARENT]);
     const char *name;
     x->rq_method = method_of(p->method, &name);
     if (name)
@@ -589,7 +578,6 @@ bool assay_head_finish(struct exchange *x)
         return early(x, FAULT(501, "this method is not known here"));
     x->rq.content_type = got[S_CONTENT_TYPE];
     x->rq.idempotency_key = got[S_IDEMPOTENCY_KEY].p ? got[S_IDEMPOTENCY_KEY] : ASSAY_STR("");
-    x->rq.traceparent = traceparent_valid(got[S_TRACEPARENT]) ? got[S_TRACEPARENT] : ASSAY_STR("");
     x->authorization = got[S_AUTHORIZATION];
     x->origin = got[S_ORIGIN];
     if (x->conn->trusted)

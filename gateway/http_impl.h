@@ -129,6 +129,8 @@ struct exchange {
     struct stream *stream;    /* NULL: the answer comes at once */
 
     char request_id[65];
+    char trace[ASSAY_TRACEPARENT]; /* with rq.traceparent, where the host keeps traces */
+    struct assay_str trace_parent; /* the client's, or "" */
     char inline_head[1024];
     struct field inline_field[16];
 };

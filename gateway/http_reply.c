@@ -126,7 +126,7 @@ static void put_cors(struct exchange *x, struct assay_buf *out, bool preflight)
         PUT(out, "*");
     else
         assay_buf_str(out, x->origin);
-    PUT(out, "\r\nAccess-Control-Expose-Headers: X-Request-Id, Location, Retry-After, RateLimit, RateLimit-Policy, ETag\r\n");
+    PUT(out, "\r\nAccess-Control-Expose-Headers: X-Request-Id, Traceparent, Location, Retry-After, RateLimit, RateLimit-Policy, ETag\r\n");
     if (!preflight)
         return;
     char methods[ASSAY_ALLOW_SIZE];
@@ -152,6 +152,8 @@ void assay_reply_record(struct exchange *x, int status, size_t bytes_out)
                                    .request_id = x->rq.request_id,
                                    .remote = x->rq.remote,
                                    .user_id = x->who.user_id,
+                                   .traceparent = x->rq.traceparent,
+                                   .trace_parent = x->trace_parent,
                                    .status = status,
                                    .duration_ns = assay_mono_ns() - x->rq.started_mono_ns,
                                    .bytes_in = (size_t)x->body_total,
@@ -197,6 +199,11 @@ static void put_head(struct exchange *x, const struct answer *a, size_t length, 
     PUT(out, "X-Request-Id: ");
     assay_buf_str(out, x->rq.request_id);
     PUT(out, "\r\n");
+    if (x->rq.traceparent.n > 0) {
+        PUT(out, "Traceparent: ");
+        assay_buf_str(out, x->rq.traceparent);
+        PUT(out, "\r\n");
+    }
     if (!keep)
         PUT(out, "Connection: close\r\n");
     else if (x->http10)

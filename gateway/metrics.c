@@ -31,6 +31,7 @@
 #define FAMILIES 1024     /* most metrics; a power of two, kept at most half full */
 #define SHARDS_MAX 16
 #define SCRAPERS 16
+#define BUCKETS_MAX 64
 #define LINE 64 /* of the cache */
 
 typedef _Atomic uint64_t cell; /* the bits of a double, or a count */
@@ -200,7 +201,7 @@ static int row_check(const struct assay_metric *row, struct assay_err *err)
     if (row->buckets == NULL || row->buckets[0] == 0)
         return assay_err_set(err, ASSAY_E_CONFIG, "histogram %s has no buckets", name);
     for (size_t i = 0; row->buckets[i] != 0; i++)
-        if (!isfinite(row->buckets[i]) || i >= 64 || (i > 0 && row->buckets[i] <= row->buckets[i - 1]))
+        if (!isfinite(row->buckets[i]) || i >= BUCKETS_MAX || (i > 0 && row->buckets[i] <= row->buckets[i - 1]))
             return assay_err_set(err, ASSAY_E_CONFIG, "histogram %s: bounds must be finite, rise, and be at most 64", name);
     return 0;
 }
@@ -514,27 +515,43 @@ static void put_sample(struct assay_buf *b, const struct family *f, const struct
     assay_buf_putc(b, '\n');
 }
 
-static void put_series(struct assay_buf *b, const struct family *f, const struct series *s)
+/* A series summed up over its shards. bucket: room for the row's bounds and one more. */
+static struct assay_metric_point point_of(const struct family *f, const struct series *s, uint64_t *bucket)
 {
+    struct assay_metric_point p = {.row = f->row, .n_labels = f->n_labels, .label = f->label, .value = s->value};
     if (f->row->type != ASSAY_METRIC_HISTOGRAM) {
-        double sum = 0;
         for (size_t k = 0; k < f->shards; k++)
-            sum += to_double(atomic_load_explicit(&s->cells[k * f->stride], memory_order_relaxed));
-        put_sample(b, f, s, "", NULL, sum);
-        return;
+            p.v += to_double(atomic_load_explicit(&s->cells[k * f->stride], memory_order_relaxed));
+        return p;
     }
-    uint64_t count = 0;
-    double sum = 0;
-    for (size_t i = 0; i <= f->n_buckets; i++) {
+    p.bucket = bucket;
+    p.n_buckets = f->n_buckets + 1;
+    for (size_t i = 0; i < p.n_buckets; i++) {
+        bucket[i] = 0;
         for (size_t k = 0; k < f->shards; k++)
-            count += atomic_load_explicit(&s->cells[k * f->stride + i], memory_order_relaxed);
-        double le = i < f->n_buckets ? f->row->buckets[i] : INFINITY;
-        put_sample(b, f, s, "_bucket", &le, (double)count);
+            bucket[i] += atomic_load_explicit(&s->cells[k * f->stride + i], memory_order_relaxed);
+        p.count += bucket[i];
     }
     for (size_t k = 0; k < f->shards; k++)
-        sum += to_double(atomic_load_explicit(&s->cells[k * f->stride + f->n_buckets + 1], memory_order_relaxed));
-    put_sample(b, f, s, "_sum", NULL, sum);
-    put_sample(b, f, s, "_count", NULL, (double)count);
+        p.sum += to_double(atomic_load_explicit(&s->cells[k * f->stride + f->n_buckets + 1], memory_order_relaxed));
+    return p;
+}
+
+static void put_series(struct assay_buf *b, const struct family *f, const struct series *s)
+{
+    uint64_t bucket[BUCKETS_MAX + 1], count = 0;
+    struct assay_metric_point p = point_of(f, s, bucket);
+    if (p.bucket == NULL) {
+        put_sample(b, f, s, "", NULL, p.v);
+        return;
+    }
+    for (size_t i = 0; i < p.n_buckets; i++) {
+        double le = i < f->n_buckets ? f->row->buckets[i] : INFINITY;
+        count += bucket[i];
+        put_sample(b, f, s, "_bucket", &le, (double)count);
+    }
+    put_sample(b, f, s, "_sum", NULL, p.sum);
+    put_sample(b, f, s, "_count", NULL, (double)p.count);
 }
 
 static void put_head(struct assay_buf *b, const char *name, const char *type, const char *help)
@@ -550,18 +567,46 @@ static void put_head(struct assay_buf *b, const char *name, const char *type, co
     assay_buf_putc(b, '\n');
 }
 
-int assay_metrics_expose(struct assay_metrics *m, struct assay_buf *out, struct assay_err *err)
+static void run_scrapers(struct assay_metrics *m)
 {
-    check(m);
     struct scraper scraper[SCRAPERS];
-    lock(&m->scrape);
     lock(&m->lock);
     size_t n_scrapers = m->n_scrapers;
     memcpy(scraper, m->scraper, sizeof scraper);
     unlock(&m->lock);
     for (size_t i = 0; i < n_scrapers; i++)
         scraper[i].fn(scraper[i].arg);
+}
 
+void assay_metrics_each(struct assay_metrics *m, void (*fn)(void *arg, const struct assay_metric_point *p), void *arg)
+{
+    check(m);
+    lock(&m->scrape);
+    run_scrapers(m);
+    uint64_t bucket[BUCKETS_MAX + 1];
+    size_t n = atomic_load_explicit(&m->n_families, memory_order_acquire);
+    for (size_t i = 0; i < n; i++) {
+        const struct family *f = m->in_order[i];
+        size_t k = atomic_load_explicit(&f->n_series, memory_order_acquire);
+        const struct series *other = atomic_load_explicit(&f->other, memory_order_acquire);
+        for (size_t j = 0; j <= k; j++) {
+            const struct series *s = j < k ? f->in_order[j] : other;
+            if (s == NULL)
+                continue;
+            struct assay_metric_point p = point_of(f, s, bucket);
+            fn(arg, &p);
+            if (s == other)
+                other = NULL;
+        }
+    }
+    unlock(&m->scrape);
+}
+
+int assay_metrics_expose(struct assay_metrics *m, struct assay_buf *out, struct assay_err *err)
+{
+    check(m);
+    lock(&m->scrape);
+    run_scrapers(m);
     static const char *const types[] = {"", "counter", "gauge", "histogram"};
     size_t n = atomic_load_explicit(&m->n_families, memory_order_acquire);
     for (size_t i = 0; i < n; i++) {

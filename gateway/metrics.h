@@ -46,6 +46,21 @@ int assay_metrics_on_scrape(struct assay_metrics *m, void (*fn)(void *arg), void
 void assay_metrics_count_to(struct assay_metrics *m, const struct assay_metric *row, const char *const *labels,
                             double total);
 
+/* One series as it stands, for exporters of another form. */
+struct assay_metric_point {
+    const struct assay_metric *row;
+    size_t n_labels;
+    const char *const *label, *const *value;
+    double v;                     /* counters and gauges */
+    const uint64_t *bucket;       /* histograms: of each bound by itself, and the rest last */
+    size_t n_buckets;             /* with that last one */
+    uint64_t count;
+    double sum;
+};
+/* Calls fn with each series, those of one metric in a row; scrape callbacks come first, as for an exposition.  Without the
+ * two counters of the registry itself.  fn must not call the registry. */
+void assay_metrics_each(struct assay_metrics *m, void (*fn)(void *arg, const struct assay_metric_point *p), void *arg);
+
 #define ASSAY_METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 /* Appends the text of all metrics. ASSAY_E_NOMEM when the builder failed. */
 int assay_metrics_expose(struct assay_metrics *m, struct assay_buf *out, struct assay_err *err) ASSAY_MUST_CHECK;

@@ -48,7 +48,7 @@ endif
 # A target of another room needs the four lines below (SOURCES, CPPFLAGS, LDADD, LDFLAGS) and a corpus.
 FUZZ_TARGETS = tests/fuzz/http_fuzz tests/fuzz/router_fuzz tests/fuzz/token_fuzz
 check_PROGRAMS += $(FUZZ_TARGETS)
-EXTRA_DIST += tests/fuzz/corpus
+EXTRA_DIST += tests/fuzz/corpus tests/parts/otlp.py tests/parts/otlp/decode.cjs tests/parts/otlp/package.json tests/parts/otlp/package-lock.json
 if FUZZ
 FUZZ_DRIVER =
 FUZZ_LINK = $(AM_LDFLAGS) -fsanitize=fuzzer
@@ -83,14 +83,16 @@ CLEANFILES += bench/front_server$(EXEEXT)
 noinst_LTLIBRARIES += gateway/libassay_core.la
 gateway_libassay_core_la_SOURCES = \
 	gateway/cursors.c gateway/cursors.h gateway/dispatch.c gateway/dispatch.h gateway/log.c gateway/log.h gateway/metrics.c gateway/metrics.h \
-	gateway/pool.c gateway/pool.h gateway/reserve.c gateway/reserve.h gateway/text.c gateway/text.h gateway/timed.c gateway/timed.h
-gateway_libassay_core_la_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir)
+	gateway/pool.c gateway/pool.h gateway/reserve.c gateway/reserve.h gateway/text.c gateway/text.h gateway/timed.c gateway/timed.h \
+	gateway/otlp.c gateway/otlp.h gateway/otlp_json.c
+gateway_libassay_core_la_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir) $(CURL_CFLAGS)
+gateway_libassay_core_la_LIBADD = $(CURL_LIBS)
 
 # linked by users: gateway/libassay_core.la queue/libassay_queue.la $(SDK_LIBS) -lpthread -lm
 CORE_TEST_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
 CORE_TEST_LIBS = gateway/libassay_core.la queue/libassay_queue.la $(SDK_LIBS) $(CMOCKA_LIBS) -lpthread -lm
 if HAVE_CMOCKA
-CORE_TESTS = tests/unit/pool_test tests/unit/log_test tests/unit/metrics_test tests/unit/dispatch_test tests/unit/timed_test
+CORE_TESTS = tests/unit/pool_test tests/unit/log_test tests/unit/metrics_test tests/unit/dispatch_test tests/unit/timed_test tests/unit/otlp_test
 check_PROGRAMS += $(CORE_TESTS)
 TESTS += $(CORE_TESTS)
 tests_unit_pool_test_SOURCES = tests/unit/pool_test.c
@@ -102,6 +104,9 @@ tests_unit_log_test_LDADD = $(CORE_TEST_LIBS)
 tests_unit_metrics_test_SOURCES = tests/unit/metrics_test.c
 tests_unit_metrics_test_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
 tests_unit_metrics_test_LDADD = $(CORE_TEST_LIBS)
+tests_unit_otlp_test_SOURCES = tests/unit/otlp_test.c
+tests_unit_otlp_test_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
+tests_unit_otlp_test_LDADD = $(CORE_TEST_LIBS)
 tests_unit_timed_test_SOURCES = tests/unit/timed_test.c
 tests_unit_timed_test_CPPFLAGS = $(CORE_TEST_CPPFLAGS)
 tests_unit_timed_test_LDADD = $(CORE_TEST_LIBS)

@@ -177,6 +177,15 @@ static void lent_quit(void *ctx, const char *why)
     }
 }
 
+static bool lent_trace_child(void *ctx, struct assay_str parent, char out[ASSAY_TRACEPARENT])
+{
+    return assay_otlp_child(((const struct lent *)ctx)->server->otlp, parent, out);
+}
+static void lent_span(void *ctx, const struct assay_span *span)
+{
+    assay_otlp_span(((const struct lent *)ctx)->server->otlp, span);
+}
+
 static int lend(struct assay_server *s, struct assay_plugin_entry *e, struct assay_err *err)
 {
     struct lent *l = calloc(1, sizeof *l);
@@ -217,6 +226,8 @@ static int lend(struct assay_server *s, struct assay_plugin_entry *e, struct ass
         .stream_end = lent_stream_end,
         .broker = lent_broker,
         .quit = lent_quit,
+        .trace_child = lent_trace_child,
+        .span = lent_span,
     };
     return 0;
 }
@@ -510,6 +521,11 @@ static int pool_offload(void *ctx, void (*fn)(void *arg), void *arg)
     return assay_pool_submit(((struct assay_server *)ctx)->pool, fn, arg);
 }
 
+static bool front_trace(void *ctx, struct assay_str parent, char out[ASSAY_TRACEPARENT])
+{
+    return assay_otlp_child(((struct assay_server *)ctx)->otlp, parent, out);
+}
+
 static void front_log(void *ctx, enum assay_log_level level, const char *event, const struct assay_kv *kv, size_t n)
 {
     assay_log_write(((struct assay_server *)ctx)->log, level, "http", event, kv, n);
@@ -622,6 +638,7 @@ static int make_front(struct assay_server *s, struct assay_err *err)
         .offload = pool_offload,
         .log = front_log,
         .done = assay_server_request_done,
+        .trace = s->otlp != NULL ? front_trace : NULL,
     };
     return assay_front_new(&cfg, &s->front, err);
 }
@@ -680,6 +697,8 @@ static int start(struct assay_server *s, struct assay_err *err)
     struct assay_plugins *ps = &s->setup.plugins;
     int rc = assay_server_base(s, err);
     if (rc == 0)
+        rc = assay_server_telemetry(s, err);
+    if (rc == 0)
         rc = assay_boxes_new(ASSAY_SERVER_CONTROL_FD, supervisor_lost, s, &s->boxes, err);
     if (rc == 0)
         rc = signing_secret(s, err);
@@ -721,6 +740,9 @@ static int start(struct assay_server *s, struct assay_err *err)
     if (rc != 0)
         return rc;
     s->dispatch_started = true;
+    rc = s->otlp != NULL ? assay_otlp_start(s->otlp, err) : 0;
+    if (rc != 0)
+        return rc;
     return assay_front_start(s->front, err);
 }
 
@@ -763,6 +785,7 @@ static void stop(struct assay_server *s, bool was_up)
         ASSAY_LOG(s->log, ASSAY_LOG_WARN, "server", "workers_cut_short", ASSAY_KZ("reason", err.msg));
     if (s->store_started)
         s->store.ops->stop(s->store.self);
+    assay_otlp_stop(s->otlp); /* its last report asks the pool and the front */
     /* loops before plugins: a late answer of a worker still finds its request */
     assay_boxes_free(s->boxes);
     s->boxes = NULL;
@@ -793,6 +816,7 @@ static void stop(struct assay_server *s, bool was_up)
     free(s->origins);
     if (was_up)
         ASSAY_LOG(s->log, ASSAY_LOG_INFO, "server", "stopped", ASSAY_KI("pid", getpid()));
+    assay_otlp_free(s->otlp);
     assay_log_free(s->log);
     assay_timed_free(s->timed);
     assay_metrics_free(s->metrics);

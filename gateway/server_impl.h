@@ -20,6 +20,7 @@
 #include "limits.h"
 #include "log.h"
 #include "metrics.h"
+#include "otlp.h"
 #include "pool.h"
 #include "proxies.h"
 #include "queue/topics.h"
@@ -39,6 +40,7 @@ struct assay_server {
     struct assay_store store;
     struct assay_blobs blobs;
     struct assay_timed *timed;
+    struct assay_otlp *otlp; /* NULL: no collector is configured */
     struct assay_store lent_store; /* what services get of them */
     struct assay_blobs lent_blobs;
     bool store_started, dispatch_started;
@@ -75,6 +77,8 @@ int assay_server_brokers(struct assay_server *s, struct assay_err *err) ASSAY_MU
 
 /* ---- server_report.c ---- */
 
+/* What is sent to a collector, where one is configured; not yet started. */
+int assay_server_telemetry(struct assay_server *s, struct assay_err *err) ASSAY_MUST_CHECK;
 /* Registers the program's own metrics. */
 int assay_server_count(struct assay_server *s, struct assay_err *err) ASSAY_MUST_CHECK;
 /* The front's callback: counts a request and logs it. ctx: the server. Any loop. */

@@ -85,6 +85,31 @@ int assay_server_metrics(struct assay_server *s, struct assay_buf *out, struct a
     return rc;
 }
 
+/* What asks whether we are there asks all the time, and for nothing: only as a part of somebody's trace. */
+static bool asks_for_nothing(const char *route)
+{
+    return strcmp(route, "/metrics") == 0 || strcmp(route, "/healthz") == 0 || strcmp(route, "/readyz") == 0;
+}
+
+static void request_span(struct assay_server *s, const struct assay_front_record *r)
+{
+    char name[160];
+    const char *route = r->route != NULL ? r->route->path : "";
+    if (!assay_trace_sampled(r->traceparent) || (r->trace_parent.n == 0 && asks_for_nothing(route)))
+        return;
+    (void)snprintf(name, sizeof name, "%.*s%s%s", ASSAY_FMT(r->route != NULL ? r->method : ASSAY_STR("HTTP")), route[0] != '\0' ? " " : "", route);
+    const struct assay_kv kv[] = {
+        ASSAY_KS("http.request.method", r->route != NULL ? r->method : ASSAY_STR("_OTHER")), ASSAY_KZ("http.route", route),
+        ASSAY_KS("url.path", r->path), ASSAY_KI("http.response.status_code", r->status), ASSAY_KS("client.address", r->remote),
+        ASSAY_KI("http.request.body.size", r->bytes_in), ASSAY_KI("http.response.body.size", r->bytes_out),
+        ASSAY_KS("assay.request_id", r->request_id)};
+    int64_t end = assay_now_ms() * 1000000;
+    const struct assay_span span = {.name = name, .kind = ASSAY_SPAN_SERVER, .context = r->traceparent, .parent = r->trace_parent,
+                                    .start_ns = end - r->duration_ns, .end_ns = end, .kv = kv, .n = sizeof kv / sizeof kv[0],
+                                    .fault = r->status >= 500 ? "the server failed" : NULL};
+    assay_otlp_span(s->otlp, &span);
+}
+
 void assay_server_request_done(void *ctx, const struct assay_front_record *r)
 {
     struct assay_server *s = ctx;
@@ -98,12 +123,71 @@ void assay_server_request_done(void *ctx, const struct assay_front_record *r)
     assay_metrics_add(s->metrics, &metric[M_REQUESTS], labels, 1);
     const char *timed[] = {route};
     assay_metrics_observe(s->metrics, &metric[M_REQUEST_SECONDS], timed, (double)r->duration_ns / 1e9);
+    if (s->otlp != NULL)
+        request_span(s, r);
+    struct assay_str trace_id = r->traceparent;
+    if (trace_id.n > 0)
+        trace_id = (struct assay_str){trace_id.p + 3, 32};
     if (!s->access_log || !assay_log_wants(s->log, ASSAY_LOG_INFO))
         return;
     ASSAY_LOG(s->log, r->status >= 500 ? ASSAY_LOG_WARN : ASSAY_LOG_INFO, "http", "request", ASSAY_KS("method", r->method),
               ASSAY_KS("path", r->path), ASSAY_KI("status", r->status), ASSAY_KR("ms", (double)r->duration_ns / 1e6),
               ASSAY_KI("bytes", r->bytes_out), ASSAY_KS("request_id", r->request_id), ASSAY_KS("remote", r->remote),
-              ASSAY_KS("user_id", r->user_id));
+              ASSAY_KS("user_id", r->user_id), ASSAY_KS("trace_id", trace_id));
+}
+
+/* ---- telemetry to a collector ----------------------------------------------------------------------- */
+
+/* Of a signal: its own endpoint as it is, or the common one with the signal's path. */
+static int endpoint(const struct assay_config *c, const char *signal, struct assay_buf *out, struct assay_err *err)
+{
+    char option[64];
+    (void)snprintf(option, sizeof option, "otel_%s_exporter", signal);
+    bool on = strcmp(assay_config_str(c, option), "otlp") == 0;
+    (void)snprintf(option, sizeof option, "otel_exporter_otlp_%s_endpoint", signal);
+    struct assay_str own = assay_str(assay_config_str(c, option)), common = assay_str(assay_config_str(c, "otel_exporter_otlp_endpoint"));
+    while (assay_str_ends(common, "/"))
+        common.n--;
+    if (on && own.n > 0)
+        assay_buf_str(out, own);
+    else if (on && common.n > 0)
+        assay_buf_fmt(out, "%.*s/v1/%s", ASSAY_FMT(common), signal);
+    assay_buf_putc(out, '\0');
+    return out->failed ? assay_err_set(err, ASSAY_E_NOMEM, "out of memory") : 0;
+}
+
+int assay_server_telemetry(struct assay_server *s, struct assay_err *err)
+{
+    const struct assay_config *c = s->setup.config;
+    ASSAY_CLEANUP_BUF struct assay_buf traces = ASSAY_BUF_INIT;
+    ASSAY_CLEANUP_BUF struct assay_buf metrics = ASSAY_BUF_INIT;
+    int rc = endpoint(c, "traces", &traces, err);
+    if (rc == 0)
+        rc = endpoint(c, "metrics", &metrics, err);
+    if (rc != 0 || assay_config_int(c, "otel_sdk_disabled") != 0 || (traces.p[0] == '\0' && metrics.p[0] == '\0'))
+        return rc;
+    const char *protocol = assay_config_str(c, "otel_exporter_otlp_protocol");
+    if (strcmp(protocol, "http/json") != 0)
+        return assay_err_set(err, ASSAY_E_CONFIG, "otel_exporter_otlp_protocol: \"%s\" is not spoken here, only http/json is; a collector takes it "
+                             "where it takes http/protobuf (port 4318)", protocol);
+    const struct assay_otlp_config cfg = {
+        .traces_url = traces.p,
+        .metrics_url = metrics.p,
+        .headers = assay_config_str(c, "otel_exporter_otlp_headers"),
+        .ca_file = assay_config_str(c, "otel_exporter_otlp_certificate"),
+        .service_name = assay_config_str(c, "otel_service_name"),
+        .attributes = assay_config_str(c, "otel_resource_attributes"),
+        .version = PACKAGE_VERSION,
+        .instance_id = s->instance_id,
+        .sampler = assay_config_str(c, "otel_traces_sampler"),
+        .sampler_arg = assay_config_str(c, "otel_traces_sampler_arg"),
+        .timeout_ms = assay_config_int(c, "otel_exporter_otlp_timeout"),
+        .delay_ms = assay_config_int(c, "otel_bsp_schedule_delay"),
+        .interval_ms = assay_config_int(c, "otel_metric_export_interval"),
+        .queue_max = (size_t)assay_config_int(c, "otel_bsp_max_queue_size"),
+        .batch_max = (size_t)assay_config_int(c, "otel_bsp_max_export_batch_size"),
+    };
+    return assay_otlp_new(&cfg, s->metrics, s->log, &s->otlp, err);
 }
 
 /* ---- readiness ------------------------------------------------------------------------------------ */

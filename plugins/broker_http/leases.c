@@ -6,7 +6,7 @@
 #define REST_STEP_MS 50
 
 struct given_job {
-    struct assay_str submission_id, script;
+    struct assay_str submission_id, script, traceparent;
     int64_t fence, attempt;
 };
 struct given {
@@ -34,6 +34,7 @@ static const struct assay_json_field job_fields[] = {
     ROW(given_job, "fence", ASSAY_JSON_INT, fence, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 9e15),
     ROW(given_job, "attempt", ASSAY_JSON_INT, attempt, .min = 1, .max = 9e15),
     ROW(given_job, "script", ASSAY_JSON_RAW, script, .flags = ASSAY_JSON_REQUIRED, .max = 64 << 20),
+    ROW(given_job, "traceparent", ASSAY_JSON_STRING, traceparent, .max = 256),
     REST};
 static const struct assay_json_field given_fields[] = {
     ROW(given, "lease_ms", ASSAY_JSON_INT, lease_ms, .flags = ASSAY_JSON_REQUIRED, .min = 1, .max = 86400e3),
@@ -98,7 +99,7 @@ static void offer(struct bh_driver *d, const struct given_job *g)
                               .body = g->script,
                               .reply_to = ASSAY_STR(""),
                               .correlation = ASSAY_STR(""),
-                              .traceparent = ASSAY_STR(""),
+                              .traceparent = g->traceparent.p != NULL ? g->traceparent : ASSAY_STR(""),
                               .deliveries = g->attempt};
     while (tag != 0 && !atomic_load(&d->stop) && !atomic_load(&d->quiet)) {
         if (d->sink.deliver(d->sink.arg, tag, &m) == ASSAY_OK)

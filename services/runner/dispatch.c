@@ -56,6 +56,7 @@ struct published {
     char id[ASSAY_ID_SIZE];
     int64_t fence;
     char why[200];
+    struct published_job traced;
 };
 
 static void forget(struct dispatch *d, struct assay_str id, int64_t fence)
@@ -84,6 +85,7 @@ static void on_published(void *arg, int status, const struct assay_err *err)
 {
     struct published *p = arg;
     struct dispatch *d = p->d;
+    traced_published(d->r, &p->traced, status == ASSAY_OK ? NULL : err != NULL ? err->msg : "not published");
     if (status == ASSAY_OK) {
         free(p);
         return;
@@ -98,6 +100,7 @@ static void on_published(void *arg, int status, const struct assay_err *err)
 static int publish(struct dispatch *d, const struct assay_job *job, struct assay_str script, struct assay_err *err)
 {
     struct published *p = calloc(1, sizeof *p);
+    char context[ASSAY_TRACEPARENT];
     if (p == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     p->d = d;
@@ -108,7 +111,12 @@ static int publish(struct dispatch *d, const struct assay_job *job, struct assay
                                     .body = script,
                                     .reply_to = ASSAY_STR(""),
                                     .correlation = job->submission_id,
-                                    .traceparent = job->traceparent.p != NULL ? job->traceparent : ASSAY_STR("")};
+                                    .traceparent = traced_out(d->r, job, context)};
+    p->traced = (struct published_job){.broker = d->name, .id = p->id, .start_ms = d->r->host->now_ms(d->r->host->ctx)};
+    if (pub.traceparent.p == context) {
+        memcpy(p->traced.context, context, sizeof context);
+        (void)snprintf(p->traced.parent, sizeof p->traced.parent, "%.*s", ASSAY_FMT(job->traceparent));
+    }
     pthread_mutex_lock(&d->lock);
     if (d->n_out < d->max) {
         d->out[d->n_out] = (struct out_job){.fence = job->fence, .until_mono_ms = mono_ms_of(d->r) + d->timeout_ms + 5000};

@@ -255,6 +255,7 @@ static void ended_well(struct loop *l, struct job *j)
         (void)environment_known(l, j->environment, true);
     const char *labels[] = {j->language != NULL ? j->language->name.p : j->project != NULL ? "project" : "", j->cancel ? "cancelled" : verdict_name(j->verdict)};
     count_judged(l->r, &j->lease, labels[0], labels[1]);
+    traced_job(l->r, j, labels[0], labels[1]);
     assay_log(host, ASSAY_LOG_INFO, "submission_judged", ASSAY_KS("submission_id", j->lease.submission_id),
               ASSAY_KS("request_id", j->lease.request_id), ASSAY_KZ("language", labels[0]), ASSAY_KZ("verdict", labels[1]),
               ASSAY_KR("score", j->score), ASSAY_KI("tests", j->n_tests),

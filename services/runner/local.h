@@ -665,6 +665,19 @@ enum {
 };
 extern const struct assay_metric runner_metrics[METRIC_COUNT];
 
+/* traced.c */
+void traced_job(struct runner *r, const struct job *j, const char *language, const char *verdict);
+/* One that a runner elsewhere judged, which tells of its parts itself. */
+void traced_away(struct runner *r, const struct assay_job *lease, const char *language, const char *verdict, struct assay_str holder);
+/* The context that goes out with a job: of its publication, where traces are kept, else the job's own. In out, or the lease's. */
+struct assay_str traced_out(struct runner *r, const struct assay_job *lease, char out[ASSAY_TRACEPARENT]);
+struct published_job {
+    const char *broker, *id;
+    char context[ASSAY_TRACEPARENT], parent[ASSAY_TRACEPARENT]; /* "" without */
+    int64_t start_ms;
+};
+void traced_published(struct runner *r, const struct published_job *p, const char *fault);
+
 /* counts.c */
 void count_waited(struct runner *r, const struct assay_job *lease, int64_t now_ms);
 void count_built(struct runner *r, const struct language *l, const struct assay_box_outcome *o);

@@ -335,6 +335,7 @@ int project_import(struct runner *r, struct assay_str holder, const struct assay
     if (rc >= 0) {
         const char *labels[] = {"project", end.verdict.p};
         count_judged(r, lease, labels[0], labels[1]);
+        traced_away(r, lease, labels[0], labels[1], holder);
         assay_log(r->host, ASSAY_LOG_INFO, "submission_judged", ASSAY_KS("submission_id", lease->submission_id), ASSAY_KS("verdict", end.verdict),
                   ASSAY_KR("score", told.score), ASSAY_KS("runner", holder));
     }

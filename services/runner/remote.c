@@ -150,6 +150,9 @@ int remote_lease(struct runner *r, const struct poll *p, struct assay_response *
         assay_jw_kint(w, "fence", list[i].fence);
         assay_jw_kint(w, "attempt", list[i].attempt);
         assay_jw_kraw(w, "script", script);
+        struct assay_str trace = list[i].traceparent;
+        if (assay_trace_valid(trace))
+            assay_jw_kstr(w, "traceparent", trace);
         assay_jw_end(w);
         count_waited(r, &list[i], host->now_ms(host->ctx));
         list[given++] = list[i];

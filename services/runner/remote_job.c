@@ -478,6 +478,7 @@ int away_import(struct runner *r, struct assay_str holder, struct assay_str subm
     if (rc >= 0) {
         const char *labels[] = {j->language != NULL ? j->language->name.p : "", verdict_name(j->verdict)};
         count_judged(r, &j->lease, labels[0], labels[1]);
+        traced_away(r, &j->lease, labels[0], labels[1], holder);
         assay_log(host, ASSAY_LOG_INFO, "submission_judged", ASSAY_KS("submission_id", j->lease.submission_id),
                   ASSAY_KS("request_id", j->lease.request_id), ASSAY_KZ("language", labels[0]), ASSAY_KZ("verdict", labels[1]),
                   ASSAY_KR("score", j->score), ASSAY_KI("tests", j->n_tests), ASSAY_KS("runner", holder));

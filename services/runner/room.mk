@@ -11,7 +11,7 @@ services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runn
 	services/runner/report.c services/runner/report.h services/runner/summary.c services/runner/summary.h \
 	services/runner/schema/006_runner_elsewhere.h services/runner/schema/007_checkers.h services/runner/schema/008_points.h services/runner/options.c services/runner/schema/009_compiler_options.h services/runner/repo.c services/runner/schema/001_runner.h \
 	services/runner/schema/002_build_cached.h services/runner/schema/003_measured.h \
-	services/runner/script.c services/runner/schema/004_environments.h services/runner/schema/005_warm_interpreters.h services/runner/seccomp.c services/runner/warden.c services/runner/warm.c
+	services/runner/script.c services/runner/schema/004_environments.h services/runner/schema/005_warm_interpreters.h services/runner/seccomp.c services/runner/traced.c services/runner/warden.c services/runner/warm.c
 services_runner_assay_runner_la_CPPFLAGS = $(SDK_CPPFLAGS) $(SECCOMP_CFLAGS) $(EXPAT_CFLAGS)
 services_runner_assay_runner_la_CFLAGS = $(AM_CFLAGS)
 services_runner_assay_runner_la_LDFLAGS = $(PLUGIN_LDFLAGS)

@@ -77,7 +77,8 @@ static struct entry *entry_new(struct source *from, const struct assay_message *
     e->from = from;
     e->due_ms = INT64_MAX;
     e->taken_ns = from->in->s->host->mono_ns(from->in->s->host->ctx);
-    const struct assay_str *text[] = {&m->name, &m->key, &m->body, &m->reply_to, &m->correlation, &m->traceparent};
+    const struct assay_str trace = assay_trace_valid(m->traceparent) ? m->traceparent : ASSAY_STR("");
+    const struct assay_str *text[] = {&m->name, &m->key, &m->body, &m->reply_to, &m->correlation, &trace};
     struct assay_str *to[] = {&e->name, &e->key, &e->body, &e->reply_to, &e->correlation, &e->traceparent};
     bool ok = true;
     for (size_t i = 0; i < sizeof to / sizeof to[0]; i++) {

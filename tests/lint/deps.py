@@ -71,7 +71,8 @@ DRIVER_SHARES = {"broker_sqs": {"plugins/aws"}, "blob_s3": {"plugins/aws"}}
 # Within the gateway, which files may include which library.
 GATEWAY_LIBRARY = {
     "bufferevent": r"http[a-z_]*\.[ch]", "libevent": r"http[a-z_]*\.[ch]", "llhttp": r"(http[a-z_]*|llhttp_[a-z]+)\.[ch]",
-    "libjwt": r"gate\.c", "inih": r"config\.c", "sodium": r"(gate|keys|limits|server|setup|http[a-z_]*|router)\.c",
+    "libjwt": r"gate\.c", "inih": r"config\.c", "curl": r"otlp\.c",
+    "sodium": r"(gate|keys|limits|server|setup|http[a-z_]*|router)\.c",
 }
 
 # A service sees the SDK and nothing else. The runner compiles the boxes' system call filter and reads test reports, benchmarks

@@ -17,6 +17,7 @@
 #ifndef ASSAY_PLUGIN_H
 #define ASSAY_PLUGIN_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include <assay/blob.h>
@@ -25,6 +26,7 @@
 #include <assay/http.h>
 #include <assay/store.h>
 #include <assay/str.h>
+#include <assay/trace.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -260,7 +262,15 @@ struct assay_host {
     /* Stops the whole program as SIGTERM would, with exit status 0: it has done all that it was to do.  Returns at once;
      * why is a line for the log.  Any thread; the first call counts. */
     void (*quit)(void *ctx, const char *why);
+
+    /* ---- since ABI 1.3: traces ---------------------------------------------------------------------------
+     * The context of work that is begun below parent ("" for none): what the span of it will have, and what is given on to
+     * whom it asks.  False where the host keeps no traces: then parent is what is given on.  Any thread; never blocks. */
+    bool (*trace_child)(void *ctx, struct assay_str parent, char out[ASSAY_TRACEPARENT]);
+    /* A span that is over; it is copied.  Any thread; never blocks. */
+    void (*span)(void *ctx, const struct assay_span *span);
 };
+#define ASSAY_HOST_TRACES(host) ((host)->size >= offsetof(struct assay_host, span) + sizeof (host)->span && (host)->span != NULL)
 #define ASSAY_STREAM_WRITE_MAX ((size_t)64 << 10)
 
 /* ---- the plugin ---------------------------------------------------------------------------- */

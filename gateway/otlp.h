@@ -1,0 +1,80 @@
+/*
+ * Telemetry by OTLP/HTTP: spans and metrics, sent to a collector of OpenTelemetry
+ * (https://opentelemetry.io/docs/specs/otlp/, the JSON form of the protocol's messages).
+ *
+ * assay_otlp_span copies a span and returns; a thread of its own gathers them to batches, sends those, and every so often
+ * the metrics.  A collector that is away, slow or full costs this thread its time and telemetry its completeness, and
+ * nothing else: the queue is bounded, what finds it full is dropped and counted, and the end of the server waits for
+ * ASSAY_OTLP_END_MS at the most.
+ *
+ * Threads: new, start and free belong to one; span and child may be called from any in between.
+ */
+#ifndef ASSAY_GATEWAY_OTLP_H
+#define ASSAY_GATEWAY_OTLP_H
+
+#include <assay/plugin.h>
+#include <assay/trace.h>
+
+#include "gateway/log.h"
+#include "gateway/metrics.h"
+
+#define ASSAY_OTLP_END_MS 2000
+
+/* The texts are copied. What is "", NULL or 0 takes its default. */
+struct assay_otlp_config {
+    const char *traces_url, *metrics_url; /* whole; "": that signal is not sent */
+    const char *headers;                  /* "name=value,name=value", percent-encoded */
+    const char *ca_file;
+    const char *service_name;             /* "assay" */
+    const char *attributes;               /* of the resource, written as headers are */
+    const char *version, *instance_id;
+    const char *sampler;                  /* as OTEL_TRACES_SAMPLER: "parentbased_always_on" */
+    const char *sampler_arg;              /* "1" */
+    int64_t timeout_ms;                   /* 10 s: of one request */
+    int64_t delay_ms;                     /* 5 s: the longest that a span waits for others */
+    int64_t interval_ms;                  /* 60 s: between two reports of the metrics */
+    size_t queue_max;                     /* 2048 spans */
+    size_t batch_max;                     /* 512 spans */
+};
+
+struct assay_otlp;
+
+/* ASSAY_E_CONFIG for a URL, a header, an attribute or a sampler that cannot be, said in words. Registers its own metrics.
+ * log may be NULL. */
+int assay_otlp_new(const struct assay_otlp_config *cfg, struct assay_metrics *m, struct assay_logger *log, struct assay_otlp **ret,
+                   struct assay_err *err) ASSAY_MUST_CHECK;
+/* Starts the thread. */
+int assay_otlp_start(struct assay_otlp *o, struct assay_err *err) ASSAY_MUST_CHECK;
+/* Sends what is left, for a bounded time, and the metrics once more; spans that come later are dropped. NULL is fine; once more too. */
+void assay_otlp_stop(struct assay_otlp *o);
+/* Stops, where that has not been. NULL is fine. */
+void assay_otlp_free(struct assay_otlp *o);
+
+/* The context of work that is begun for a request with this one, or none. False: no traces are made, out is untouched.
+ * o may be NULL (no telemetry). */
+bool assay_otlp_child(struct assay_otlp *o, struct assay_str parent, char out[ASSAY_TRACEPARENT]);
+/* A span that is over. Those that are not sampled are passed over. NULL: no telemetry, nothing happens. */
+void assay_otlp_span(struct assay_otlp *o, const struct assay_span *s);
+
+/* ---- otlp_json.c: the messages; no I/O ------------------------------------------------------------------ */
+
+struct assay_otlp_pair {
+    char *key, *value;
+};
+struct assay_otlp_item { /* a span, copied: one block of memory */
+    struct assay_otlp_item *next;
+    struct assay_span span;
+    struct assay_kv kv[ASSAY_SPAN_ATTRS];
+};
+/* NULL: no memory. Free with free(). */
+struct assay_otlp_item *assay_otlp_item(const struct assay_span *s);
+/* ExportTraceServiceRequest, ExportMetricsServiceRequest. */
+int assay_otlp_traces(const struct assay_otlp_pair *resource, size_t n, const char *version, const struct assay_otlp_item *first,
+                      struct assay_buf *out, struct assay_err *err) ASSAY_MUST_CHECK;
+int assay_otlp_metrics(const struct assay_otlp_pair *resource, size_t n, const char *version, struct assay_metrics *m, int64_t start_ns,
+                       int64_t now_ns, struct assay_buf *out, struct assay_err *err) ASSAY_MUST_CHECK;
+/* "a=b,c=d%20e" into pairs, appended to list; ASSAY_E_CONFIG naming what. A later key takes the place of an earlier one. */
+int assay_otlp_pairs(const char *text, const char *what, struct assay_otlp_pair *list, size_t room, size_t *n, struct assay_err *err)
+    ASSAY_MUST_CHECK;
+
+#endif
