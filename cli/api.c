@@ -167,7 +167,7 @@ static bool set_all(CURL *h, const char *method, const char *url, const char *bo
 static CURLcode attempt(struct cli *c, const struct api_call *call, const char *body, const char *key,
                         struct api_answer *out, char reason[CURL_ERROR_SIZE])
 {
-    CLI_CLEANUP_STR char *url = cli_fmt("%s%s", c->url, call->path);
+    CLI_CLEANUP_STR char *url = cli_fmt("%s%s", call->elsewhere ? "" : c->url, call->path);
     struct curl_slist *headers = header_add(NULL, "Accept: application/json, application/problem+json");
     struct sink sink = {NULL, 0, 0, false};
     CURLcode rc;

@@ -97,6 +97,15 @@ int cli_options(struct cli *c, const struct cli_command *cmd, int *argc, char **
 void help_all(FILE *f);
 void help_command(const struct cli_command *cmd);
 
+/* ---- zip.c ---- */
+int zip_file(const char *path, char **out, size_t *n) CLI_MUST_CHECK; /* any file's bytes, at most 64 MiB; a NUL follows them */
+/* A folder as a ZIP, without hidden files. links: what links lead to goes in; else they are left out. */
+int zip_folder(const char *path, bool links, char **out, size_t *n) CLI_MUST_CHECK;
+bool zip_named(const char *path); /* a file whose name ends in .zip */
+/* Each file of an archive but hidden ones, at most `most` bytes together. What is said of an archive that cannot be taken is said here. */
+typedef int (*zip_fn)(void *arg, const char *name, const char *bytes, size_t n);
+int zip_each(const char *path, size_t most, zip_fn fn, void *arg) CLI_MUST_CHECK;
+
 /* ---- config.c ---- */
 int config_load(struct cli *c) CLI_MUST_CHECK;
 int config_save(struct cli *c) CLI_MUST_CHECK;
@@ -117,6 +126,7 @@ struct api_call {
     bool once;       /* no retries */
     bool quiet;      /* an answer of 4xx or 5xx is the caller's to explain */
     bool anonymous;  /* sends no token */
+    bool elsewhere;  /* path is a whole URL, which the server gave */
 };
 struct api_answer {
     long status;
@@ -179,6 +189,10 @@ const char *js_id(const json_t *o);
 void js_cell(struct term_table *t, const json_t *o, const char *key);        /* string, number, or "-" */
 
 /* ---- the commands ---- */
+struct pit_wish { /* of "assay pit", but new */
+    const char *pit, *limit, *timeout;
+    bool force, wait, no_wait;
+};
 int cmd_login(struct cli *c, int argc, char **argv);
 int cmd_logout(struct cli *c, int argc, char **argv);
 int cmd_register(struct cli *c, int argc, char **argv);
@@ -189,6 +203,7 @@ int cmd_problems(struct cli *c, int argc, char **argv);
 int cmd_token(struct cli *c, int argc, char **argv);
 int cmd_leaderboard(struct cli *c, int argc, char **argv);
 int cmd_submit(struct cli *c, int argc, char **argv);
+int pit_command(struct cli *c, const struct cli_command *cmd, const struct pit_wish *w, int argc, char **argv); /* cmd_project.c */
 int cmd_submissions(struct cli *c, int argc, char **argv);
 int cmd_source(struct cli *c, int argc, char **argv);
 int cmd_import(struct cli *c, int argc, char **argv);

@@ -4,132 +4,10 @@
  */
 #include "cli.h"
 
-#include <archive.h>
-#include <archive_entry.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-#define PACKAGE_MAX ((size_t)64 << 20)
-#define FOLDERS_MAX 12 /* deep */
-
-static int read_all(const char *path, char **out, size_t *n)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
-    ssize_t got = 1;
-
-    *out = NULL;
-    *n = 0;
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        term_error("cannot read %s: %s", path, strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return CLI_LOCAL;
-    }
-    if ((size_t)st.st_size > PACKAGE_MAX) {
-        term_error("%s is larger than %zu MiB", path, PACKAGE_MAX >> 20);
-        close(fd);
-        return CLI_LOCAL;
-    }
-    *out = malloc((size_t)st.st_size + 1);
-    while (*out != NULL && *n < (size_t)st.st_size && (got = read(fd, *out + *n, (size_t)st.st_size - *n)) > 0)
-        *n += (size_t)got;
-    close(fd);
-    if (*out == NULL || got < 0 || *n < (size_t)st.st_size) {
-        term_error("cannot read %s", path);
-        free(*out);
-        *out = NULL;
-        return CLI_LOCAL;
-    }
-    (*out)[*n] = '\0';
-    return CLI_OK;
-}
-
-/* ---- a folder as a ZIP ------------------------------------------------------------------------------------ */
-
-static int add_file(struct archive *a, const char *path, const char *name, size_t *total)
-{
-    CLI_CLEANUP_STR char *bytes = NULL;
-    size_t n;
-    int rc = read_all(path, &bytes, &n);
-    struct archive_entry *e = rc == CLI_OK ? archive_entry_new() : NULL;
-
-    if (rc != CLI_OK)
-        return rc;
-    *total += n;
-    archive_entry_set_pathname(e, name);
-    archive_entry_set_filetype(e, AE_IFREG);
-    archive_entry_set_perm(e, 0644);
-    archive_entry_set_size(e, (la_int64_t)n);
-    bool ok = archive_write_header(a, e) == ARCHIVE_OK && (n == 0 || archive_write_data(a, bytes, n) == (la_ssize_t)n);
-    archive_entry_free(e);
-    if (!ok || *total > 2 * PACKAGE_MAX) {
-        term_error("%s: the package is too large", path);
-        return CLI_LOCAL;
-    }
-    return CLI_OK;
-}
-
-static int add_folder(struct archive *a, const char *path, const char *name, int depth, size_t *total)
-{
-    struct dirent **list = NULL;
-    int n = scandir(path, &list, NULL, alphasort), rc = CLI_OK;
-
-    if (n < 0 || depth > FOLDERS_MAX) {
-        term_error("cannot read %s: %s", path, n < 0 ? strerror(errno) : "folders are nested too deep");
-        rc = CLI_LOCAL;
-    }
-    for (int i = 0; i < n; i++) {
-        const char *d = list[i]->d_name;
-        bool hidden = d[0] == '.' && !(depth == 0 && strcmp(d, ".timelimit") == 0);
-
-        if (rc == CLI_OK && !hidden) {
-            CLI_CLEANUP_STR char *below = cli_fmt("%s/%s", path, d);
-            CLI_CLEANUP_STR char *called = cli_fmt("%s%s%s", name, name[0] != '\0' ? "/" : "", d);
-            struct stat st;
-
-            if (stat(below, &st) != 0) {
-                term_error("cannot read %s: %s", below, strerror(errno));
-                rc = CLI_LOCAL;
-            } else if (S_ISDIR(st.st_mode)) {
-                rc = add_folder(a, below, called, depth + 1, total);
-            } else if (S_ISREG(st.st_mode)) {
-                rc = add_file(a, below, called, total);
-            }
-        }
-        free(list[i]);
-    }
-    free(list);
-    return rc;
-}
-
-static int zip_folder(const char *path, char **out, size_t *n)
-{
-    struct archive *a = archive_write_new();
-    size_t total = 0, room = 2 * PACKAGE_MAX + (1 << 20);
-    char *bytes = malloc(room);
-    int rc = CLI_LOCAL;
-
-    *out = NULL;
-    if (a != NULL && bytes != NULL && archive_write_set_format_zip(a) == ARCHIVE_OK && archive_write_open_memory(a, bytes, room, n) == ARCHIVE_OK)
-        rc = add_folder(a, path, "", 0, &total);
-    else
-        term_error("no memory for %s", path);
-    if (a != NULL && archive_write_close(a) != ARCHIVE_OK && rc == CLI_OK) {
-        term_error("%s cannot be packed: %s", path, archive_error_string(a));
-        rc = CLI_LOCAL;
-    }
-    (void)archive_write_free(a);
-    if (rc == CLI_OK)
-        *out = bytes;
-    else
-        free(bytes);
-    return rc;
-}
 
 /* ---- the jury's submissions --------------------------------------------------------------------------------- */
 
@@ -242,7 +120,7 @@ static int import_package(struct cli *c, const char *path, const char *id, const
     struct stat st;
     size_t n = 0, wrong = 0, i;
     json_t *note, *s;
-    int rc = stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? zip_folder(path, &bytes, &n) : read_all(path, &bytes, &n);
+    int rc = stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? zip_folder(path, true, &bytes, &n) : zip_file(path, &bytes, &n);
 
     if (rc != CLI_OK)
         return rc;
@@ -351,7 +229,7 @@ int cmd_import(struct cli *c, int argc, char **argv)
         CLI_CLEANUP_STR char *text = NULL;
         size_t n;
 
-        rc = read_all(argv[0], &text, &n);
+        rc = zip_file(argv[0], &text, &n);
         return rc == CLI_OK ? import_native(c, argv[0], text, n, id) : rc;
     }
     return import_package(c, argv[0], id, into, !no_judge, timeout_s);

@@ -465,6 +465,7 @@ int cmd_pit(struct cli *c, int argc, char **argv)
 {
     const struct cli_command *cmd = cli_command_find("pit");
     struct pit p = {.dir = NULL};
+    struct pit_wish w = {.pit = NULL};
     const struct cli_option o[] = {
         {.name = "id", .value = &p.id},
         {.name = "language", .value = &p.language},
@@ -476,14 +477,22 @@ int cmd_pit(struct cli *c, int argc, char **argv)
         {.name = "environment", .list = p.environment, .list_max = LIST_MAX, .list_n = &p.n_environment},
         {.name = "dir", .value = &p.dir},
         {.name = "force", .flag = &p.force},
+        {.name = "pit", .value = &w.pit},
+        {.name = "limit", .value = &w.limit},
+        {.name = "timeout", .value = &w.timeout},
+        {.name = "wait", .flag = &w.wait},
+        {.name = "no-wait", .flag = &w.no_wait},
         {.name = NULL},
     };
     int rc = cli_options(c, cmd, &argc, argv, o);
 
     if (rc != CLI_OK)
         return rc;
-    if (argc != 1 || strcmp(argv[0], "new") != 0)
-        return cli_usage(cmd, argc == 0 ? "what shall be done? There is: new" : "there is no pit %s, only: pit new", argc == 0 ? "" : argv[0]);
+    w.force = p.force;
+    if (argc == 0 || strcmp(argv[0], "new") != 0)
+        return pit_command(c, cmd, &w, argc, argv);
+    if (argc != 1)
+        return cli_usage(cmd, "pit new takes no %s; what it writes the flags say, or the answers", argv[1]);
     if (p.dir == NULL || p.dir[0] == '\0')
         p.dir = "pits";
     rc = pit_new(c, cmd, &p,

@@ -91,6 +91,7 @@ static const char *sent_name(const char *path)
 struct files {
     size_t n;
     char *path[FILES_MAX], *name[FILES_MAX];
+    json_t *text[FILES_MAX]; /* of one out of a ZIP; NULL: it is read */
 };
 
 static void files_free(struct files *f)
@@ -98,6 +99,7 @@ static void files_free(struct files *f)
     for (size_t i = 0; i < f->n; i++) {
         free(f->path[i]);
         free(f->name[i]);
+        json_decref(f->text[i]);
     }
     free(f);
 }
@@ -152,22 +154,56 @@ static int files_below(const struct cli_command *cmd, struct files *f, const cha
     return rc;
 }
 
-/* What was named on the command line, folders by what is in them. */
+/* What a ZIP holds, under the names that it has there. */
+struct unzip {
+    const struct cli_command *cmd;
+    struct files *f;
+    const char *path;
+};
+
+static int unzip_one(void *arg, const char *name, const char *bytes, size_t n)
+{
+    struct unzip *u = arg;
+    CLI_CLEANUP_STR char *path = cli_fmt("%s: %s", u->path, name);
+    json_t *text = json_stringn(bytes, n);
+    int rc;
+
+    if (text == NULL) {
+        term_error("%s is not UTF-8 text; programs are sent as text", path);
+        return CLI_LOCAL;
+    }
+    rc = files_add(u->cmd, u->f, path, name);
+    if (rc == CLI_OK)
+        u->f->text[u->f->n - 1] = text;
+    else
+        json_decref(text);
+    return rc;
+}
+
+/* Whether a name on the command line stands for many. */
+static bool holds_files(const char *path)
+{
+    struct stat st;
+
+    return strcmp(path, "-") != 0 && ((stat(path, &st) == 0 && S_ISDIR(st.st_mode)) || zip_named(path));
+}
+
+/* What was named on the command line, folders and archives by what is in them. */
 static int files_named(const struct cli_command *cmd, struct files *f, int n, char **named)
 {
     int rc = CLI_OK;
 
     for (int i = 0; i < n && rc == CLI_OK; i++) {
         size_t had = f->n;
-        struct stat st;
 
-        if (strcmp(named[i], "-") == 0 || stat(named[i], &st) != 0 || !S_ISDIR(st.st_mode)) {
+        if (!holds_files(named[i])) {
             rc = files_add(cmd, f, named[i], sent_name(named[i]));
             continue;
         }
-        rc = files_below(cmd, f, named[i], "", 0);
+        struct unzip u = {cmd, f, named[i]};
+        rc = zip_named(named[i]) ? zip_each(named[i], FILE_MAX, unzip_one, &u) : files_below(cmd, f, named[i], "", 0);
         if (rc == CLI_OK && f->n == had)
-            rc = cli_usage(cmd, "the folder %s has no files", named[i]);
+            rc = cli_usage(cmd, "%s has no files", named[i]);
     }
     return rc;
 }
@@ -189,7 +225,7 @@ static int body_files(const struct cli_command *cmd, json_t *body, const struct 
             return cli_usage(cmd, "standard input has no name; among several files it cannot be sent");
         if (json_object_get(map, f->name[i]) != NULL)
             return cli_usage(cmd, "two files would be called %s", f->name[i]);
-        s = file_read(f->path[i]);
+        s = f->text[i] != NULL ? json_incref(f->text[i]) : file_read(f->path[i]);
         if (s == NULL || json_object_set_new(map, f->name[i], s) != 0)
             return CLI_LOCAL;
     }
@@ -312,13 +348,12 @@ static int send_each(struct cli *c, const struct cli_command *cmd, const struct 
     for (int i = 0; i < n && rc == CLI_OK; i++) {
         struct files *f = calloc(1, sizeof(*f));
         CLI_CLEANUP_JSON json_t *answer = NULL;
-        struct stat st;
 
         if (f == NULL)
             return CLI_LOCAL;
         rc = files_named(cmd, f, 1, &named[i]);
         if (rc == CLI_OK)
-            rc = send_one(c, cmd, w, f, stat(named[i], &st) == 0 && S_ISDIR(st.st_mode), &id[*n_id], &answer);
+            rc = send_one(c, cmd, w, f, holds_files(named[i]), &id[*n_id], &answer);
         files_free(f);
         if (rc == CLI_OK)
             tell(c, w, id[(*n_id)++], answer);
@@ -362,11 +397,10 @@ int cmd_submit(struct cli *c, int argc, char **argv)
         rc = send_one(c, cmd, &w, NULL, false, &id[0], &answer);
     } else {
         struct files *f = calloc(1, sizeof(*f));
-        struct stat st;
 
         rc = f == NULL ? CLI_LOCAL : files_named(cmd, f, argc, argv);
         if (rc == CLI_OK)
-            rc = send_one(c, cmd, &w, f, stat(argv[0], &st) == 0 && S_ISDIR(st.st_mode), &id[0], &answer);
+            rc = send_one(c, cmd, &w, f, holds_files(argv[0]), &id[0], &answer);
         if (f != NULL)
             files_free(f);
     }

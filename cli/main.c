@@ -44,10 +44,10 @@ static const struct cli_command commands[] = {
      "  --watch                show progress and the verdict of each test\n"
      "  --wait                 wait for the verdict and print it\n"
      "  --timeout SECONDS      with --watch and --wait: give up after that (default: never)\n"
-     "  --each                 every file (or folder) named is a submission of its own\n"
+     "  --each                 every file (or folder, or ZIP) named is a submission of its own\n"
      "  --id-only              print nothing but the submission's id\n"
-     "FILE is - for standard input. Several files are sent under their names, and so are those below a folder\n"
-     "(without hidden ones).\n"},
+     "FILE is - for standard input. Several files are sent under their names, and so are those below a folder or in a ZIP\n"
+     "(without hidden ones). A project that a PIT tests is submitted by assay pit submit.\n"},
     {"submissions", cmd_submissions, "submissions", "list submissions",
      "  -b, --benchmark ID\n  -a, --agent ID\n  --status STATUS        queued, running, done, error, cancelled\n"
      "  --limit N              at most N (default 20)\n"},
@@ -144,8 +144,17 @@ static const struct cli_command commands[] = {
      "  --send-done            end with a message that says that no more will come\n"
      "SCRIPT_ITERATIONS, SCRIPT_INTERVAL_SECONDS, RESULT_WAIT_TIMEOUT_SECONDS and RESULT_CONSUMER_LOG_PATH are\n"
      "understood as --iterations, --interval, --wait and --log.\n"},
-    {"pit", cmd_pit, "pit new", "write a PIT file: how the projects of an exercise are tested",
-     "Without a flag that says something of the PIT it asks.\n"
+    {"pit", cmd_pit, "pit [submit PIT DIR-OR-ZIP | feedback ID | log ID | mine | list | show PIT | new | publish FILE | upload-tests PIT DIR-OR-ZIP]",
+     "projects: submit one, see what came of it; write a PIT, publish it and its tests",
+     "submit sends a ZIP, or a folder as one (without hidden files and links), waits, and shows the feedback; exit status 0 when\n"
+     "it is DONE, 1 when it is ERROR.\n"
+     "  --no-wait              submit: print the submission's id and go\n"
+     "  --wait                 feedback: until there is one\n"
+     "  --timeout SECONDS      submit, feedback: give up waiting after that (default: never)\n"
+     "  --pit PIT              mine: of this PIT only\n"
+     "  --limit N              list, mine: at most N (default 100)\n"
+     "publish takes the file that new writes; its name is the PIT's. With --force it changes one that is there.\n\n"
+     "new writes a PIT file: how the projects of an exercise are tested. Without a flag that says something of the PIT it asks.\n"
      "  --id ID                the file's name, without .json: java-maven-bank-account-v1\n"
      "  --language NAME        (default java)\n"
      "  --buildTool NAME       (default maven, or what is usual for the language)\n"
@@ -155,7 +164,7 @@ static const struct cli_command commands[] = {
      "  --requiredFiles PATH   must be in the project; may be repeated, or divided by commas, or a JSON list\n"
      "  --environment N=VALUE  for all commands; may be repeated, or a JSON object\n"
      "  --dir DIR              where the file is written (default ./pits)\n"
-     "  --force                overwrite a file that is there\n"},
+     "  --force                overwrite a file that is there; publish: change a PIT that is there\n"},
     {"status", cmd_status, "status", "whether the server is up and ready; exit status 0 if so", NULL},
     {"doctor", cmd_status, "doctor", "what the server says about its own health, part by part", NULL},
     {"completion", cmd_completion, "completion [bash | zsh]", "a script that completes commands and options",

@@ -9,6 +9,7 @@ import sys
 import tempfile
 
 import harness
+import projects
 from harness import ADMIN_PASSWORD, PREFIX, Server, wait_for
 
 ASSAY = str(PREFIX / "bin" / "assay")
@@ -165,6 +166,62 @@ def test_a_set_is_judged_again(server):
     assert "the sum was wrong" in staff("rejudgings")
 
 
+def test_a_zip_is_a_submission_of_its_files(server):
+    staff, ada = homes(server)
+    (ada.dir / "p.zip").write_bytes(projects.packed({"main.py": "from lib.add import total\nprint(total())\n",
+                                                     "lib/add.py": "def total():\n    return sum(map(int, input().split()))\n"}))
+    assert ada("submit", "-b", "sums", "-a", "ada-bot", "--wait", "p.zip") == "OK\n"
+    (ada.dir / "evil.zip").write_bytes(projects.packed({"main.py": "print(3)\n", "../x.py": "x"}))
+    assert "leaves the archive" in ada("submit", "-b", "sums", "-a", "ada-bot", "evil.zip", expect=9)
+    (ada.dir / "link.zip").write_bytes(projects.packed({"main.py": ("link", "/etc/passwd")}))
+    assert "is no plain file" in ada("submit", "-b", "sums", "-a", "ada-bot", "-l", "python", "link.zip", expect=9)
+
+
+def test_options_of_the_compiler(server):
+    staff, ada = homes(server)
+    ada.file("a.c", "#include <stdio.h>\nint main(void) { int a, b; scanf(\"%d %d\", &a, &b); printf(\"%d\\n\", a + b); return 0; }\n")
+    s = ada.json("submit", "-b", "sums", "-a", "ada-bot", "--wait", "--option", "-O0", "a.c")
+    assert s["verdict"] == "OK" and s["compiler_options"] == ["-O0"], s
+    refused = ada("submit", "-b", "sums", "-a", "ada-bot", "--option", "-fplugin=x", "a.c", expect=4)
+    assert '"-fplugin=x" is not taken' in refused and "-O0 -O1 -O2 -O3" in refused, refused
+
+
+def test_projects(server):
+    """An instructor writes a PIT, publishes it and its tests; a student submits a folder and a ZIP and looks at what came of them."""
+    staff, ada = homes(server)
+    staff("pit", "new", "--id", "words", "--language", "bash", "--buildTool", "none", "--testCommand", "sh check.sh", "--requiredFiles", "answer.txt")
+    assert "is published" in staff("pit", "publish", "pits/words.json")
+    assert "--force" in staff("pit", "publish", "pits/words.json", expect=4)
+    assert "is changed" in staff("pit", "publish", "pits/words.json", "--force")
+    staff.file("tests/check.sh", "echo looking; if grep -q 42 answer.txt; then echo 'Tests run: 2, Failures: 0, Errors: 0, Skipped: 0'; else "
+                                 "echo 'Tests run: 2, Failures: 1, Errors: 0, Skipped: 0'; exit 1; fi\n")
+    assert "words" in staff("pit", "upload-tests", "words", "tests")
+    assert "words" in ada("pit", "list") and [p["hasTests"] for p in ada.json("pit", "list") if p["id"] == "words"] == [True]
+    assert "sh check.sh" in staff("pit", "show", "words") and "sh check.sh" not in ada("pit", "show", "words")
+    assert ada.json("pit", "show", "words")["requiredFiles"] == ["answer.txt"]
+    assert ada("pit", "mine").startswith("You have submitted no projects")
+    ada.file("right/answer.txt", "42\n")
+    ada.file("right/.git/config", "not sent\n")
+    out = ada("pit", "submit", "words", "right")
+    assert re.search(r"^DONE  score 100  2 of 2 tests passed", out, re.M), out
+    (ada.dir / "wrong.zip").write_bytes(projects.packed({"answer.txt": "41\n"}))
+    out = ada("pit", "submit", "words", "wrong.zip", expect=1)
+    assert re.search(r"^ERROR  score 50  1 of 2 tests passed", out, re.M) and "test:" in out, out
+    (ada.dir / "slip.zip").write_bytes(projects.packed({"../answer.txt": "42\n"}))
+    slip = ada.json("pit", "submit", "words", "slip.zip", expect=1)
+    assert slip["status"] == "ERROR" and slip["feedback"]["step"] == "unpack", slip
+    sid = ada("pit", "submit", "words", "right", "--no-wait").strip()
+    assert ada.json("pit", "feedback", sid, "--wait", "--timeout", "60")["score"] == 100
+    assert "looking" in ada("pit", "log", sid) and "looking" in ada.json("pit", "log", sid)["log"]
+    rows = ada.json("pit", "mine", "--pit", "words")
+    assert [r["status"] for r in rows] == ["DONE", "ERROR", "ERROR", "DONE"] and len(ada.json("pit", "mine", "--limit", "2")) == 2, rows
+    assert "DONE" in ada("pit", "mine")
+    ada("pit", "submit", "no-such-pit", "right", expect=5)
+    ada("pit", "upload-tests", "words", "right", expect=4)
+    ada("pit", "feedback", "01a1fd2c-ddfb-7000-92f7-582965e0caeb", expect=5)
+    ada("pit", "submit", "words", "absent", expect=9)
+
+
 def test_without_a_server():
     with tempfile.TemporaryDirectory() as home:
         env = {"PATH": os.environ["PATH"], "HOME": home, "LC_ALL": "C.UTF-8", "ASSAY_URL": "http://127.0.0.1:9"}
@@ -177,7 +234,7 @@ def test_without_a_server():
 
 def test_every_command_was_driven():
     """Those that have suites of their own are named with them."""
-    elsewhere = {"simulate": "test_simulate.py", "pit": "../unit/cli_test.py", "import": "test_packages.py", "export": "test_packages.py", "submit-samples": "test_datasets.py"}
+    elsewhere = {"simulate": "test_simulate.py", "import": "test_packages.py", "export": "test_packages.py", "submit-samples": "test_datasets.py"}
     table = subprocess.run([ASSAY, "completion", "words", "1", "--", "assay", ""], capture_output=True, text=True, check=True).stdout.split()
     here = pathlib.Path(__file__).parent
     for command, suite in elsewhere.items():

@@ -1,6 +1,7 @@
 """The client against a server that is scripted request by request: what it sends, says and exits with."""
 
 import http.server
+import io
 import json
 import os
 import pathlib
@@ -12,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
+import zipfile
 
 ASSAY = os.path.abspath(os.environ.get("ASSAY_CLIENT", "./assay"))
 ID = "01a1fd2c-ddfb-7000-92f7-582965e0caeb"
@@ -411,6 +414,72 @@ def test_options_of_the_compiler_are_sent(t):
     assert t.run("submit", "-b", "x", "-a", "y", *["--option=-O0"] * 17, a)[0] == 2 and len(s.seen) == 1
 
 
+def zipped(t, name, entries):
+    """A ZIP of (name, bytes, mode) as they come; mode 0: a plain file's."""
+    path = t.tmp / name
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as z:
+        warnings.simplefilter("ignore")  # two of a name are what is tried
+        for entry, content, mode in entries:
+            info = zipfile.ZipInfo(entry)
+            info.external_attr = (mode or stat.S_IFREG | 0o644) << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            z.writestr(info, content)
+    return str(path)
+
+
+def test_a_zip_is_sent_by_the_names_of_its_files(t):
+    s = t.server({"POST /submissions": (202, {"id": ID, "status": "queued"})})
+    z = zipped(t, "p.ZIP", [("src/", b"", stat.S_IFDIR | 0o755), ("main.py", b"x = 1\n", 0), ("lib/tool.py", b"y = 2\n", 0), (".git/config", b"z", 0),
+                            ("__MACOSX/main.py", b"\xff", 0), ("lib/.DS_Store", b"\xff", 0)])
+    rc, out, err = t.run("submit", "-b", "x", "-a", "y", "--id-only", z)
+    assert rc == 0 and out == ID + "\n", (out, err)
+    body = json.loads(s.seen[0][3])
+    assert body["files"] == {"main.py": "x = 1\n", "lib/tool.py": "y = 2\n"} and body["language"] == "python", body
+    rc, _, err = t.run("submit", "-b", "x", "-a", "y", "--each", "--id-only", z, z)
+    assert rc == 0 and [list(json.loads(r[3])["files"]) for r in s.seen[1:]] == [["main.py", "lib/tool.py"]] * 2, err
+
+
+def test_a_zip_that_nobody_should_take_is_refused_and_nothing_is_sent(t):
+    s = t.server({})
+    link = stat.S_IFLNK | 0o777
+    bad = {"up": [("../a.py", b"", 0)], "deep": [("a/../../b.py", b"", 0)], "absolute": [("/etc/a.py", b"", 0)],
+           "link": [("a.py", b"/etc/passwd", link)], "twice": [("a.py", b"1", 0), ("a.py", b"2", 0)],
+           "bytes": [("a.py", b"\xff\xfe", 0)], "bomb": [(f"{i}.py", b"\0" * (4 << 20), 0) for i in range(5)],
+           "many": [(f"d{i}/", b"", stat.S_IFDIR | 0o755) for i in range(10001)], "files": [(f"{i}.py", b"", 0) for i in range(1001)],
+           "hidden": [(".a.py", b"1", 0)]}
+    for name, entries in bad.items():
+        rc, out, err = t.run("submit", "-b", "x", "-a", "y", "-l", "python", zipped(t, f"{name}.zip", entries))
+        assert rc in (2, 9) and out == "" and (name in err or "two files would be called a.py" in err), (name, rc, err)
+    for name, content in (("text.zip", b"no archive"), ("empty.zip", b""), ("cut.zip", open(zipped(t, "whole.zip", [("a.py", b"x" * 999, 0)]), "rb").read()[:60])):
+        rc, _, err = t.run("submit", "-b", "x", "-a", "y", "-l", "python", t.file(name, content))
+        assert rc in (2, 9) and name in err, (name, rc, err)
+    assert s.seen == []
+
+
+def test_a_project_goes_to_the_address_that_the_server_gave_without_a_token(t):
+    other = t.server({"PUT /bucket/key": (200, {})})
+    feedback = {"submissionId": ID, "pitId": "p", "status": "ERROR", "score": 50, "logsS3Key": "k", "feedback": {
+        "step": "test", "error": "1 of 2 tests failed\x1b[2J", "totalTests": 2, "passedTests": 1, "failedTests": 1, "skippedTests": 0, "durationMs": 2100,
+        "details": "failed: a\nfailed: b"}}
+    s = t.server({"POST /submissions/request-upload": (201, {"uploadUrl": f"{other.url}/bucket/key?signature=secret", "fileKey": "k"}),
+                  "POST /submissions/confirm": (201, {"status": "ok", "submissionId": ID}),
+                  f"GET /submissions/feedback/{ID}": [(200, {**feedback, "status": "RUNNING", "feedback": None, "score": None}), (200, feedback)]})
+    t.env["ASSAY_TOKEN"] = "tok"
+    for name in ("p/src/a.py", "p/.git/config"):
+        t.file(name, b"x = 1\n")
+    os.symlink("/etc/passwd", t.tmp / "p" / "link.py")
+    rc, out, err = t.run("pit", "submit", "p", str(t.tmp / "p"))
+    assert rc == 1 and "RUNNING" in out and "ERROR  score 50  1 of 2 tests passed  2.1 s" in out and "test: 1 of 2 tests failed\\x1B[2J" in out, (out, err)
+    assert "  failed: a\n  failed: b" in out and f"assay pit log {ID}" in err and "link.py" in err, (out, err)
+    method, path, headers, body = other.seen[0]
+    assert (method, path) == ("PUT", "/bucket/key?signature=secret") and "authorization" not in headers, headers
+    assert zipfile.ZipFile(io.BytesIO(body)).namelist() == ["src/a.py"]
+    assert all(h["authorization"] == "Bearer tok" for _, _, h, _ in s.seen)
+    assert [json.loads(b) for m, _, _, b in s.seen if m == "POST"] == [{"pitId": "p"}, {"pitId": "p", "fileKey": "k"}]
+    rc, _, err = t.run("pit", "submit", "p", t.file("no.zip", b"text"))
+    assert rc == 9 and "is no ZIP archive" in err
+
+
 def test_each_file_may_be_a_submission_of_its_own(t):
     s = t.server({"POST /submissions": [(202, {"id": ID, "status": "queued"}), (202, {"id": ID[:-1] + "c", "status": "queued"})]})
     a, b = t.file("a.py", b"print(1)\n"), t.file("b.c", b"int main;\n")
@@ -531,10 +600,10 @@ def test_pit_new_refuses_what_a_server_would(t):
                        (["--id", "x", "--requiredFiles", "/etc/passwd"], "relative"), (["--id", "x", "--requiredFiles", "a/../../b"], "inside"),
                        (["--id", "x", "--environment", "NOVALUE"], "NAME=VALUE"), (["--id", "x", "--environment", "1A=x"], "NAME=VALUE"),
                        (["--id", "x", "--setupCommands", "[1]"], "list"), (["--language", "java"], "--id is needed"), (["--nonsense"], "no option"),
-                       (["more"], "only: pit new")):
+                       (["more"], "pit new takes no more")):
         rc, out, err = pit_new(t, *flags)
         assert rc == 2 and why in err and out == "", (flags, rc, err)
-    assert t.run("pit")[0] == 2 and t.run("pit", "old")[0] == 2
+    assert t.run("pit", "old")[0] == 2 and t.run("pit", "submit", "x")[0] == 2
     assert not (t.tmp / "pits").exists()
 
 
