@@ -34,7 +34,7 @@
 
 #include "gateway/reserve.h"
 
-#define KEYS_MAX 8u
+#define KEYS_MAX ASSAY_GATE_KEYS_MAX
 #define KID_MAX 64u
 #define COUNTERS 4096u
 #define WAYS 4u
@@ -44,12 +44,20 @@
 
 struct key {
     char kid[KID_MAX + 1];
-    const struct assay_secret *secret;
+    struct assay_secret *secret;
+};
+
+/* What is in use never changes: other keys are another set.  Old ones stay, since somebody may be reading them, and they are
+ * few: one for each change while the program runs. */
+struct keyset {
+    struct keyset *before;
+    size_t n;
+    struct key key[KEYS_MAX];
 };
 
 struct assay_gate {
-    struct key key[KEYS_MAX];
-    size_t n_keys;
+    struct keyset *_Atomic keys;
+    bool weak_secret_ok;
     char *issuer, *audience;
     int64_t leeway_s, recheck_ms;
     size_t cache_entries;
@@ -116,7 +124,7 @@ static bool known_to_the_world(struct assay_str s)
     return false;
 }
 
-static int add_key(struct assay_gate *g, const struct assay_gate_key *in, bool weak_ok, struct assay_err *err)
+static int add_key(struct keyset *set, const struct assay_gate_key *in, bool weak_ok, struct assay_err *err)
 {
     struct assay_str secret = assay_secret_reveal(in->secret);
     if (secret.n == 0 || secret.n > 4096)
@@ -128,7 +136,7 @@ static int add_key(struct assay_gate *g, const struct assay_gate_key *in, bool w
         return assay_err_set(err, ASSAY_E_CONFIG, "the signing secret has %zu bytes; at least %d are needed", secret.n, ASSAY_SIGNING_SECRET_MIN);
     if (in->kid && !kid_ok(in->kid))
         return assay_err_set(err, ASSAY_E_CONFIG, "a key id must be 1 to %u letters, digits, '.', '_' or '-'", KID_MAX);
-    struct key *k = &g->key[g->n_keys];
+    struct key *k = &set->key[set->n];
     if (in->kid) {
         (void)snprintf(k->kid, sizeof k->kid, "%s", in->kid);
     } else {
@@ -137,20 +145,70 @@ static int add_key(struct assay_gate *g, const struct assay_gate_key *in, bool w
         assay_sha256_hex(secret, hex);
         (void)snprintf(k->kid, sizeof k->kid, "k-%.12s", hex);
     }
-    for (size_t i = 0; i < g->n_keys; i++)
-        if (strcmp(g->key[i].kid, k->kid) == 0)
+    for (size_t i = 0; i < set->n; i++)
+        if (strcmp(set->key[i].kid, k->kid) == 0)
             return assay_err_set(err, ASSAY_E_CONFIG, "two signing keys have the id \"%s\"", k->kid);
-    k->secret = in->secret;
-    g->n_keys++;
+    k->secret = assay_secret_new(secret);
+    if (!k->secret)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory for the signing secrets");
+    set->n++;
     return 0;
+}
+
+static void keyset_free(struct keyset *set)
+{
+    while (set) {
+        struct keyset *before = set->before;
+        for (size_t i = 0; i < set->n; i++)
+            assay_secret_free(set->key[i].secret);
+        free(set);
+        set = before;
+    }
+}
+
+static const struct keyset *keys_of(const struct assay_gate *g)
+{
+    return atomic_load_explicit(&g->keys, memory_order_acquire);
+}
+
+static bool same_keys(const struct keyset *a, const struct keyset *b)
+{
+    bool same = a && a->n == b->n;
+    for (size_t i = 0; same && i < a->n; i++)
+        same = strcmp(a->key[i].kid, b->key[i].kid) == 0 &&
+               assay_equal_ct(assay_secret_reveal(a->key[i].secret), assay_secret_reveal(b->key[i].secret));
+    return same;
+}
+
+int assay_gate_rekey(struct assay_gate *g, const struct assay_gate_key *keys, size_t n, bool *changed, struct assay_err *err)
+{
+    if (n == 0 || n > KEYS_MAX)
+        return assay_err_set(err, ASSAY_E_CONFIG, "between 1 and %u signing keys are needed", KEYS_MAX);
+    struct keyset *set = calloc(1, sizeof *set), *old = atomic_load(&g->keys);
+    int rc = set ? 0 : assay_err_set(err, ASSAY_E_NOMEM, "no memory for the signing secrets");
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = add_key(set, &keys[i], g->weak_secret_ok, err);
+    bool other = rc == 0 && !same_keys(old, set);
+    if (rc || !other) {
+        keyset_free(set);
+    } else {
+        set->before = old;
+        atomic_store_explicit(&g->keys, set, memory_order_release);
+    }
+    if (rc == 0)
+        *changed = other;
+    return rc;
+}
+
+const char *assay_gate_signs(const struct assay_gate *g)
+{
+    return keys_of(g)->key[0].kid;
 }
 
 int assay_gate_new(const struct assay_gate_config *cfg, struct assay_gate **ret, struct assay_err *err)
 {
     if (sodium_init() < 0)
         return assay_err_set(err, ASSAY_E_INTERNAL, "the cryptography library does not start");
-    if (cfg->n_keys == 0 || cfg->n_keys > KEYS_MAX)
-        return assay_err_set(err, ASSAY_E_CONFIG, "between 1 and %u signing keys are needed", KEYS_MAX);
     if (cfg->leeway_s < 0 || cfg->leeway_s > ASSAY_TOKEN_LEEWAY_MAX_S)
         return assay_err_set(err, ASSAY_E_CONFIG, "a leeway of 0 to %d s is allowed for tokens", ASSAY_TOKEN_LEEWAY_MAX_S);
     struct assay_gate *g = calloc(1, sizeof *g);
@@ -166,8 +224,10 @@ int assay_gate_new(const struct assay_gate_config *cfg, struct assay_gate **ret,
     randombytes_buf(g->digest_key, sizeof g->digest_key);
     randombytes_buf(g->counter_key, sizeof g->counter_key);
     int rc = g->issuer && g->audience ? 0 : assay_err_set(err, ASSAY_E_NOMEM, "no memory for the auth gate");
-    for (size_t i = 0; i < cfg->n_keys && rc == 0; i++)
-        rc = add_key(g, &cfg->keys[i], cfg->weak_secret_ok, err);
+    g->weak_secret_ok = cfg->weak_secret_ok;
+    bool changed;
+    if (rc == 0)
+        rc = assay_gate_rekey(g, cfg->keys, cfg->n_keys, &changed, err);
     if (rc) {
         assay_gate_free(g);
         return rc;
@@ -180,6 +240,7 @@ void assay_gate_free(struct assay_gate *g)
 {
     if (!g)
         return;
+    keyset_free(atomic_load(&g->keys));
     free(g->issuer);
     free(g->audience);
     sodium_memzero(g->digest_key, sizeof g->digest_key);
@@ -250,12 +311,13 @@ int assay_gate_sign(struct assay_gate *g, struct assay_str sub, struct assay_str
     char jti[33];
     assay_random_hex(jti, 16);
     int64_t now = g->now_ms(g->now_ctx) / 1000;
-    struct assay_str secret = assay_secret_reveal(g->key[0].secret);
+    const struct key *key = &keys_of(g)->key[0];
+    struct assay_str secret = assay_secret_reveal(key->secret);
     if (!assay_reserve_lay_by())
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory to sign a token");
     int rc = jwt_new(&j);
     if (rc == 0)
-        rc = jwt_add_header(j, "kid", g->key[0].kid);
+        rc = jwt_add_header(j, "kid", key->kid);
     if (rc == 0)
         rc = jwt_add_grant(j, "iss", g->issuer);
     if (rc == 0)
@@ -283,7 +345,7 @@ int assay_gate_sign(struct assay_gate *g, struct assay_str sub, struct assay_str
     size_t mac_n = 0;
     bool good = dot && sodium_base642bin(mac, sizeof mac, dot + 1, token.n - (size_t)(dot + 1 - text), NULL, &mac_n, NULL,
                                          sodium_base64_VARIANT_URLSAFE_NO_PADDING) == 0 &&
-                signature_holds(&g->key[0], (struct assay_str){text, (size_t)(dot - text)}, (struct assay_str){(char *)mac, mac_n});
+                signature_holds(key, (struct assay_str){text, (size_t)(dot - text)}, (struct assay_str){(char *)mac, mac_n});
     if (good)
         assay_buf_str(out, token);
     free(text); /* from malloc: libjwt 1.10 has no allocator of its own */
@@ -377,9 +439,10 @@ static const struct assay_json_field claim_fields[] = {
 
 static const struct key *key_find(const struct assay_gate *g, struct assay_str kid)
 {
-    for (size_t i = 0; i < g->n_keys; i++)
-        if (assay_str_is(kid, g->key[i].kid))
-            return &g->key[i];
+    const struct keyset *set = keys_of(g);
+    for (size_t i = 0; i < set->n; i++)
+        if (assay_str_is(kid, set->key[i].kid))
+            return &set->key[i];
     return NULL;
 }
 

@@ -27,10 +27,11 @@
 #define ASSAY_TOKEN_LEEWAY_MAX_S 60
 #define ASSAY_AGENT_TOKEN_PREFIX "asy_"
 #define ASSAY_SIGNING_SECRET_MIN 32
+#define ASSAY_GATE_KEYS_MAX 8u
 
 struct assay_gate_key {
     const char *kid;                   /* [A-Za-z0-9._-]{1,64}; NULL: derived from the secret */
-    const struct assay_secret *secret; /* borrowed, must outlive the gate */
+    const struct assay_secret *secret; /* borrowed for the call that takes it */
 };
 
 struct assay_gate_config {
@@ -60,6 +61,13 @@ struct assay_gate_verdict {
 /* ASSAY_E_CONFIG: no key, a weak secret, a secret that is known to the world, a bad kid, a clash. */
 int assay_gate_new(const struct assay_gate_config *cfg, struct assay_gate **ret, struct assay_err *err) ASSAY_MUST_CHECK;
 void assay_gate_free(struct assay_gate *g);
+
+/* Other keys from now on: the first signs, all are believed; a token that was signed with another one is refused once its
+ * cached answer is to be checked anew.  On an error, as of assay_gate_new(), the old ones stay.  One thread at a time;
+ * others may sign and verify meanwhile.  *changed: whether they are others at all. */
+int assay_gate_rekey(struct assay_gate *g, const struct assay_gate_key *keys, size_t n, bool *changed, struct assay_err *err) ASSAY_MUST_CHECK;
+/* The id of the key that signs. */
+const char *assay_gate_signs(const struct assay_gate *g);
 
 /* Either may be NULL when the service does not run in this process: its tokens are then refused with
  * ASSAY_E_BUSY (503), since nobody could say whether they were revoked. */

@@ -385,6 +385,8 @@ static void fill_defaults(struct assay_front_config *c)
         c->connections_max = 10000;
     if (c->pipelined_max == 0)
         c->pipelined_max = 32;
+    if (c->unsent_max == 0)
+        c->unsent_max = (size_t)256 << 20;
     if (c->body_memory_max == 0)
         c->body_memory_max = (size_t)256 << 20;
     if (c->spool_over == 0)

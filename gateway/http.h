@@ -53,6 +53,7 @@ struct assay_front_config {
     size_t connections_max;        /* [10,000] over all loops: 503 and close */
     unsigned pipelined_max;        /* [32] requests of one connection answered before others have their turn */
     size_t body_memory_max;        /* [256 MiB] bodies under way over all loops: 503 */
+    size_t unsent_max;             /* [256 MiB] answers that clients have not taken, over all loops: those that take longest are cut off */
     int64_t header_deadline_ms;    /* [10 s] from the first byte (or the accept) to the end of the headers: 408 */
     int64_t body_grace_ms;         /* [20 s] and body_min_rate: a body may take grace + bytes / rate: 408 */
     int64_t body_min_rate;         /* [1000 bytes/s] an answer must be taken at this rate too */

@@ -126,10 +126,13 @@ static void again_out(struct conn *c)
     *at = c->next_again;
 }
 
+static void settle(struct conn *c, size_t unsent);
+
 static void conn_destroy(struct conn *c)
 {
     struct loop *l = c->loop;
     struct assay_front *f = l->front;
+    settle(c, 0);
     if (c->x)
         assay_exchange_detach(c->x, 499);
     if (c->queued_again)
@@ -180,9 +183,49 @@ static size_t send_now(struct conn *c, const char *p, size_t n, int flags)
 static void owe(struct conn *c, size_t n)
 {
     const struct assay_front_config *cfg = &c->loop->front->cfg;
+    if (c->cut)
+        return;
     if (!c->write_deadline_ns)
         c->write_deadline_ns = c->loop->now_ns + cfg->body_grace_ms * MS_NS;
     c->write_deadline_ns += (int64_t)n * S_NS / cfg->body_min_rate;
+}
+
+static void owed_out(struct conn *c)
+{
+    struct loop *l = c->loop;
+    *(c->owed_before ? &c->owed_before->owed_after : &l->owed_first) = c->owed_after;
+    *(c->owed_after ? &c->owed_after->owed_before : &l->owed_last) = c->owed_before;
+    c->owed_before = c->owed_after = NULL;
+}
+
+/* Counts what is unsent now.  All together it is bounded, for a client that reads a byte a second costs as much memory as the
+ * longest answer it may ask for: over the bound, whoever has been taking longest is given up.  Its end comes with
+ * the next turn of the wheel, so that no connection but the one in hand is ever destroyed. */
+static void settle(struct conn *c, size_t unsent)
+{
+    struct loop *l = c->loop;
+    if (c->cut)
+        return;
+    bool grown = unsent > c->unsent;
+    if (c->unsent == 0 && unsent > 0) {
+        c->owed_before = l->owed_last;
+        *(l->owed_last ? &l->owed_last->owed_after : &l->owed_first) = c;
+        l->owed_last = c;
+    } else if (c->unsent > 0 && unsent == 0) {
+        owed_out(c);
+    }
+    l->unsent = l->unsent - c->unsent + unsent;
+    c->unsent = unsent;
+    while (grown && l->unsent > l->front->cfg.unsent_max / l->front->n_loops && l->owed_first) {
+        struct conn *longest = l->owed_first;
+        owed_out(longest);
+        l->unsent -= longest->unsent;
+        longest->unsent = 0;
+        longest->cut = true;
+        longest->write_deadline_ns = l->now_ns;
+        wheel_out(longest);
+        wheel_in(longest, l->tick + 1);
+    }
 }
 
 void assay_conn_flush(struct conn *c, struct assay_buf *body)
@@ -370,6 +413,7 @@ void assay_conn_end(struct conn *c)
         if (c->write_deadline_ns && c->phase == PHASE_IDLE)
             c->deadline_ns = c->loop->now_ns + c->loop->front->cfg.idle_ms * MS_NS;
         c->write_deadline_ns = 0;
+        c->cut = false;
         if (c->phase == PHASE_CLOSING)
             shut(c);
         else if (c->eof && parses(c) && !c->queued_again)
@@ -379,6 +423,7 @@ void assay_conn_end(struct conn *c)
         conn_destroy(c);
         return;
     }
+    settle(c, evbuffer_get_length(output(c)));
     int64_t tick = due_tick(c);
     if (tick < c->due_tick) {
         wheel_out(c);

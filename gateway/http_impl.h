@@ -164,6 +164,9 @@ struct conn {
     int64_t due_tick;
     int64_t deadline_ns;       /* of the phase; while idle it waits for the output to go out */
     int64_t write_deadline_ns; /* 0: nothing unsent */
+    size_t unsent;             /* as the loop has counted it */
+    struct conn *owed_before, *owed_after; /* while unsent: among those of the loop, by when it began */
+    bool cut;                  /* given up: the loop had too much unsent */
     size_t head_wire;          /* bytes of the present head, white space and all */
     size_t lingered;
     struct early fault;        /* why the parser was stopped by one of our callbacks */
@@ -199,6 +202,8 @@ struct loop {
     int64_t tick;
     size_t conns;
     struct conn *again;
+    size_t unsent;                  /* answers that clients have not taken */
+    struct conn *owed_first, *owed_last;
     size_t body_bytes;
     struct exchange *spare;
     unsigned n_spare;

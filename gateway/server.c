@@ -12,6 +12,7 @@
  *
  * The main thread does all of this and in between only waits for a signal or the supervisor's end.
  */
+#include "keys.h"
 #include "server_impl.h"
 
 #include <errno.h>
@@ -262,46 +263,59 @@ static int give_up_privileges(struct assay_server *s, struct assay_err *err)
     return 0;
 }
 
-/* The configured secret, or the random one of this data directory: made once, by whoever comes first. */
-static int signing_secret(struct assay_server *s, struct assay_err *err)
+/* Makes the random secret of this data directory. */
+static int make_secret(struct assay_server *s, const char *path, struct assay_err *err)
 {
-    const char *given = assay_config_str(s->setup.config, "jwt_signing_secret");
-    char path[PATH_MAX], text[65];
-    if (given[0] != '\0') {
-        s->secret = assay_secret_new(assay_str(given));
-        return s->secret != NULL ? 0 : assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
-    }
-    (void)snprintf(path, sizeof path, "%s/jwt.secret", assay_config_str(s->setup.config, "data_dir"));
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 && errno == ENOENT) {
-        char draft[PATH_MAX + 8];
-        (void)snprintf(draft, sizeof draft, "%s.new", path);
-        (void)unlink(draft);
-        int out = open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        assay_random_hex(text, 32);
-        bool written = out >= 0 && write(out, text, 64) == 64 && fsync(out) == 0;
-        if (out >= 0)
-            close(out);
-        if (!written || rename(draft, path) != 0)
-            return assay_err_errno(err, ASSAY_E_IO, errno, "cannot write %s", path);
-        ASSAY_LOG(s->log, ASSAY_LOG_INFO, "server", "signing_secret_made", ASSAY_KZ("path", path));
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    }
-    if (fd < 0)
-        return assay_err_errno(err, ASSAY_E_IO, errno, "cannot read %s", path);
-    struct stat st;
-    ssize_t n = -1;
-    bool open_to_others = fstat(fd, &st) != 0 || (st.st_mode & 077) != 0;
-    if (!open_to_others)
-        n = read(fd, text, 64);
-    close(fd);
-    if (open_to_others)
-        return assay_err_set(err, ASSAY_E_CONFIG, "%s may be read by others: chmod 600, or delete it to make a new one", path);
-    if (n != 64)
-        return assay_err_set(err, ASSAY_E_CORRUPT, "%s is damaged: delete it to make a new one (all must sign in again)", path);
-    s->secret = assay_secret_new((struct assay_str){text, 64});
+    char draft[PATH_MAX + 8], text[65];
+    (void)snprintf(draft, sizeof draft, "%s.new", path);
+    (void)unlink(draft);
+    int out = open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assay_random_hex(text, 32);
+    bool written = out >= 0 && write(out, text, 64) == 64 && fsync(out) == 0;
     explicit_bzero(text, sizeof text);
-    return s->secret != NULL ? 0 : assay_err_set(err, ASSAY_E_NOMEM, "out of memory");
+    if (out >= 0)
+        close(out);
+    if (!written || rename(draft, path) != 0)
+        return assay_err_errno(err, ASSAY_E_IO, errno, "cannot write %s", path);
+    ASSAY_LOG(s->log, ASSAY_LOG_INFO, "server", "signing_secret_made", ASSAY_KZ("path", path));
+    return 0;
+}
+
+/* The configured secrets, those of the configured file, or those of this data directory, which whoever comes first makes. */
+static int signing_keys(struct assay_server *s, struct assay_keys *keys, struct assay_err *err)
+{
+    const struct assay_config *c = s->setup.config;
+    const char *given = assay_config_str(c, "jwt_signing_secret"), *file = assay_config_str(c, "jwt_secrets_file");
+    char path[PATH_MAX];
+    if (given[0] != '\0') {
+        int rc = assay_keys_parse(keys, assay_str(given), '\0', "jwt_signing_secret", err);
+        return rc == 0 ? assay_keys_parse(keys, assay_str(assay_config_str(c, "jwt_previous_secrets")), ',', "jwt_previous_secrets", err) : rc;
+    }
+    (void)snprintf(path, sizeof path, "%s/jwt.secret", assay_config_str(c, "data_dir"));
+    int rc = assay_keys_read(keys, file[0] != '\0' ? file : path, err);
+    if (rc == ASSAY_E_NOT_FOUND && file[0] == '\0') {
+        rc = make_secret(s, path, err);
+        if (rc == 0)
+            rc = assay_keys_read(keys, path, err);
+    }
+    return rc == ASSAY_E_NOT_FOUND ? assay_err_set(err, ASSAY_E_CONFIG, "jwt_secrets_file: there is no %s", file) : rc;
+}
+
+/* SIGHUP: what is in files is read again; what is wrong with one is said, and the old stays in use. */
+static void reload(struct assay_server *s)
+{
+    struct assay_keys keys = {.n = 0};
+    struct assay_err err = {0};
+    bool changed = false;
+    int rc = signing_keys(s, &keys, &err);
+    if (rc == 0)
+        rc = assay_gate_rekey(s->gate, keys.key, keys.n, &changed, &err);
+    if (rc != 0)
+        ASSAY_LOG(s->log, ASSAY_LOG_ERROR, "server", "signing_keys_not_reloaded", ASSAY_KZ("error", err.msg));
+    else
+        ASSAY_LOG(s->log, ASSAY_LOG_INFO, "server", "signing_keys_reloaded", ASSAY_KI("keys", (int64_t)keys.n),
+                  ASSAY_KZ("signs", assay_gate_signs(s->gate)), ASSAY_KZ("changed", changed ? "yes" : "no"));
+    assay_keys_clear(&keys);
 }
 
 static int init_plugin(struct assay_server *s, struct assay_plugin_entry *e, struct assay_err *err)
@@ -443,13 +457,17 @@ static const struct assay_subscription gate_subs[] = {
 
 static int make_gate(struct assay_server *s, struct assay_err *err)
 {
-    struct assay_gate_key key = {.secret = s->secret};
+    struct assay_keys keys = {.n = 0};
+    int rc = signing_keys(s, &keys, err);
     struct assay_gate_config cfg = {
-        .keys = &key,
-        .n_keys = 1,
+        .keys = keys.key,
+        .n_keys = keys.n,
         .weak_secret_ok = strcmp(assay_config_str(s->setup.config, "app_env"), "development") == 0,
     };
-    return assay_gate_new(&cfg, &s->gate, err);
+    if (rc == 0)
+        rc = assay_gate_new(&cfg, &s->gate, err);
+    assay_keys_clear(&keys);
+    return rc;
 }
 
 static void connect_gate(struct assay_server *s)
@@ -626,6 +644,7 @@ static int make_front(struct assay_server *s, struct assay_err *err)
         .limits = s->limits,
         .proxy_forwarded = strcmp(assay_config_str(c, "trusted_proxy_header"), "forwarded") == 0,
         .body_memory_max = (size_t)assay_config_int(c, "http_body_memory_max"),
+        .unsent_max = (size_t)assay_config_int(c, "http_unsent_max"),
         .header_deadline_ms = assay_config_int(c, "http_header_timeout"),
         .body_grace_ms = assay_config_int(c, "http_body_grace"),
         .body_min_rate = assay_config_int(c, "http_rate_min"),
@@ -700,8 +719,6 @@ static int start(struct assay_server *s, struct assay_err *err)
         rc = assay_server_telemetry(s, err);
     if (rc == 0)
         rc = assay_boxes_new(ASSAY_SERVER_CONTROL_FD, supervisor_lost, s, &s->boxes, err);
-    if (rc == 0)
-        rc = signing_secret(s, err);
     if (rc == 0)
         rc = make_gate(s, err);
     if (rc == 0)
@@ -809,7 +826,6 @@ static void stop(struct assay_server *s, bool was_up)
     assay_proxies_free(s->proxies);
     free(s->spool_dir);
     assay_gate_free(s->gate);
-    assay_secret_free(s->secret);
     free(s->routes);
     free(s->listen_fds);
     free(s->cors);
@@ -944,6 +960,8 @@ int assay_server_main(int argc, char **argv)
         while (read(signals, &si, sizeof si) == (ssize_t)sizeof si)
             if (si.ssi_signo == SIGTERM)
                 why = "SIGTERM";
+            else if (si.ssi_signo == SIGHUP)
+                reload(s);
         if (p[1].revents != 0)
             why = "the supervisor has gone";
     }

@@ -44,7 +44,6 @@ struct assay_server {
     struct assay_store lent_store; /* what services get of them */
     struct assay_blobs lent_blobs;
     bool store_started, dispatch_started;
-    struct assay_secret *secret;
     struct assay_gate *gate;
     struct assay_shared_accounts shared; /* shared.sessions.ops NULL: no session driver */
     struct assay_dispatch *dispatch;

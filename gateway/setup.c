@@ -68,6 +68,8 @@ static const struct assay_option core_rows[] = {
      .help = "Longer request bodies go to a file without a name in <data_dir>/run/spool instead of memory."},
     {.name = "http_spool_max", .type = ASSAY_OPT_BYTES, .default_text = "1g", .min = MIB, .max = 1024 * 1024 * MIB,
      .help = "Most bytes of all such files together; more are refused with 503."},
+    {.name = "http_unsent_max", .type = ASSAY_OPT_BYTES, .default_text = "256m", .min = MIB, .max = 1024 * 1024 * MIB,
+     .help = "Most memory for answers that clients have not taken yet; over it those that take longest are cut off."},
     {.name = "http_pipelined_max", .type = ASSAY_OPT_INT, .default_text = "32", .min = 1, .max = 10000,
      .help = "Requests of one connection that are answered in a row before others have their turn."},
     {.name = "http_header_timeout", .type = ASSAY_OPT_DURATION, .default_text = "10s", .min = 100, .max = DAY_MS,
@@ -139,6 +141,12 @@ static const struct assay_option core_rows[] = {
      .flags = ASSAY_OPT_SECRET,
      .help = "Signs access tokens; at least 32 bytes outside development. Empty: a random one, made once and kept in "
              "<data_dir>/jwt.secret."},
+    {.name = "jwt_previous_secrets", .env = "JWT_PREVIOUS_SECRETS", .type = ASSAY_OPT_STRING, .default_text = "",
+     .flags = ASSAY_OPT_SECRET,
+     .help = "Secrets that sign no more and are still believed, separated by commas, newest first."},
+    {.name = "jwt_secrets_file", .env = "JWT_SECRETS_FILE", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "File with the signing secrets instead, one on each line, SECRET or KID SECRET: the first signs, all are believed; read "
+             "again on SIGHUP."},
     {.name = "workers", .type = ASSAY_OPT_INT, .default_text = "0", .min = 0, .max = 256,
      .help = "Threads for blocking work; 0 takes four for each processor, at least 8, at most 64."},
     {.name = "worker_queue", .type = ASSAY_OPT_INT, .default_text = "4096", .min = 1, .max = 1048576,
@@ -362,6 +370,11 @@ static int cross_check(struct assay_setup *s, struct assay_err *err)
                              "jwt_signing_secret (%s) has %zu bytes and needs at least 32 outside development; leave it "
                              "empty for a random one",
                              assay_config_origin(s->config, "jwt_signing_secret"), strlen(secret));
+    if (secret[0] == '\0' && assay_config_str(s->config, "jwt_previous_secrets")[0] != '\0')
+        return assay_err_set(err, ASSAY_E_CONFIG, "jwt_previous_secrets needs jwt_signing_secret, the one that signs; secrets of a file stand "
+                                                  "in the file, one on each line");
+    if (secret[0] != '\0' && assay_config_str(s->config, "jwt_secrets_file")[0] != '\0')
+        return assay_err_set(err, ASSAY_E_CONFIG, "jwt_signing_secret and jwt_secrets_file are both set: take one of them");
     struct assay_proxies *proxies = NULL;
     int rc = assay_proxies_new(assay_config_str(s->config, "trusted_proxies"), &proxies, err);
     assay_proxies_free(proxies);

@@ -643,6 +643,8 @@ static void on_signal(struct supervisor *s)
         if (si.ssi_signo == SIGTERM || si.ssi_signo == SIGINT || si.ssi_signo == SIGQUIT) {
             SAY(s, ASSAY_LOG_INFO, "stopping", ASSAY_KZ("signal", strsignal((int)si.ssi_signo)));
             begin_stop(s, 0);
+        } else if (si.ssi_signo == SIGHUP && s->child[SERVER].pid != 0 && s->child[SERVER].ready) {
+            (void)kill(s->child[SERVER].pid, SIGHUP); /* it reads its files again */
         }
     }
     reap(s);
@@ -754,7 +756,7 @@ int assay_supervisor_main(char *const *flags, char *const *env)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGQUIT);
-    sigaddset(&set, SIGHUP); /* there is nothing to read again; it must not end us either */
+    sigaddset(&set, SIGHUP); /* the server's to obey */
     sigaddset(&set, SIGCHLD);
     if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR ||
         (s->signals = high(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK))) < 0)

@@ -1,9 +1,14 @@
 """What protects a server from its callers, and them from each other: rate limits, headers, sign-in, keys."""
 
+import base64
+import json
+import os
+import pwd
+import signal
 import sys
 
 import harness
-from harness import Server
+from harness import ADMIN_PASSWORD, Server, wait_for
 
 
 def make_server():
@@ -74,6 +79,83 @@ def test_a_wrong_rule_ends_the_start():
             assert "rate_limits" in s.log_text() and word in s.log_text(), s.log_text()[-2000:]
         finally:
             s.close()
+
+
+def server_uid():
+    try:
+        return pwd.getpwnam("assay").pw_uid
+    except KeyError:
+        return 65534
+
+
+def kid(api):
+    head = api.token.split(".")[0]
+    return json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))["kid"]
+
+
+def test_signing_keys_follow_one_another_without_a_restart():
+    s = Server(env={"APP_ENV": "production", "ASSAY_ADMIN_PASSWORD": ADMIN_PASSWORD})
+    try:
+        file = s.data.parent / "keys"
+
+        def keys(*lines):
+            file.write_text("\n".join(lines) + "\n")
+            file.chmod(0o600)
+            if os.geteuid() == 0:  # the server then becomes somebody else
+                os.chown(file, server_uid(), -1)
+        first, second = "k1 " + "1" * 20 + "a" * 20, "k2 " + "2" * 20 + "b" * 20
+        keys("# the first signs", first)
+        s.env["JWT_SECRETS_FILE"] = str(file)
+        s.start()
+        old = s.login()
+        assert kid(old) == "k1"
+        keys(second, first)
+
+        def reload(word, times):
+            s.process.send_signal(signal.SIGHUP)
+            wait_for(word, lambda: s.log_text().count(word) >= times, 10)
+        reload("signing_keys_reloaded", 1)
+        new = s.login()
+        assert kid(new) == "k2" and old.get("/me").status == 200
+        # what is wrong with the file is said, and changes nothing
+        keys("short")
+        reload("signing_keys_not_reloaded", 1)
+        keys(second)
+        file.chmod(0o644)
+        reload("signing_keys_not_reloaded", 2)
+        assert kid(s.login()) == "k2" and old.get("/me").status == 200
+        keys(second)
+        reload("signing_keys_reloaded", 2)
+        wait_for("the first key's tokens to be refused", lambda: old.call("GET", "/me").status == 401, 5)
+        assert new.get("/me").status == 200
+        for line in s.log_text().splitlines():
+            assert "1" * 20 + "a" not in line and "2" * 20 + "b" not in line, "a secret in the log"
+        # the same by options, over a restart
+        s.stop()
+        del s.env["JWT_SECRETS_FILE"]
+        s.env.update({"JWT_SIGNING_SECRET": "3" * 40 + "c", "JWT_PREVIOUS_SECRETS": f"{second.split()[1]},{'4' * 40}d"})
+        s.start()
+        assert s.login().get("/me").status == 200
+    finally:
+        s.close()
+
+
+def test_weak_secrets_end_the_start_outside_development():
+    strong = "5" * 40 + "e"
+    for env, word in (({"JWT_SIGNING_SECRET": "dev-secret"}, "dev-secret"), ({"JWT_SIGNING_SECRET": "x" * 31}, "at least 32"),
+                      ({"JWT_SIGNING_SECRET": "changeme" * 5}, "everybody knows"), ({"JWT_SIGNING_SECRET": strong, "JWT_PREVIOUS_SECRETS": "short"}, "at least 32"),
+                      ({"JWT_PREVIOUS_SECRETS": strong}, "jwt_signing_secret"), ({"JWT_SECRETS_FILE": "/nowhere/keys"}, "jwt_secrets_file"),
+                      ({"JWT_SIGNING_SECRET": strong, "JWT_PREVIOUS_SECRETS": strong}, "two signing keys")):
+        for app_env in ("test", "staging", "production"):
+            s = Server(env={"APP_ENV": app_env, **env})
+            try:
+                s.spawn()
+                assert s.process.wait(60) != 0, env
+                assert word in s.log_text(), (env, s.log_text()[-1500:])
+            finally:
+                s.close()
+            if word != "dev-secret":
+                break
 
 
 if __name__ == "__main__":

@@ -520,6 +520,40 @@ static void weak_secrets_are_refused(void **state)
     assert_int_equal(gate_with(SECRET_A, "", false), ASSAY_E_CONFIG);
 }
 
+/* A new key signs, the old one is believed until it is taken away; what is wrong changes nothing. */
+static void keys_follow_one_another(void **state)
+{
+    struct fixture *f = *state;
+    struct assay_err err = {0};
+    bool changed = true;
+    struct assay_str old = forge(f, HEAD_A, GOOD, SECRET_A);
+    assert_int_equal(verify(f, old), 0);
+    assert_string_equal(assay_gate_signs(f->gate), "a");
+    const struct assay_gate_key same[] = {{"a", f->a}, {"b", f->b}}, turned[] = {{"b", f->b}, {"a", f->a}}, last[] = {{"b", f->b}};
+    assert_int_equal(assay_gate_rekey(f->gate, same, 2, &changed, &err), 0);
+    assert_false(changed);
+    assert_int_equal(assay_gate_rekey(f->gate, turned, 2, &changed, &err), 0);
+    assert_true(changed);
+    assert_string_equal(assay_gate_signs(f->gate), "b");
+    assert_int_equal(verify(f, old), 0);
+    ASSAY_CLEANUP_BUF struct assay_buf b = ASSAY_BUF_INIT;
+    assert_int_equal(assay_gate_sign(f->gate, ASSAY_STR(USER), ASSAY_STR("user"), 3, 60, &b, &err), 0);
+
+    /* neither none, nor a weak one, nor two with one id */
+    struct assay_secret *weak = assay_secret_new(ASSAY_STR("secret"));
+    const struct assay_gate_key bad[] = {{"c", weak}}, twice[] = {{"b", f->b}, {"b", f->a}};
+    assert_int_equal(assay_gate_rekey(f->gate, NULL, 0, &changed, &err), ASSAY_E_CONFIG);
+    assert_int_equal(assay_gate_rekey(f->gate, bad, 1, &changed, &err), ASSAY_E_CONFIG);
+    assert_int_equal(assay_gate_rekey(f->gate, twice, 2, &changed, &err), ASSAY_E_CONFIG);
+    assay_secret_free(weak);
+    assert_string_equal(assay_gate_signs(f->gate), "b");
+    assert_int_equal(verify(f, old), 0);
+
+    assert_int_equal(assay_gate_rekey(f->gate, last, 1, &changed, &err), 0);
+    assert_int_equal(verify(f, old), ASSAY_E_UNAUTHENTICATED);
+    assert_int_equal(verify(f, assay_buf_view(&b)), 0);
+}
+
 static void what_cannot_be_signed(void **state)
 {
     struct fixture *f = *state;
@@ -555,6 +589,7 @@ int main(void)
         T(agent_tokens),
         T(who_may_what),
         T(weak_secrets_are_refused),
+        T(keys_follow_one_another),
         T(what_cannot_be_signed),
     };
     return cmocka_run_group_tests_name("gate", tests, NULL, NULL);
