@@ -95,6 +95,20 @@ int assay_store_query(const struct assay_store *st, const struct assay_stmt *stm
 
 #define CATCH_UP_POLL_NS 5000000
 
+int assay_store_behind(const struct assay_store *st, int64_t seq, const char *const *topics, int64_t head, bool *ret,
+                       struct assay_err *err)
+{
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+    struct assay_event_row *ev;
+    size_t n = 0;
+    if (!arena)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    int rc = seq >= head ? ASSAY_OK : st->ops->events(st->self, seq, topics, 1, arena, &ev, &n, err);
+    if (rc == 0)
+        *ret = n > 0 && ev[0].seq <= head;
+    return rc;
+}
+
 int assay_store_catch_up(const struct assay_store *st, struct assay_str group, const char *const *topics, int64_t max_ms,
                          struct assay_err *err)
 {
@@ -106,13 +120,9 @@ int assay_store_catch_up(const struct assay_store *st, struct assay_str group, c
         if (rc != 0 || at >= head)
             break;
         /* a cursor may rest behind events that are none of the group's: those are nothing to wait for */
-        ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
-        struct assay_event_row *ev;
-        size_t n = 0;
-        if (!arena)
-            return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
-        rc = st->ops->events(st->self, at, topics, 1, arena, &ev, &n, err);
-        if (rc != 0 || n == 0 || ev[0].seq > head || assay_mono_ns() >= until)
+        bool behind = false;
+        rc = assay_store_behind(st, at, topics, head, &behind, err);
+        if (rc != 0 || !behind || assay_mono_ns() >= until)
             break;
         (void)nanosleep(&(struct timespec){.tv_nsec = CATCH_UP_POLL_NS}, NULL); /* woken early: looks once more */
     }

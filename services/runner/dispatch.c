@@ -152,6 +152,8 @@ static int send_some(struct dispatch *d, bool *more, struct assay_err *err)
                                   .max = room < LEASE_AT_ONCE ? room : LEASE_AT_ONCE,
                                   .lease_ms = d->timeout_ms};
     int rc = r->jobs->lease_away(r->jobs_self, &ask, arena, &list, &n, err);
+    if (rc >= 0 && n != 0)
+        repo_catch_up(r);
     for (size_t i = 0; rc >= 0 && i < n; i++) {
         struct assay_str script;
         struct assay_err why, ignored;

@@ -83,6 +83,8 @@ static void lease_work(void *arg)
     m->status = arena != NULL ? r->jobs->lease(r->jobs_self, assay_str(host->instance_id), m->want, r->lease_ms, arena, &list,
                                                &n, &m->err)
                               : assay_err_set(&m->err, ASSAY_E_NOMEM, "no memory");
+    if (m->status >= 0 && n != 0)
+        repo_catch_up(r);
     for (size_t i = 0; m->status >= 0 && i < n; i++) {
         struct job *j = job_of_lease(r, &list[i]);
         if (j == NULL) {

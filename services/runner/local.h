@@ -628,6 +628,10 @@ int repo_results(struct runner *r, const struct result_filter *f, struct assay_s
                  struct result **out, size_t *n, struct assay_err *err);
 int repo_tests(struct runner *r, const struct result *res, struct assay_arena *arena, struct result_test **out, size_t *n,
                struct assay_err *err);
+#define RUNNER_GROUP "runner"
+#define CATCH_UP_MS 2000
+/* Behind a lease: waits, within bounds, until what had been told of benchmarks by then is known here too. Blocks. */
+void repo_catch_up(struct runner *r);
 int repo_project(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err);
 
 /* ---- loop.c: what others may call; its inside is loop.h ---------------------------------------------------------------------- */

@@ -149,7 +149,7 @@ static int on_bell(void *self, const struct assay_event_row *ev, struct assay_tx
 }
 
 static const struct assay_subscription subscriptions[] = {
-    {"runner", projected, ASSAY_SUB_DURABLE, 50, repo_project, NULL},
+    {RUNNER_GROUP, projected, ASSAY_SUB_DURABLE, 50, repo_project, NULL},
     {"runner.bell", bell_topics, ASSAY_SUB_BELL, 0, on_bell, NULL},
 };
 

@@ -133,6 +133,8 @@ int remote_lease(struct runner *r, const struct poll *p, struct assay_response *
     int rc = r->jobs->lease_away(r->jobs_self, &ask, arena, &list, &n, err);
     if (rc < 0)
         return rc;
+    if (n != 0)
+        repo_catch_up(r);
     assay_jw_object(w);
     assay_jw_kint(w, "lease_ms", r->lease_ms);
     assay_jw_key(w, "jobs");

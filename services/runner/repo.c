@@ -465,6 +465,14 @@ static int rejudged(const struct assay_event_row *row, struct assay_tx *tx, stru
     return tx_check(tx, err);
 }
 
+void repo_catch_up(struct runner *r)
+{
+    static const char *const topics[] = {"benchmark.changed", NULL};
+    struct assay_err err;
+    if (assay_store_catch_up(r->host->store, ASSAY_STR(RUNNER_GROUP), topics, CATCH_UP_MS, &err) < 0)
+        assay_log(r->host, ASSAY_LOG_WARN, "projection_unknown", ASSAY_KZ("error", err.msg));
+}
+
 int repo_project(void *self, const struct assay_event_row *row, struct assay_tx *tx, struct assay_err *err)
 {
     (void)self;

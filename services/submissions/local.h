@@ -297,7 +297,7 @@ struct stream_benchmark; /* below */
 
 /* the sizes stand here because the plugin's descriptor is a constant */
 #define SUBMISSIONS_MIGRATIONS 7
-#define SUBMISSIONS_STATEMENTS 82
+#define SUBMISSIONS_STATEMENTS 83
 extern const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS];
 extern const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS];
 ASSAY_IDEM_DECLARE(submissions_idem);
@@ -311,6 +311,13 @@ int repo_problem_options(struct submissions *s, const struct draft *d, struct as
                          bool *known, struct assay_err *err);
 /* Waits until the projections hold all that was published before the call, at most `max_ms`. Blocks. */
 int repo_catch_up(struct submissions *s, int64_t max_ms, struct assay_err *err);
+extern const char *const projected_topics[];
+/* How far the projections are. */
+int repo_projected(struct submissions *s, int64_t *seq, struct assay_err *err);
+/* Behind a lease that began when the projections were at `seq`: gives the jobs the manifests of now if some had changed by then
+ * unseen (repo_queue.c). ASSAY_E_BUSY: they are not to be had, and the jobs go back. Blocks. */
+int repo_manifests_of_now(struct submissions *s, int64_t seq, struct assay_job *job, size_t n, struct assay_arena *arena,
+                          struct assay_err *err);
 
 struct viewer {
     struct assay_str user_id, agent_id; /* agent_id: set for an agent's token, which sees only its own */
@@ -356,7 +363,7 @@ int repo_orphans(struct submissions *s, size_t max, struct assay_arena *arena, s
 /* The queue, counted by submitter and benchmark: a walk along its index. Blocks. */
 int repo_count_queued(struct submissions *s, struct assay_arena *arena, struct admission_row **out, size_t *n,
                       struct assay_err *err);
-extern const struct assay_stmt count_queued_stmt, place_stmt; /* repo_queue.c */
+extern const struct assay_stmt count_queued_stmt, place_stmt, manifest_again_stmt; /* repo_queue.c */
 struct place repo_place_read(const struct assay_val *c);      /* of the columns submitter, benchmark_id, bytes */
 /* What a row takes up in the queue. */
 int repo_place(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct place *out, struct assay_err *err);

@@ -121,7 +121,6 @@ const struct assay_metric submissions_metrics[SUBMISSIONS_METRICS] = {
                                "From a message's delivery to its settlement.", "broker", answer_seconds},
 };
 
-static const char *const projected[] = {"benchmark.changed", "problem.changed", "agent.changed", NULL};
 static const char *const ends[] = {"submission.created", "submission.done", "submission.cancelled", "submission.queued", NULL};
 
 /* stream_topics, and what tells whose a benchmark is */
@@ -135,7 +134,7 @@ static int on_project(void *self, const struct assay_event_row *ev, struct assay
 }
 
 static const struct assay_subscription subscriptions[] = {
-    {SUBMISSIONS_GROUP, projected, ASSAY_SUB_DURABLE, 64, on_project, NULL},
+    {SUBMISSIONS_GROUP, projected_topics, ASSAY_SUB_DURABLE, 64, on_project, NULL},
     {"submissions.ends", ends, ASSAY_SUB_LOCAL, 256, http_on_event, NULL},
     {"submissions.streams", streamed, ASSAY_SUB_LOCAL, 256, stream_on_event, NULL},
 };

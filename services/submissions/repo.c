@@ -338,7 +338,7 @@ const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS] = 
     &held_stmt,      &orphans_stmt,  &leased_here_stmt, &end_stmt,        &requeue_stmt,      &progress_stmt,   &project_benchmark,
     &project_problem, &project_agent, &instance_beat_stmt, &instance_home_stmt, &instance_gone_stmt, &instance_leave_stmt,
     &instances_stmt,  &away_stmt,     &cancels_stmt,   &away_renew_stmt,   &away_over_stmt,  &away_held_stmt,
-    &count_queued_stmt, &place_stmt,
+    &count_queued_stmt, &place_stmt, &manifest_again_stmt,
     &message_insert,  &message_find,  &message_again,  &message_attach,    &message_release, &message_cancel, &message_look,
     &message_answered, &message_old,  &message_prune,  &message_prune_row, &message_prune_bytes,
     &project_insert, &project_by_file, &project_get, &project_mine, &key_put, &key_get,
@@ -521,19 +521,11 @@ int repo_problem_options(struct submissions *s, const struct draft *d, struct as
     return assay_manifest_options_decode(rows.row[0].col[0].s, arena, out, err);
 }
 
+const char *const projected_topics[] = {"benchmark.changed", "problem.changed", "agent.changed", NULL};
+
 int repo_catch_up(struct submissions *s, int64_t max_ms, struct assay_err *err)
 {
-    const struct assay_store *st = s->host->store;
-    int64_t head = 0, at = 0;
-    int rc = st->ops->events_head(st->self, &head, err);
-    int64_t until = assay_mono_ns() + max_ms * 1000000;
-    while (rc >= 0) {
-        rc = st->ops->cursor_get(st->self, ASSAY_STR(SUBMISSIONS_GROUP), &at, err);
-        if (rc < 0 || at >= head || assay_mono_ns() >= until)
-            break;
-        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
-    }
-    return rc;
+    return assay_store_catch_up(s->host->store, ASSAY_STR(SUBMISSIONS_GROUP), projected_topics, max_ms, err);
 }
 
 struct viewer viewer_of(const struct assay_principal *who)
@@ -745,6 +737,9 @@ int repo_lease(struct submissions *s, const struct assay_lease_ask *ask, struct 
              ASSAY_VI(s->host->now_ms(s->host->ctx)), ASSAY_VI((int64_t)ask->max), ASSAY_VT(or_empty(ask->languages)),
              ASSAY_VT(or_empty(ask->kinds)));
     int rc = tx_check(tx, err);
+    int64_t projected = 0;
+    if (rc >= 0)
+        rc = repo_projected(s, &projected, err);
     admission_begin(s->admission);
     if (rc >= 0)
         rc = assay_store_exec(s->host->store, tx, err);
@@ -770,7 +765,7 @@ int repo_lease(struct submissions *s, const struct assay_lease_ask *ask, struct 
     }
     *out = job;
     *n = rows->n;
-    return ASSAY_OK;
+    return repo_manifests_of_now(s, projected, job, rows->n, arena, err);
 }
 
 static struct assay_event event_of(const struct held *h, const char *topic)

@@ -5,10 +5,34 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "parts"))
+import test_judging  # noqa: E402
 from harness import PREFIX, Server, Skip, main, wait_for  # noqa: E402
 from postgres import Missing, Postgres  # noqa: E402
 
 SILENCE_S = 4
+
+
+def test_a_change_at_one_gateway_is_in_force_at_the_other_when_it_is_answered():
+    try:
+        pg = Postgres()
+    except Missing as why:
+        raise Skip(str(why))
+    with pg:
+        env = {"STORAGE_DSN": pg.dsn, "RUNNER_MAX_PARALLEL": "1", "JWT_SIGNING_SECRET": "the same for both gateways, and long enough"}
+        one, two = Server(env=env), Server(env=env)
+        two.env["ASSAY_BLOB_DIR"] = one.env["ASSAY_BLOB_DIR"] = str(one.data / "blobs")
+        try:
+            one.start()
+            two.start()
+            author = test_judging.start(one)
+            entrant = two.login()
+            b = test_judging.publish(author, [("", "1\n")])
+            problem = author.get(f"/benchmarks/{b}/problems").json["items"][0]["id"]
+            stale = test_judging.changes(author, entrant, problem, b, test_judging.TIMES // 2)
+            assert not stale, stale
+        finally:
+            one.close()
+            two.close()
 
 
 def test_a_killed_gateways_work_is_done_by_the_other():

@@ -1,5 +1,6 @@
 """How programs are judged: comparison, limits, modes, bytes that are no text, feedback, cancelling, judging again."""
 
+import os
 import sys
 
 import harness
@@ -7,6 +8,7 @@ from harness import program, wait_for
 
 MIB = 1 << 20
 serial = 0
+TIMES = int(os.environ.get("ASSAY_CHANGES", "1000" if os.environ.get("ASSAY_NIGHT") == "1" else "200"))
 
 
 def start(server):
@@ -41,6 +43,24 @@ def verdict(api, benchmark, source, language="python", **more):
 
 def result(api, submission):
     return api.get(f"/results/{submission['id']}").json
+
+
+def changes(author, entrant, problem, benchmark, times):
+    """Changes the tests of the problem and submits at once, so many times; gives those that were judged by tests that were no
+    longer there: (how often it had been changed, verdict)."""
+    stale = []
+    for i in range(times):
+        right = i % 3 != 1
+        if i % 5 == 4:  # by a change of the problem that leaves its tests alone: "1" and "1 " are not the same bytes
+            author.put(f"/problems/{problem}/tests", {"tests": [{"input": "", "expected_output": "1 \n"}]})
+            author.call("PATCH", f"/problems/{problem}", {"compare": "tokens" if right else "exact"}, expect=200)
+        else:
+            author.call("PATCH", f"/problems/{problem}", {"compare": "exact"}, expect=200)
+            author.put(f"/problems/{problem}/tests", {"tests": [{"input": "", "expected_output": "1\n" if right else f"not {i}\n"}]})
+        got = judge(entrant, benchmark, "echo 1\n", "bash")["verdict"]
+        if got != ("OK" if right else "WA"):
+            stale.append((i, got))
+    return stale
 
 
 def prints(text):
@@ -361,6 +381,14 @@ def test_a_running_submission_can_be_cancelled(server):
     assert verdict(admin, publish(admin, [("", "x\n")]), "print('x')") == "OK", "the slot is free again"
 
 
+def test_a_change_of_a_problem_is_in_force_when_it_is_answered(server):
+    admin = start(server)
+    b = publish(admin, [("", "1\n")])
+    problem = admin.get(f"/benchmarks/{b}/problems").json["items"][0]["id"]
+    stale = changes(admin, admin, problem, b, TIMES)
+    assert not stale, f"{len(stale)} of {TIMES} were judged by tests that had been replaced: {stale[:5]}"
+
+
 def test_judging_again_uses_the_tests_of_now(server):
     admin = start(server)
     b = publish(admin, [("", "old\n")])
@@ -370,11 +398,8 @@ def test_judging_again_uses_the_tests_of_now(server):
     admin.put(f"/problems/{problem}/tests", {"tests": [{"input": "", "expected_output": "new\n"}]})
     stranger = server.register("rejudge-stranger")
     stranger.call("POST", f"/submissions/{s['id']}/rejudge", expect=(403, 404))
-
-    def again():
-        admin.post(f"/submissions/{s['id']}/rejudge", expect=(200, 202))
-        return server.wait_done(admin, s["id"])["verdict"] == "OK"
-    wait_for("the new tests", again, 10)
+    admin.post(f"/submissions/{s['id']}/rejudge", expect=(200, 202))
+    assert server.wait_done(admin, s["id"])["verdict"] == "OK"
     r = admin.get(f"/results/{s['id']}").json
     assert r["verdict"] == "OK" and r["score"] == 100 and len(r["tests"]) == 1, r
     wait_for("the score", lambda: admin.get(f"/scores?benchmark_id={b}").json["items"][0]["score"] == 100, 10)

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 
+import test_judging
 from harness import FIXTURES, Server, free_port, main, program, wait_for
 from test_checkers import PAIR, checker
 from test_interactive import GUESS, SOLVE
@@ -56,6 +57,19 @@ def send(admin, benchmark, language, source):
 def counter(server, name, label=""):
     text = server.api().get("/metrics").body.decode()
     return sum(float(m.group(1)) for m in re.finditer(rf"^{name}{{?[^}}\n]*{label}[^}}\n]*}}? ([0-9.e+]+)$", text, re.M))
+
+
+def test_a_change_of_a_problem_reaches_runners_elsewhere_before_what_is_submitted_after_it(server):
+    admin = test_judging.start(server)
+    b = test_judging.publish(admin, [("", "1\n")])
+    problem = admin.get(f"/benchmarks/{b}/problems").json["items"][0]["id"]
+    w = worker(server, admin, "w3")
+    try:
+        w.start()
+        stale = test_judging.changes(admin, admin, problem, b, test_judging.TIMES // 4)
+        assert not stale, stale
+    finally:
+        w.close()
 
 
 def test_the_demo_gets_its_verdicts_from_runners_elsewhere(server):

@@ -199,6 +199,9 @@ int assay_store_query(const struct assay_store *st, const struct assay_stmt *stm
  * group's projection does not show yet. Gives 0 after a wait in vain too. Worker threads only. */
 int assay_store_catch_up(const struct assay_store *st, struct assay_str group, const char *const *topics, int64_t max_ms,
                          struct assay_err *err) ASSAY_MUST_CHECK;
+/* Whether the outbox holds an event of the topics behind seq, up to `head`. Blocks. */
+int assay_store_behind(const struct assay_store *st, int64_t seq, const char *const *topics, int64_t head, bool *ret,
+                       struct assay_err *err) ASSAY_MUST_CHECK;
 #define ASSAY_QUERY(st, stmt, arena, out, err, ...)                                                                    \
     assay_store_query((st), (stmt), (const struct assay_val[]){__VA_ARGS__},                                           \
                       sizeof((const struct assay_val[]){__VA_ARGS__}) / sizeof(struct assay_val), (arena), (out), (err))
