@@ -72,7 +72,7 @@ static int fail(const struct assay_err *err)
 
 int main(int argc, char **argv)
 {
-    static const struct assay_accounts_ops accounts = {sizeof accounts, account_get};
+    static const struct assay_accounts_ops accounts = {.size = sizeof accounts, .get = account_get};
     int64_t port = 8090, loops = 2;
     struct assay_err err;
     if ((argc > 1 && assay_parse_i64(assay_str(argv[1]), 1, 65535, &port, &err) != 0) ||

@@ -9,7 +9,9 @@
  * OpenSSL, which after a failed allocation may call every good signature a bad one).  Then the claims: issuer, audience,
  * times, and a life of at most an hour.  Last, the
  * accounts service says whether the account lives, what role it has today and which epoch its tokens need:
- * the role in the token is never what decides.
+ * the role in the token is never what decides.  A token with a lower epoch than its account's may be of a session that lives on
+ * while another one was ended: then the service is asked about that session, and says so of those that were not revoked with all.
+ * The session stands in jti, before a dot: an older program takes such a token for what it otherwise says.
  *
  * The cache.  Each loop has its own table of sets of WAYS entries, found by a keyed BLAKE2b digest of the
  * token (the key is random, so nobody can aim at a set; the token itself is not kept).  No locks: what
@@ -300,6 +302,12 @@ static void jwt_freep(jwt_t **j)
 int assay_gate_sign(struct assay_gate *g, struct assay_str sub, struct assay_str role, int64_t epoch, int64_t ttl_s,
                     struct assay_buf *out, struct assay_err *err)
 {
+    return assay_gate_sign_session(g, sub, role, epoch, ASSAY_STR(""), ttl_s, out, err);
+}
+
+int assay_gate_sign_session(struct assay_gate *g, struct assay_str sub, struct assay_str role, int64_t epoch, struct assay_str session,
+                            int64_t ttl_s, struct assay_buf *out, struct assay_err *err)
+{
     __attribute__((cleanup(jwt_freep))) jwt_t *j = NULL;
     char sub_z[65], role_z[33];
     if (sub.n == 0 || sub.n >= sizeof sub_z || assay_str_has_nul(sub) || role.n >= sizeof role_z || assay_str_has_nul(role))
@@ -308,8 +316,11 @@ int assay_gate_sign(struct assay_gate *g, struct assay_str sub, struct assay_str
         return assay_err_set(err, ASSAY_E_INVALID, "a token lives 1 to %d s", ASSAY_TOKEN_TTL_MAX_S);
     (void)snprintf(sub_z, sizeof sub_z, "%.*s", ASSAY_FMT(sub));
     (void)snprintf(role_z, sizeof role_z, "%.*s", ASSAY_FMT(role));
-    char jti[33];
-    assay_random_hex(jti, 16);
+    if (session.n != 0 && !assay_id_valid(session))
+        return assay_err_set(err, ASSAY_E_INVALID, "a session is named by an id");
+    char jti[ASSAY_ID_SIZE + 1 + 16], nonce[33];
+    assay_random_hex(nonce, session.n != 0 ? 8 : 16);
+    (void)snprintf(jti, sizeof jti, "%.*s%s%s", ASSAY_FMT(session), session.n != 0 ? "." : "", nonce);
     int64_t now = g->now_ms(g->now_ctx) / 1000;
     const struct key *key = &keys_of(g)->key[0];
     struct assay_str secret = assay_secret_reveal(key->secret);
@@ -494,7 +505,10 @@ static int verify(const struct assay_gate *g, struct assay_str token, struct ass
     int rc = check_claims(g, &c, err);
     if (rc)
         return rc;
-    *out = (struct assay_claims){.sub = c.sub, .role = c.role, .epoch = c.epoch, .iat = c.iat, .exp = c.exp};
+    *out = (struct assay_claims){.sub = c.sub, .role = c.role, .session = ASSAY_STR(""), .epoch = c.epoch, .iat = c.iat, .exp = c.exp};
+    const char *dot = c.jti.n != 0 ? memchr(c.jti.p, '.', c.jti.n) : NULL;
+    if (dot != NULL)
+        out->session = (struct assay_str){c.jti.p, (size_t)(dot - c.jti.p)};
     return 0;
 }
 
@@ -520,6 +534,14 @@ static int account_get(struct assay_gate *g, struct assay_str user_id, struct as
     return rc;
 }
 
+static int session_lives(struct assay_gate *g, const struct assay_claims *c, struct assay_err *err)
+{
+    const struct assay_accounts_ops *a = g->accounts;
+    bool asks = a->size >= offsetof(struct assay_accounts_ops, session) + sizeof a->session && a->session != NULL;
+    int rc = asks && c->session.n != 0 ? a->session(g->accounts_self, c->sub, c->session, c->epoch, err) : ASSAY_E_NOT_FOUND;
+    return rc == ASSAY_E_NOT_FOUND ? refuse(err, "the token was revoked") : rc;
+}
+
 static int lookup_access(struct assay_gate *g, struct assay_str token, struct assay_arena *arena, struct assay_gate_verdict *v,
                          struct assay_err *err)
 {
@@ -532,8 +554,11 @@ static int lookup_access(struct assay_gate *g, struct assay_str token, struct as
     rc = account_get(g, c.sub, arena, &account, err);
     if (rc)
         return rc;
-    if (c.epoch < account.epoch)
-        return refuse(err, "the token was revoked");
+    if (c.epoch < account.epoch) {
+        rc = session_lives(g, &c, err);
+        if (rc)
+            return rc;
+    }
     v->who = (struct assay_principal){.authenticated = true, .role = account.role, .user_id = c.sub};
     v->good_until_ms = (c.exp + g->leeway_s) * 1000;
     return 0;

@@ -77,6 +77,9 @@ void assay_gate_services(struct assay_gate *g, const struct assay_accounts_ops *
 /* As assay_host.sign_token. */
 int assay_gate_sign(struct assay_gate *g, struct assay_str sub, struct assay_str role, int64_t epoch, int64_t ttl_s,
                     struct assay_buf *out, struct assay_err *err) ASSAY_MUST_CHECK;
+/* As assay_host.sign_session; session is an id, or "" for none. */
+int assay_gate_sign_session(struct assay_gate *g, struct assay_str sub, struct assay_str role, int64_t epoch, struct assay_str session,
+                            int64_t ttl_s, struct assay_buf *out, struct assay_err *err) ASSAY_MUST_CHECK;
 
 struct assay_gate_cache *assay_gate_cache_new(struct assay_gate *g); /* NULL on no memory */
 void assay_gate_cache_free(struct assay_gate_cache *c);
@@ -107,7 +110,7 @@ int assay_gate_permit(const struct assay_route *route, const struct assay_princi
 /* The signed claims of a token, checked as far as a token can be without asking anybody.  For the gate's
  * own use and for its tests. */
 struct assay_claims {
-    struct assay_str sub, role;
+    struct assay_str sub, role, session; /* session: "" when it was made for none */
     int64_t epoch, iat, exp; /* seconds */
 };
 int assay_gate_verify(struct assay_gate *g, struct assay_str token, struct assay_arena *arena, struct assay_claims *out,

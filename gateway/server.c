@@ -135,6 +135,11 @@ static int lent_sign_token(void *ctx, struct assay_str sub, struct assay_str rol
 {
     return assay_gate_sign(((struct lent *)ctx)->server->gate, sub, role, epoch, ttl_s, out, err);
 }
+static int lent_sign_session(void *ctx, struct assay_str sub, struct assay_str role, int64_t epoch, struct assay_str session, int64_t ttl_s,
+                             struct assay_buf *out, struct assay_err *err)
+{
+    return assay_gate_sign_session(((struct lent *)ctx)->server->gate, sub, role, epoch, session, ttl_s, out, err);
+}
 static int lent_warden_open(void *ctx, struct assay_str driver, struct assay_str image, int64_t timeout_ms, int *fd,
                             struct assay_buf *place, struct assay_err *err)
 {
@@ -229,6 +234,7 @@ static int lend(struct assay_server *s, struct assay_plugin_entry *e, struct ass
         .quit = lent_quit,
         .trace_child = lent_trace_child,
         .span = lent_span,
+        .sign_session = lent_sign_session,
     };
     return 0;
 }

@@ -1,5 +1,7 @@
 #include "sessions.h"
 
+#include <stddef.h>
+
 #include <assay/events.h>
 
 enum { M_LOOKUPS };
@@ -67,7 +69,15 @@ static int get(void *self, struct assay_str user_id, struct assay_arena *arena, 
     return rc;
 }
 
-const struct assay_accounts_ops assay_shared_accounts_ops = {.size = sizeof assay_shared_accounts_ops, .get = get};
+/* Which sessions live is the store's to say: nothing of it is shared beside it. */
+static int session(void *self, struct assay_str user_id, struct assay_str id, int64_t epoch, struct assay_err *err)
+{
+    struct assay_shared_accounts *a = self;
+    bool asks = a->store->size >= offsetof(struct assay_accounts_ops, session) + sizeof a->store->session && a->store->session != NULL;
+    return asks ? a->store->session(a->store_self, user_id, id, epoch, err) : ASSAY_E_NOT_FOUND;
+}
+
+const struct assay_accounts_ops assay_shared_accounts_ops = {.size = sizeof assay_shared_accounts_ops, .get = get, .session = session};
 
 static int read_event(const struct assay_event_row *ev, struct assay_session_state *out, struct assay_err *err)
 {

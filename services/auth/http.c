@@ -149,7 +149,7 @@ static int issue(struct service *s, struct assay_request *rq, struct assay_respo
     else
         assay_id_new(family);
     auth_refresh_make(family, refresh, hash);
-    int rc = s->host->sign_token(s->host->ctx, u->id, u->role, u->epoch, s->access_ttl_s, &access, err);
+    int rc = s->host->sign_session(s->host->ctx, u->id, u->role, u->epoch, assay_str(family), s->access_ttl_s, &access, err);
     if (rc < 0)
         return rc;
     if (access.failed)
@@ -283,7 +283,7 @@ static int revoke_family(struct service *s, struct assay_request *rq, const stru
     u.updated_ms = s->host->now_ms(s->host->ctx);
     struct assay_tx *tx = assay_tx_new(rq->arena, "auth.reuse");
     auth_add_session_end(tx, session->family);
-    int guard = auth_add_epoch(tx, &u, from);
+    int guard = auth_add_epoch(tx, &u, from, true);
     int rc = auth_add_changed(tx, &u, err);
     if (rc < 0)
         return rc;
@@ -329,8 +329,8 @@ int auth_do_refresh(void *self, struct assay_request *rq, struct assay_response 
     return issue(s, rq, rs, &session.user, &session, err);
 }
 
-/* Raises the epoch of an account, so that every access token of it is refused from now on. `end` says
- * which sessions go with it: one family, or all. Retries when another change of the account was first. */
+/* Ends all sessions, or the one whose refresh token is given, with their access tokens: the epoch rises, so that every gateway looks
+ * again; what it then finds holds for the sessions that are left. Retries when another change of the account was first. */
 int auth_do_logout(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     struct service *s = self;
@@ -357,7 +357,7 @@ int auth_do_logout(void *self, struct assay_request *rq, struct assay_response *
             (void)auth_add_session_end_of(tx, family, u.id);
         else
             auth_add_sessions_end(tx, u.id);
-        (void)auth_add_epoch(tx, &u, from);
+        (void)auth_add_epoch(tx, &u, from, family.n == 0);
         rc = auth_add_changed(tx, &u, err);
         if (rc == ASSAY_OK)
             rc = assay_store_exec(s->host->store, tx, err);
@@ -605,7 +605,14 @@ static int account_get(void *self, struct assay_str user_id, struct assay_arena 
     return ASSAY_OK;
 }
 
-const struct assay_accounts_ops auth_accounts = {.size = sizeof auth_accounts, .get = account_get};
+static int account_session(void *self, struct assay_str user_id, struct assay_str session, int64_t epoch, struct assay_err *err)
+{
+    struct service *s = self;
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+    return arena != NULL ? auth_session_lives(s->host->store, session, user_id, epoch, arena, err) : no_memory(err);
+}
+
+const struct assay_accounts_ops auth_accounts = {.size = sizeof auth_accounts, .get = account_get, .session = account_session};
 
 /* ---- life --------------------------------------------------------------------------------------------- */
 

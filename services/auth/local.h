@@ -119,12 +119,12 @@ void auth_check_patch(const struct auth_patch_in *in, struct assay_json_faults *
 #define AUTH_STMTS(X)                                                                                                  \
     X(user_seed) X(user_insert) X(user_by_id) X(user_by_login) X(user_by_email) X(user_list) X(user_update)            \
     X(user_erase) X(user_password) X(user_epoch) X(session_insert) X(session_trim) X(session_purge) X(session_get) X(session_rotate) \
-    X(session_delete) X(session_delete_of) X(session_delete_all)
+    X(session_delete) X(session_delete_of) X(session_delete_all) X(user_epoch_of_one) X(session_lives)
 #define X(name) extern const struct assay_stmt auth_q_##name;
 AUTH_STMTS(X)
 #undef X
 ASSAY_IDEM_DECLARE(auth_idem);
-extern const struct assay_migration auth_migrations[1];
+extern const struct assay_migration auth_migrations[2];
 
 struct auth_session {
     struct assay_str family, token_hash;
@@ -149,7 +149,11 @@ int auth_add_user(struct assay_tx *tx, const struct auth_user *u, struct assay_s
 int auth_add_seed(struct assay_tx *tx, const struct auth_user *u, struct assay_str login_fold);
 int auth_add_user_update(struct assay_tx *tx, const struct auth_user *u);   /* guard: u->version as it was read */
 int auth_add_password(struct assay_tx *tx, const struct auth_user *u);      /* likewise */
-int auth_add_epoch(struct assay_tx *tx, const struct auth_user *u, int64_t from); /* u->epoch: the new one */
+/* u->epoch: the new one; of_all: of all sessions, and not of one that ends */
+int auth_add_epoch(struct assay_tx *tx, const struct auth_user *u, int64_t from, bool of_all);
+/* ASSAY_E_NOT_FOUND: it has ended, or all tokens up to that epoch were revoked. */
+int auth_session_lives(const struct assay_store *st, struct assay_str family, struct assay_str user, int64_t epoch, struct assay_arena *a,
+                       struct assay_err *err);
 int auth_add_session(struct assay_tx *tx, const struct auth_user *u, struct assay_str family, struct assay_str hash,
                      int64_t now_ms, int64_t expires_ms);
 int auth_add_rotation(struct assay_tx *tx, const struct auth_session *s, struct assay_str new_hash, int64_t now_ms,

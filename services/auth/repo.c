@@ -27,7 +27,8 @@ STMT(user_list, false, "tti", USER_LETTERS,
      " ORDER BY id LIMIT $3");
 /* Somebody must stay able to administer: the last enabled admin is neither demoted nor disabled. */
 STMT(user_update, true, "tittttiii", "",
-     "UPDATE auth_users SET role = $3, name = $4, email = $5, disabled = $7, epoch = $8, version = version + 1,"
+     "UPDATE auth_users SET role = $3, name = $4, email = $5, disabled = $7,"
+     " floor = CASE WHEN CAST($8 AS BIGINT) > epoch THEN CAST($8 AS BIGINT) ELSE floor END, epoch = $8, version = version + 1,"
      " updated_ms = $9 WHERE id = $1 AND version = $2"
      " AND NOT EXISTS (SELECT 1 FROM auth_users o WHERE o.email = $6 AND o.id <> $1)"
      " AND ((CAST($3 AS TEXT) = 'admin' AND CAST($7 AS BIGINT) = 0) OR role <> 'admin' OR disabled <> 0"
@@ -36,10 +37,16 @@ STMT(user_erase, true, "ti", "",
      "DELETE FROM auth_users WHERE id = $1 AND version = $2 AND (role <> 'admin' OR disabled <> 0"
      " OR EXISTS (SELECT 1 FROM auth_users o WHERE o.role = 'admin' AND o.disabled = 0 AND o.id <> $1))");
 STMT(user_password, true, "titii", "",
-     "UPDATE auth_users SET password_hash = $3, epoch = $4, version = version + 1, updated_ms = $5"
+     "UPDATE auth_users SET password_hash = $3, epoch = $4, floor = $4, version = version + 1, updated_ms = $5"
      " WHERE id = $1 AND version = $2");
 STMT(user_epoch, true, "tiii", "",
+     "UPDATE auth_users SET epoch = $3, floor = $3, version = version + 1, updated_ms = $4 WHERE id = $1 AND epoch = $2");
+/* One session has ended: tokens of the others hold, and are told apart by session_lives. */
+STMT(user_epoch_of_one, true, "tiii", "",
      "UPDATE auth_users SET epoch = $3, version = version + 1, updated_ms = $4 WHERE id = $1 AND epoch = $2");
+STMT(session_lives, false, "tti", "i",
+     "SELECT u.floor FROM auth_sessions s JOIN auth_users u ON u.id = s.user_id"
+     " WHERE s.family = $1 AND s.user_id = $2 AND u.floor <= $3");
 /* No session for an account that was disabled or given another password while this one was checked. */
 STMT(session_insert, true, "tttiiii", "",
      "INSERT INTO auth_sessions (family, user_id, token_hash, created_ms, used_ms, expires_ms)"
@@ -162,9 +169,17 @@ int auth_add_password(struct assay_tx *tx, const struct auth_user *u)
                     ASSAY_VT(u->password_hash), ASSAY_VI(u->epoch), ASSAY_VI(u->updated_ms));
 }
 
-int auth_add_epoch(struct assay_tx *tx, const struct auth_user *u, int64_t from)
+int auth_session_lives(const struct assay_store *st, struct assay_str family, struct assay_str user, int64_t epoch, struct assay_arena *a,
+                       struct assay_err *err)
 {
-    return ASSAY_TX(tx, &auth_q_user_epoch, ASSAY_EXPECT_ONE, ASSAY_VT(u->id), ASSAY_VI(from), ASSAY_VI(u->epoch),
+    struct assay_rows rows;
+    int rc = ASSAY_QUERY(st, &auth_q_session_lives, a, &rows, err, ASSAY_VT(family), ASSAY_VT(user), ASSAY_VI(epoch));
+    return rc < 0 ? rc : rows.n != 0 ? ASSAY_OK : assay_err_set(err, ASSAY_E_NOT_FOUND, "no such session");
+}
+
+int auth_add_epoch(struct assay_tx *tx, const struct auth_user *u, int64_t from, bool of_all)
+{
+    return ASSAY_TX(tx, of_all ? &auth_q_user_epoch : &auth_q_user_epoch_of_one, ASSAY_EXPECT_ONE, ASSAY_VT(u->id), ASSAY_VI(from), ASSAY_VI(u->epoch),
                     ASSAY_VI(u->updated_ms));
 }
 

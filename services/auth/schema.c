@@ -1,7 +1,7 @@
 #include "local.h"
 
 /* login_fold and email are folded to lower case by the service; login is kept as it was typed. */
-const struct assay_migration auth_migrations[1] = {
+const struct assay_migration auth_migrations[2] = {
     {.number = 1,
      .name = "accounts",
      .oldest_program = "0.1.0",
@@ -29,5 +29,9 @@ const struct assay_migration auth_migrations[1] = {
             " used_ms BIGINT NOT NULL,"
             " expires_ms BIGINT NOT NULL);"
             "CREATE INDEX auth_sessions_by_user ON auth_sessions (user_id, used_ms);"
-            "CREATE INDEX auth_sessions_by_end ON auth_sessions (expires_ms);" ASSAY_IDEM_SQL("auth")},
+            "CREATE INDEX auth_sessions_by_end ON auth_sessions (expires_ms);" ASSAY_IDEM_SQL("auth")},    /* floor: the epoch of the latest change that revoked all tokens; between it and epoch single sessions have ended */
+    {.number = 2,
+     .name = "sessions end one by one",
+     .oldest_program = "0.1.0",
+     .sql = "ALTER TABLE auth_users ADD COLUMN floor BIGINT NOT NULL DEFAULT 0;"},
 };

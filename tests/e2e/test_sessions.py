@@ -106,6 +106,71 @@ def test_signing_out_at_one_signs_out_at_the_other(server):
         assert status(there) == 401 and status(here) == 401
 
 
+def one_of_many(here, there, name):
+    """One session of three is ended at `here`: its tokens are refused at both gateways, those of the others go on, until all are ended."""
+    here.register(name)
+    one, two, three = (here.api().post("/login", {"login": name, "password": PASSWORD}, expect=200).json for _ in range(3))
+    at = {(i, s): Api(s.port, token["token"]) for i, token in enumerate((one, two, three)) for s in (here, there)}
+    assert all(status(api) == 200 for api in at.values())
+    at[1, here].post("/logout", {"refresh_token": two["refresh_token"]}, expect=204)
+    for s in (here, there):
+        is_out_within(at[1, s], SEEN + SLOW, "the end of a session to be seen")
+    for _ in range(15):  # and it stays so, beyond what the caches hold
+        for s in (here, there):
+            assert (status(at[0, s]), status(at[1, s]), status(at[2, s])) == (200, 401, 200)
+        time.sleep(0.1)
+    here.api().post("/auth/refresh", {"refresh_token": two["refresh_token"]}, expect=401)
+    # by another session of the account, at the other gateway
+    at[0, there].post("/logout", {"refresh_token": three["refresh_token"]}, expect=204)
+    for s in (here, there):
+        is_out_within(at[2, s], SEEN + SLOW, "the end of a session to be seen")
+        assert status(at[0, s]) == 200
+    fresh = Api(there.port, there.api().post("/auth/refresh", {"refresh_token": one["refresh_token"]}, expect=200).json["token"])
+    assert status(fresh) == 200
+    uid = fresh.get("/me").json["id"]
+    here.login().patch(f"/users/{uid}", {"role": "viewer"})  # ends all tokens, though the session lives
+    for api in (at[0, here], at[0, there], fresh):
+        is_out_within(api, SEEN + SLOW, "a change of role to be seen")
+
+
+def token_of_an_agent(here, there, name):
+    """A token is revoked at `here`: it is refused at both gateways, the agent's others go on."""
+    admin = here.login()
+    admin.post("/agents", {"id": name, "name": name}, expect=201)
+    made = [admin.post(f"/agents/{name}/tokens", {"scopes": ["agents:read"]}, expect=201).json for _ in range(2)]
+    at = {(i, s): Api(s.port, token["token"]) for i, token in enumerate(made) for s in (here, there)}
+
+    def seen(api):
+        return api.call("GET", "/agents").status
+    assert all(seen(api) == 200 for api in at.values())
+    admin.delete(f"/agents/{name}/tokens/{made[0]['id']}")
+    for s in (here, there):
+        wait_for("the token to be refused", lambda s=s: all(seen(at[0, s]) == 401 for _ in range(12)), SEEN + SLOW)
+    for _ in range(12):
+        assert all((seen(at[0, s]), seen(at[1, s])) == (401, 200) for s in (here, there))
+        time.sleep(0.1)
+    for s in (here, there):
+        listed = s.login().get(f"/agents/{name}/tokens").json["items"]
+        assert [t["id"] for t in listed] == [made[1]["id"]] and "token" not in listed[0], listed
+
+
+def test_one_session_or_one_token_ends_alone_and_everywhere(server):
+    one_of_many(server, other(), "many")
+    token_of_an_agent(server, other(), "two-tokens")
+
+
+def test_one_session_or_one_token_ends_alone_over_the_database_alone(server):
+    third, fourth = (Server(env=settings(ASSAY_SESSION_DRIVER=""), name=name) for name in ("third", "fourth"))
+    try:
+        third.start(), fourth.start()
+        one_of_many(third, fourth, "plenty")
+        token_of_an_agent(third, fourth, "more-tokens")
+    finally:
+        for s in (third, fourth):
+            s.stop()
+            s.close()
+
+
 def test_a_killed_redis_is_done_without(server):
     here, there = signed_in(server, "kay")
     REDIS.kill()

@@ -270,10 +270,21 @@ static void logging_out_ends_the_session_and_the_access_tokens(void **state)
     assert_int_equal(epoch_of(h, svc_str(&a, "/user/id")), before + 1);
     assert_int_equal(post(h, SVC_ANYONE, "/auth/refresh",
                           body_fmt(h, "{\"refresh_token\":\"%s\"}", svc_str(&a, "/refresh_token"))).status, 401);
+    /* what the gate asks about tokens of before: those of the session that is left hold */
+    void *self;
+    struct assay_err err;
+    const struct assay_accounts_ops *ops = svc_interface(h, ASSAY_ACCOUNTS_INTERFACE, &self);
+    struct assay_str user = assay_str(svc_str(&a, "/user/id"));
+    struct assay_str first = {svc_str(&a, "/refresh_token") + 4, 36}, second = {svc_str(&b, "/refresh_token") + 4, 36};
+    assert_true(assay_id_valid(first) && assay_id_valid(second));
+    assert_int_equal(ops->session(self, user, first, before, &err), ASSAY_E_NOT_FOUND);
+    assert_int_equal(ops->session(self, user, second, before, &err), ASSAY_OK);
+    assert_int_equal(ops->session(self, first, second, before, &err), ASSAY_E_NOT_FOUND);
     /* the other session goes on; without a body all end */
     r = post(h, SVC_ANYONE, "/auth/refresh", body_fmt(h, "{\"refresh_token\":\"%s\"}", svc_str(&b, "/refresh_token")));
     assert_int_equal(r.status, 200);
     assert_int_equal(post(h, &me, "/logout", NULL).status, 204);
+    assert_int_equal(ops->session(self, user, second, before + 2, &err), ASSAY_E_NOT_FOUND);
     assert_int_equal(post(h, SVC_ANYONE, "/auth/refresh",
                           body_fmt(h, "{\"refresh_token\":\"%s\"}", svc_str(&r, "/refresh_token"))).status, 401);
     assert_int_equal(post(h, SVC_ANYONE, "/logout", NULL).status, 401);

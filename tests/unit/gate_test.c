@@ -30,7 +30,7 @@ struct fixture {
     struct assay_secret *a, *b;
     int64_t now_ms;
     struct assay_account account;
-    int account_rc;
+    int account_rc, session_rc;
     unsigned account_calls, agent_calls;
     struct assay_agent_token agent;
     char agent_hash[ASSAY_SHA256_HEX];
@@ -65,7 +65,19 @@ static int agent_get(void *self, struct assay_str hash, struct assay_arena *aren
     return 0;
 }
 
-static const struct assay_accounts_ops accounts = {sizeof accounts, account_get};
+#define SESSION "01890a5d-ac96-774b-bcce-b302099a8057"
+
+/* One session of the account has not ended. */
+static int account_session(void *self, struct assay_str user, struct assay_str session, int64_t epoch, struct assay_err *err)
+{
+    struct fixture *f = self;
+    if (f->session_rc)
+        return assay_err_set(err, f->session_rc, "told to");
+    bool lives = assay_str_is(user, USER) && assay_str_is(session, SESSION) && epoch >= 2;
+    return lives ? 0 : assay_err_set(err, ASSAY_E_NOT_FOUND, "no such session");
+}
+
+static const struct assay_accounts_ops accounts = {.size = sizeof accounts, .get = account_get, .session = account_session};
 static const struct assay_agent_tokens_ops agents = {sizeof agents, agent_get};
 
 static int setup(void **state)
@@ -151,6 +163,42 @@ static struct assay_str signed_token(struct fixture *f, int64_t epoch, int64_t t
 }
 
 /* ---- tests ------------------------------------------------------------------------------------------ */
+
+static struct assay_str signed_for(struct fixture *f, const char *session, int64_t epoch)
+{
+    struct assay_buf b = ASSAY_BUF_INIT;
+    struct assay_err err;
+    assert_int_equal(assay_gate_sign_session(f->gate, ASSAY_STR(USER), ASSAY_STR("user"), epoch, assay_str(session), 600, &b, &err), 0);
+    return assay_arena_take(f->arena, &b);
+}
+
+static void a_session_that_lives_goes_on_when_another_one_has_ended(void **state)
+{
+    struct fixture *f = *state;
+    struct assay_gate_verdict v;
+    struct assay_claims c;
+    struct assay_err err;
+    struct assay_str mine = signed_for(f, SESSION, 2), other = signed_for(f, "01890a5d-ac96-774b-bcce-b302099a8058", 2);
+    assert_int_equal(assay_gate_verify(f->gate, mine, f->arena, &c, &err), 0);
+    assert_true(assay_str_is(c.session, SESSION));
+    /* the account's epoch is 3: below it the session is asked about, and the role is the account's of today */
+    assert_int_equal(look_up(f, mine, &v), 0);
+    assert_int_equal(v.who.role, ASSAY_ROLE_USER);
+    assert_int_equal(look_up(f, other, &v), ASSAY_E_UNAUTHENTICATED);
+    assert_int_equal(look_up(f, signed_for(f, SESSION, 1), &v), ASSAY_E_UNAUTHENTICATED);
+    assert_int_equal(look_up(f, signed_for(f, "", 2), &v), ASSAY_E_UNAUTHENTICATED);
+    assert_int_equal(look_up(f, other = signed_for(f, "01890a5d-ac96-774b-bcce-b302099a8058", 3), &v), 0);
+    /* who cannot be asked has not said no */
+    f->session_rc = ASSAY_E_BUSY;
+    assert_int_equal(look_up(f, mine, &v), ASSAY_E_BUSY);
+    /* a provider of before knows nothing of sessions: then all are revoked */
+    struct assay_accounts_ops old = accounts;
+    old.size = offsetof(struct assay_accounts_ops, session);
+    assay_gate_services(f->gate, &old, f, &agents, f);
+    assert_int_equal(look_up(f, mine, &v), ASSAY_E_UNAUTHENTICATED);
+    struct assay_buf b = ASSAY_BUF_INIT;
+    assert_int_equal(assay_gate_sign_session(f->gate, ASSAY_STR(USER), ASSAY_STR("user"), 2, ASSAY_STR("no id"), 60, &b, &err), ASSAY_E_INVALID);
+}
 
 static void what_it_signs_it_takes(void **state)
 {
@@ -571,6 +619,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(what_it_signs_it_takes),
+        T(a_session_that_lives_goes_on_when_another_one_has_ended),
         T(a_token_signed_elsewhere_with_either_key_is_taken),
         T(headers_that_choose_for_themselves_are_refused),
         T(claims_that_lack_or_break_something_are_refused),

@@ -262,7 +262,7 @@ static int account_get(void *self, struct assay_str id, struct assay_arena *aren
     *out = (struct assay_account){.user_id = id, .role = assay_str_is(id, ADMIN) ? ASSAY_ROLE_ADMIN : ASSAY_ROLE_USER, .epoch = 1};
     return 0;
 }
-static const struct assay_accounts_ops accounts = {sizeof accounts, account_get};
+static const struct assay_accounts_ops accounts = {.size = sizeof accounts, .get = account_get};
 
 void front_make(struct fixture *f, struct assay_front_config cfg)
 {

@@ -374,6 +374,13 @@ static int host_sign_token(void *ctx, struct assay_str sub, struct assay_str rol
     return ASSAY_OK;
 }
 
+static int host_sign_session(void *ctx, struct assay_str sub, struct assay_str role, int64_t epoch, struct assay_str session, int64_t ttl_s,
+                             struct assay_buf *out, struct assay_err *err)
+{
+    (void)session;
+    return host_sign_token(ctx, sub, role, epoch, ttl_s, out, err);
+}
+
 static int host_warden_open(void *ctx, struct assay_str driver, struct assay_str image, int64_t timeout_ms, int *fd,
                             struct assay_buf *place, struct assay_err *err)
 {
@@ -472,7 +479,7 @@ static struct svc *new_on(const char *dir)
         .option_int = host_option_int, .metric_add = host_metric, .metric_set = host_metric_set,
         .metric_observe = host_metric, .store = &h->store, .blobs = &h->blobs.blobs, .offload = host_offload,
         .after = host_after, .defer = host_defer, .resume = host_resume, .need = host_need,
-        .sign_token = host_sign_token, .warden_open = host_warden_open, .warden_fate = host_warden_fate, .sandbox_info = host_sandbox_info,
+        .sign_token = host_sign_token, .sign_session = host_sign_session, .warden_open = host_warden_open, .warden_fate = host_warden_fate, .sandbox_info = host_sandbox_info,
         .version = "0.1.0", .instance_id = h->instance, .broker = host_broker, .quit = host_quit};
     assay_id_new(h->instance); /* each start is another life */
     svc_option(h, "data_dir", h->dir);

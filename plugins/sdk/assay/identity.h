@@ -29,6 +29,9 @@ struct assay_accounts_ops {
     uint32_t size;
     int (*get)(void *self, struct assay_str user_id, struct assay_arena *arena, struct assay_account *out,
                struct assay_err *err); /* ASSAY_E_NOT_FOUND */
+    /* Asked of a token whose epoch is lower than its account's: whether it was another session that ended since. ASSAY_E_NOT_FOUND:
+     * no, the token is revoked. Appended; read it only if size covers it. */
+    int (*session)(void *self, struct assay_str user_id, struct assay_str session, int64_t epoch, struct assay_err *err);
 };
 
 struct assay_agent_token {

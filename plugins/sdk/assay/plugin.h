@@ -269,6 +269,11 @@ struct assay_host {
     bool (*trace_child)(void *ctx, struct assay_str parent, char out[ASSAY_TRACEPARENT]);
     /* A span that is over; it is copied.  Any thread; never blocks. */
     void (*span)(void *ctx, const struct assay_span *span);
+
+    /* ---- since ABI 1.3: sessions --------------------------------------------------------------------------
+     * As sign_token, for a session (an id) that may end before the others of its account do. */
+    int (*sign_session)(void *ctx, struct assay_str sub, struct assay_str role, int64_t epoch, struct assay_str session, int64_t ttl_s,
+                        struct assay_buf *out, struct assay_err *err);
 };
 #define ASSAY_HOST_TRACES(host) ((host)->size >= offsetof(struct assay_host, span) + sizeof (host)->span && (host)->span != NULL)
 #define ASSAY_STREAM_WRITE_MAX ((size_t)64 << 10)
