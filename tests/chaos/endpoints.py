@@ -207,6 +207,7 @@ def may_sign_in(login, password):
 
 def has_token(w, n, a):
     assert any(t["id"] == a.json["id"] for t in w.admin.all("/agents/ada/tokens?")), "acknowledged and not there"
+    w.admin.delete(f"/agents/ada/tokens/{a.json['id']}")  # an agent has 100 at most
 
 
 def lost_token(w, n, a):
@@ -444,7 +445,7 @@ ENDPOINTS = {
     "pits_upload_tests": Row(lambda w, n: ("POST", "/pits/swept/upload-tests", form(b"PK\5\6" + bytes(18)), FORM), {201}, prepare=one_pit),
     "leaderboard_statistics": get("/leaderboard/statistics?benchmark_id=swept"),
     "leaderboard_compare": get("/leaderboard/compare?benchmark_id=swept&a=ada&b=grace", prepare=lambda w, n: grace(w)),
-    "leaderboard_history": get("/leaderboard/history?benchmark_id=swept&agent_id=ada"),
+    "leaderboard_history": get("/leaderboard/history?benchmark_id=swept&agent_id=grace", prepare=lambda w, n: grace(w)),
     # beyond the table: what does not build, and what is not there
     "submissions_create that does not build": Row(submission("uncompilable.c"), {202}, took_submission("BF")),
     "no route": get("/nothing", (404,)),
