@@ -214,6 +214,7 @@ int cmd_rejudgings(struct cli *c, int argc, char **argv);
 int cmd_watch(struct cli *c, int argc, char **argv);
 int cmd_results(struct cli *c, int argc, char **argv);
 int cmd_status(struct cli *c, int argc, char **argv);
+int cmd_support_bundle(struct cli *c, int argc, char **argv);
 int cmd_pit(struct cli *c, int argc, char **argv);
 
 int cmd_help(struct cli *c, int argc, char **argv);

@@ -167,6 +167,14 @@ static const struct cli_command commands[] = {
      "  --force                overwrite a file that is there; publish: change a PIT that is there\n"},
     {"status", cmd_status, "status", "whether the server is up and ready; exit status 0 if so", NULL},
     {"doctor", cmd_status, "doctor", "what the server says about its own health, part by part", NULL},
+    {"support-bundle", cmd_support_bundle, "support-bundle", "state, configuration and log of a server in one file, without secrets",
+     "  -o, --output FILE      a new file (default assay-support-DATE-TIME.tar.gz)\n"
+     "  --log FILE             the server's log (default: the journal of the unit assayd)\n"
+     "  --lines N              of its end (default 5000)\n"
+     "  --config FILE          the configuration file that assayd is started with\n"
+     "  --assayd PROGRAM       (default: beside this program, else found by PATH)\n"
+     "To be run on the server's machine, with the server's environment, by whom the staff may sign in as; what cannot be had is\n"
+     "left out, and the bundle says why. Look through it before you pass it on.\n"},
     {"completion", cmd_completion, "completion [bash | zsh]", "a script that completes commands and options",
      "For this session:  source <(assay completion bash)      zsh: source <(assay completion zsh)\n"
      "A package installs it where the shells look.\n"},

@@ -5,6 +5,7 @@ assay_SOURCES = $(SETS_SOURCES) $(SIMULATE_SOURCES) cli/cli.h
 assay_SOURCES += cli/main.c
 assay_SOURCES += cli/api.c
 assay_SOURCES += cli/cmd_auth.c
+assay_SOURCES += cli/cmd_bundle.c
 assay_SOURCES += cli/cmd_catalogue.c
 assay_SOURCES += cli/cmd_export.c
 assay_SOURCES += cli/cmd_import.c
@@ -19,6 +20,7 @@ assay_SOURCES += cli/config.c
 assay_SOURCES += cli/diff.c
 assay_SOURCES += cli/events.c
 assay_SOURCES += cli/help.c
+assay_SOURCES += cli/mask.c cli/mask.h
 assay_SOURCES += cli/term.c
 assay_SOURCES += cli/watch.c
 assay_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir) $(CURL_CFLAGS) $(JANSSON_CFLAGS) $(LIBARCHIVE_CFLAGS) $(ZLIB_CFLAGS) -DASSAY_BINDIR='"$(bindir)"' -DASSAY_PLUGINSDIR='"$(pluginsdir)"'

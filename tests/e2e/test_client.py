@@ -234,7 +234,8 @@ def test_without_a_server():
 
 def test_every_command_was_driven():
     """Those that have suites of their own are named with them."""
-    elsewhere = {"simulate": "test_simulate.py", "import": "test_packages.py", "export": "test_packages.py", "submit-samples": "test_datasets.py"}
+    elsewhere = {"simulate": "test_simulate.py", "import": "test_packages.py", "export": "test_packages.py", "submit-samples": "test_datasets.py",
+                 "support-bundle": "test_support.py"}
     table = subprocess.run([ASSAY, "completion", "words", "1", "--", "assay", ""], capture_output=True, text=True, check=True).stdout.split()
     here = pathlib.Path(__file__).parent
     for command, suite in elsewhere.items():

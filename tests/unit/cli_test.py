@@ -11,6 +11,7 @@ import select
 import stat
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import warnings
@@ -647,6 +648,44 @@ def test_pit_new_says_what_cannot_be_written(t):
     t.file("pits", b"a file")
     rc, _, err = pit_new(t, "--id", "x")
     assert rc == 9 and "pits" in err
+
+
+MASKED = [  # a line of a log; what of it must be gone; what must be left
+    ('{"event":"x","password":"s3cret-one","user":"ada"}', "s3cret-one", '"user":"ada"'),
+    ('{"password":"quo\\"ted-s3cret","user":"ada"}', "ted-s3cret", '"user":"ada"'),
+    ("event=x admin_password=s3cret-two request_id=r1", "s3cret-two", "request_id=r1"),
+    ("Authorization: Bearer abc.def-ghi_123", "abc.def", "Authorization"),
+    ("authorization=Basic YWRhOnNlY3JldA==", "YWRhOnNlY3JldA", "authorization"),
+    ("dsn=postgresql://ada:s3cret-three@db.example/assay", "s3cret-three", "dsn="),
+    ("cannot reach amqp://ada:s3cret@four@mq.example:5672/ now", "s3cret", "mq.example:5672/ now"),
+    ("got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl here", "eyJzdWIi", "here"),
+    ("token asy_0123456789abcdefABCDEF was used", "asy_0123", "was used"),
+    ("GET /auth/verify?token=one-time-s3cret&next=/ 200", "one-time", "next=/ 200"),
+    ("https://b.s3/x?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F1&X-Amz-Signature=0123abcd&x=1", "0123abcd", "x=1"),
+    ("aws_access_key_id: AKIAIOSFODNN7EXAMPLE", "AKIAIOSFODNN7", "aws_access_key_id"),
+    ("set-cookie: session=abcdef123456; Path=/", "abcdef123456", "Path=/"),
+    ("the value known-by-its-variable stands anywhere", "known-by-its-variable", "stands anywhere"),
+    ("-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n-----END PRIVATE KEY-----\nafter", "MIIEvQ", "after"),
+    ("a\0b password=s3cret-five", "s3cret-five", "a?b"),
+    ("a request of 12 ms for /agents/ada/tokens ended", "\x01", "/agents/ada/tokens ended"),
+]
+
+
+def test_a_support_bundle_hides_what_looks_like_a_secret(t):
+    t.server({"GET /healthz": (200, {"status": "ok"}), "GET /metrics": (200, b'x{route="/agents/{id}/tokens"} 5\n')})
+    t.env["MY_API_KEY"] = "known-by-its-variable"
+    log = t.file("log", "\n".join(line for line, _, _ in MASKED).encode())
+    rc, out, err = t.run("support-bundle", "--json", "-o", str(t.tmp / "b.tar.gz"), "--log", log, "--assayd", "/nonexistent")
+    assert rc == 0, (out, err)
+    told = {p["file"]: p for p in json.loads(out)["parts"]}
+    assert told["log.txt"]["there"] and not told["assayd/doctor.txt"]["there"] and not told["server/readyz.json"]["there"]
+    with tarfile.open(t.tmp / "b.tar.gz") as bundle:
+        texts = {m.name.split("/", 1)[1]: bundle.extractfile(m).read().decode() for m in bundle.getmembers()}
+    for line, gone, left in MASKED:
+        assert gone not in texts["log.txt"], f"{gone} of {line}"
+        assert left in texts["log.txt"], f"{left} of {line}:\n{texts['log.txt']}"
+    assert texts["server/metrics.txt"] == 'x{route="/agents/{id}/tokens"} 5\n', texts["server/metrics.txt"]
+    assert stat.S_IMODE((t.tmp / "b.tar.gz").stat().st_mode) == 0o600
 
 
 def main():
