@@ -211,6 +211,7 @@ int cmd_export(struct cli *c, int argc, char **argv);
 int cmd_cancel(struct cli *c, int argc, char **argv);
 int cmd_rejudge(struct cli *c, int argc, char **argv);
 int cmd_rejudgings(struct cli *c, int argc, char **argv);
+int cmd_webhooks(struct cli *c, int argc, char **argv);
 int cmd_watch(struct cli *c, int argc, char **argv);
 int cmd_results(struct cli *c, int argc, char **argv);
 int cmd_status(struct cli *c, int argc, char **argv);

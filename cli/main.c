@@ -73,6 +73,15 @@ static const struct cli_command commands[] = {
      "  --reason TEXT          start: kept with the set\n"
      "  --wait                 start, show: until all of it is judged\n"
      "Nothing changes before apply.\n"},
+    {"webhooks", cmd_webhooks,
+     "webhooks [list | create URL -b BENCHMARK | show ID | deliveries ID | replay ID --since TIME | on ID | off ID | delete ID]",
+     "have the events of a benchmark or a submission sent to a URL",
+     "  -b, --benchmark ID     create: the events of this benchmark\n"
+     "  --submission ID        create: of this submission instead, while it is queued or running\n"
+     "  --events A,B           create: which; submission.done unless given\n"
+     "  --event ID             replay: this event\n"
+     "  --since TIME           replay: all that were sent since, such as 2026-11-28T00:00:00Z\n"
+     "The secret that receivers check signatures with is printed once, by create.\n"},
     {"leaderboard", cmd_leaderboard, "leaderboard BENCHMARK", "ranks and scores",
      "  --limit N              at most N (default 100)\n"},
     {"import", cmd_import, "import PACKAGE | FILE.json | FORMAT FILE", "take a problem package, what export wrote, or a data set",

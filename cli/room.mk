@@ -16,6 +16,7 @@ assay_SOURCES += cli/cmd_rejudge.c
 assay_SOURCES += cli/cmd_results.c
 assay_SOURCES += cli/cmd_source.c
 assay_SOURCES += cli/cmd_submit.c
+assay_SOURCES += cli/cmd_webhooks.c
 assay_SOURCES += cli/config.c
 assay_SOURCES += cli/diff.c
 assay_SOURCES += cli/events.c

@@ -8,6 +8,7 @@ EXTRA_DIST += docs/pit-configs.md
 EXTRA_DIST += docs/examples/plugin-hello/hello.c docs/examples/plugin-hello/Makefile
 # the API as Postman requests; newman runs them in the tests
 EXTRA_DIST += postman/assay.postman_collection.json postman/assay.postman_environment.json
+EXTRA_DIST += docs/webhooks.md
 # the client, and how boards are made
 EXTRA_DIST += docs/client.md docs/scoring.md
 EXTRA_DIST += docs/telemetry.md

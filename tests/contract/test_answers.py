@@ -697,6 +697,37 @@ def test_scores_traces_and_the_leaderboard(server):
     other.call("GET", f"/traces?submission_id={s['id']}", expect=404)
 
 
+def test_webhooks(server):
+    admin = checked(server)
+    person(server, "hooker")
+    carol = checked(server, "hooker", PASSWORD)
+    admin.post("/benchmarks", {"id": "hooked", "visibility": "public", "tests": [{"expected_output": "1\n"}]}, expect=201)
+    carol.post("/agents", {"id": "hooker-bot"}, expect=201)
+    body = {"url": "https://hooks.invalid/x", "benchmark_id": "hooked"}
+    made = carol.post("/webhooks", body, headers={"Idempotency-Key": "hook"}, expect=201).json
+    carol.call("POST", "/webhooks", {**body, "active": False}, headers={"Idempotency-Key": "hook"}, expect=422)
+    carol.call("POST", "/webhooks", {"url": "http://10.0.0.1/", "benchmark_id": "hooked"}, expect=400)
+    carol.call("POST", "/webhooks", {**body, "benchmark_id": "no-such"}, expect=404)
+    carol.call("POST", "/webhooks", {"url": "https://hooks.invalid/x", "submission_id": NOWHERE}, expect=404)
+    carol.call("POST", "/webhooks", b"{}", headers={"Content-Type": "text/plain"}, expect=415)
+    sid = carol.post("/submissions?wait=60", {"benchmark_id": "hooked", "agent_id": "hooker-bot", "language": "python", "source": "print(1)"}, expect=(200, 202)).json["id"]
+    at = f"/webhooks/{made['id']}"
+    wait_for("the event", lambda: carol.get(f"{at}/deliveries").json["items"], 30)
+    sent = carol.get(f"{at}/deliveries?limit=1").json["items"][0]
+    assert sent["body"]["data"]["submission_id"] == sid
+    carol.call("GET", f"{at}/deliveries?state=lost", expect=400)
+    carol.post(f"{at}/replay", {"event_id": sent["event_id"]}, expect=202)
+    carol.call("POST", f"{at}/replay", {"event_id": NOWHERE}, expect=404)
+    carol.call("POST", f"{at}/replay", {}, expect=400)
+    carol.get("/webhooks?limit=1")
+    carol.get(at)
+    carol.patch(at, {"active": False, "events": ["board.updated"]})
+    carol.call("PATCH", at, {"events": []}, expect=400)
+    person(server, "passer-by")
+    checked(server, "passer-by", PASSWORD).call("GET", at, expect=404)
+    carol.call("DELETE", at, expect=204)
+
+
 def test_sets_that_are_judged_again(server):
     admin, user = prepared(server), person(server, "walter")
     user.call("POST", "/agents", {"id": "walters"}, expect=(201, 409))

@@ -93,6 +93,11 @@ class World:
     def owner(self, who, rel):
         return self.mine(who) if rel == "own" else self.party["stranger"]
 
+    def webhook(self, who, rel):
+        if rel == "unknown":
+            return NOWHERE
+        return self.owner(who, rel).api.post("/webhooks", {"url": "https://hooks.invalid/x", "benchmark_id": self.kept(self.benchmark, "stranger", "public")}, expect=201).json["id"]
+
     # ---- what can be named: each gives an id --------------------------------------------------------------
 
     def benchmark(self, who, rel, **more):
@@ -298,6 +303,15 @@ class Plans:
             return x.mine(who).agent if rel == "own" else x.kept(x.agent, who, rel)
         w("agents_heartbeat", all4, lambda x, who, rel: post(f"/agents/{worker(x, who, rel)}/heartbeat", {}))
         w("agents_lease", all4, lambda x, who, rel: post(f"/agents/{worker(x, who, rel)}/lease", {"max": 1}, late=True))
+
+        # webhooks
+        w("webhooks_list", all4, lambda x, who, rel: get("/webhooks?limit=200", listed=x.kept(x.webhook, who, rel)))
+        w("webhooks_create", all4, lambda x, who, rel: post("/webhooks", {"url": "https://hooks.invalid/x", "benchmark_id": x.kept(x.benchmark, who, rel)}))
+        w("webhooks_get", all4, lambda x, who, rel: get(f"/webhooks/{x.kept(x.webhook, who, rel)}"))
+        w("webhooks_update", all4, lambda x, who, rel: patch(f"/webhooks/{x.kept(x.webhook, who, rel)}", {"active": False}))
+        w("webhooks_delete", all4, lambda x, who, rel: delete(f"/webhooks/{x.webhook(who, rel)}"))
+        w("webhooks_deliveries", all4, lambda x, who, rel: get(f"/webhooks/{x.kept(x.webhook, who, rel)}/deliveries"))
+        w("webhooks_replay", all4, lambda x, who, rel: post(f"/webhooks/{x.kept(x.webhook, who, rel)}/replay", {"since": "2020-01-01T00:00:00Z"}))
 
         # benchmarks
         one = [{"expected_output": "1"}]

@@ -222,6 +222,29 @@ def test_projects(server):
     ada("pit", "submit", "words", "absent", expect=9)
 
 
+def test_webhooks(server):
+    staff, ada = homes(server)
+    staff("benchmarks", "create", "-f", staff.file("hooked.json", {"id": "hooked", "name": "Hooked", "visibility": "public", "tests": [{"input": "1 2\n", "expected_output": "3\n"}]}))
+    assert "-b ID" in ada("webhooks", "create", "https://hooks.example/x", expect=2)
+    assert "not public" in ada("webhooks", "create", "http://127.0.0.1/x", "-b", "hooked", expect=4)
+    made = ada.json("webhooks", "create", "https://hooks.invalid/x", "-b", "hooked", "--events", "submission.queued,submission.done")
+    assert made["secret"].startswith("whsec_") and made["events"] == ["submission.queued", "submission.done"], made
+    assert "secret whsec_" in ada("webhooks", "create", "https://hooks.invalid/y", "-b", "hooked")
+    assert "https://hooks.invalid/y" in ada("webhooks") and len(ada.json("webhooks", "list")) == 2
+    assert "is off" in ada("webhooks", "off", made["id"]) and "is active" in ada("webhooks", "on", made["id"])
+    assert ada.json("webhooks", "show", made["id"])["active"] is True
+    ada.file("add.py", ADDS)
+    ada("submit", "-b", "hooked", "-a", "ada-bot", "--wait", "add.py")
+    sent = wait_for("both events", lambda: (lambda d: d if len(d) == 2 else None)(ada.json("webhooks", "deliveries", made["id"])), 20)
+    assert {d["type"] for d in sent} == {"submission.queued", "submission.done"}
+    assert "submission.done" in ada("webhooks", "deliveries", made["id"])
+    assert "--event ID" in ada("webhooks", "replay", made["id"], expect=2)
+    assert "1 sent again" in ada("webhooks", "replay", made["id"], "--event", sent[0]["event_id"])
+    assert ada.json("webhooks", "replay", made["id"], "--since", "2020-01-01T00:00:00Z") == {"replayed": 2}
+    ada("webhooks", "delete", made["id"])
+    assert "no such webhook" in ada("webhooks", "show", made["id"], expect=5)
+
+
 def test_without_a_server():
     with tempfile.TemporaryDirectory() as home:
         env = {"PATH": os.environ["PATH"], "HOME": home, "LC_ALL": "C.UTF-8", "ASSAY_URL": "http://127.0.0.1:9"}

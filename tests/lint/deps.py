@@ -77,7 +77,8 @@ GATEWAY_LIBRARY = {
 
 # A service sees the SDK and nothing else. The runner compiles the boxes' system call filter and reads test reports, benchmarks
 # read problem packages, in one file each.
-SERVICE_LIBRARY = {"runner": {"seccomp": r"seccomp\.c", "xml": r"junit\.c"},
+SERVICE_LIBRARY = {"webhooks": {"curl": r"send\.c"},
+                   "runner": {"seccomp": r"seccomp\.c", "xml": r"junit\.c"},
                    "benchmarks": {"libzip": r"package_zip\.c", "yaml": r"package_yaml\.c"}}
 
 # The client speaks the HTTP API and sees nothing of ours, but for the file that loads the brokers' drivers.
