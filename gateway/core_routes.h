@@ -1,5 +1,5 @@
 /*
- * The routes that belong to the program itself: liveness, readiness, metrics, the contract, the index.
+ * The routes that belong to the program itself: liveness, readiness, metrics, the contract, the dashboard.
  * They are a plugin's tables like any other, built in, so they appear in --dump-routes and in the
  * check for clashes, and are there whatever --only says.
  */

@@ -12,7 +12,8 @@ gateway_libassay_front_la_SOURCES = \
 	gateway/problem.c gateway/problem.h gateway/router.c gateway/router.h \
 	gateway/http.c gateway/http.h gateway/http_conn.c gateway/http_exchange.c gateway/http_head.c gateway/http_memory.c \
 	gateway/http_impl.h gateway/http_reply.c gateway/http_spool.c gateway/http_stream.c \
-	gateway/keys.c gateway/keys.h gateway/limits.c gateway/limits.h gateway/proxies.c gateway/proxies.h gateway/gate.c gateway/gate.h
+	gateway/keys.c gateway/keys.h gateway/limits.c gateway/limits.h gateway/proxies.c gateway/proxies.h gateway/gate.c gateway/gate.h \
+	gateway/pages.c gateway/pages.h
 gateway_libassay_front_la_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir) -isystem $(LLHTTP_INC) -DLLHTTP_STRICT_MODE=1 \
 	$(LIBEVENT_CFLAGS) $(LIBJWT_CFLAGS) $(SODIUM_CFLAGS)
 gateway_libassay_front_la_LIBADD = gateway/libassay_llhttp.la $(LIBEVENT_LIBS) $(LIBJWT_LIBS) $(SODIUM_LIBS)
@@ -21,9 +22,12 @@ gateway_libassay_front_la_LIBADD = gateway/libassay_llhttp.la $(LIBEVENT_LIBS) $
 FRONT_TEST_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
 FRONT_TEST_LIBS = gateway/libassay_front.la gateway/libassay_core.la queue/libassay_queue.la $(SDK_LIBS) $(CMOCKA_LIBS) -lpthread -lm
 if HAVE_CMOCKA
-FRONT_TESTS = tests/unit/router_test tests/unit/limits_test tests/unit/gate_test tests/unit/reserve_test tests/unit/http_test tests/unit/http_live_test
+FRONT_TESTS = tests/unit/router_test tests/unit/limits_test tests/unit/gate_test tests/unit/reserve_test tests/unit/http_test tests/unit/http_live_test tests/unit/pages_test
 check_PROGRAMS += $(FRONT_TESTS)
 TESTS += $(FRONT_TESTS)
+tests_unit_pages_test_SOURCES = tests/unit/pages_test.c
+tests_unit_pages_test_CPPFLAGS = $(FRONT_TEST_CPPFLAGS)
+tests_unit_pages_test_LDADD = $(FRONT_TEST_LIBS)
 tests_unit_router_test_SOURCES = tests/unit/router_test.c
 tests_unit_router_test_CPPFLAGS = $(FRONT_TEST_CPPFLAGS)
 tests_unit_router_test_LDADD = $(FRONT_TEST_LIBS)

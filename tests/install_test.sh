@@ -26,6 +26,8 @@ only_symbol() { [ "$(nm -D --defined-only "$1" | grep -vc ' [RDB] assay_plugin$'
 for p in "$prefix"/lib/assay/plugins/*.so; do
   ok "$(basename "$p") exports assay_plugin and nothing else" only_symbol "$p"
 done
+pages() { test ! -f "$(dirname "$0")/../build/dashboard/www/index.html" || { test -s "$prefix/share/assay/www/index.html" && test -s "$prefix/share/assay/www/ui/licenses.txt" && test -s "$prefix/share/assay/www/swagger/index.html"; }; }
+ok "the dashboard is installed when it was built" pages
 hardened() { LC_ALL=C readelf -lW "$prefix/bin/assayd" | grep -q GNU_RELRO && LC_ALL=C readelf -dW "$prefix/bin/assayd" | grep -q BIND_NOW && LC_ALL=C readelf -hW "$prefix/bin/assayd" | grep -q 'DYN (Pos'; }
 ok "assayd is position-independent with full RELRO" hardened
 ok "assayd --version names the program" grep -q '^assayd ' <("$prefix/bin/assayd" --version)

@@ -354,6 +354,10 @@ ENDPOINTS = {
     "metrics_get": get("/metrics"),
     "openapi_get": get("/swagger.json"),
     "index_get": get("/"),
+    "dashboard_file": get("/ui/licenses.txt", (200, 404)),  # 404: it was not built here
+    "swagger_door": get("/swagger"),
+    "swagger_ui": get("/swagger/"),
+    "swagger_file": get("/swagger/start.js", (200, 404)),
     "submissions_create": Row(submission("right.c"), {202}, took_submission("OK")),
     "submissions_batch": Row(lambda w, n: ("POST", "/submissions/batch", {"items": [
         {"benchmark_id": "swept", "agent_id": "ada", "language": "c", "source": program("right.c")}] * 3}), {200, 202, 207}, took_batch),

@@ -73,10 +73,10 @@ class Contract:
 
     def find(self, method, target):
         """The (path, operation) that answers a request; literal segments go before parameters."""
-        wanted = target.split("?")[0].strip("/").split("/")
+        wanted = target.split("?")[0].removeprefix("/").split("/")
         best = None
         for m, path, op in self.operations():
-            parts = path.strip("/").split("/")
+            parts = path.removeprefix("/").split("/")
             if m != method or len(parts) != len(wanted):
                 continue
             literal = [not p.startswith("{") for p in parts]

@@ -1,0 +1,27 @@
+// Swagger UI over the contract of the server that this page came from: what is tried here is tried there.
+
+const base = new URL('..', location.href.split('#')[0]);
+const place = document.getElementById('swagger-ui');
+
+fetch(new URL('swagger.json', base))
+  .then((answer) => {
+    if (!answer.ok) throw new Error(`the contract is not there (${answer.status})`);
+    return answer.json();
+  })
+  .then((spec) => {
+    // the place that the page came from is where calls go when nothing is said; behind a proxy's path it must be said
+    if (base.pathname === '/') delete spec.servers;
+    else spec.servers = [{ url: base.pathname.replace(/\/$/, '') }];
+    SwaggerUIBundle({
+      spec,
+      dom_id: '#swagger-ui',
+      deepLinking: true,
+      docExpansion: 'list',
+      filter: true,
+      validatorUrl: null,
+      presets: [SwaggerUIBundle.presets.apis],
+    });
+  })
+  .catch((error) => {
+    place.textContent = String(error.message);
+  });
