@@ -7,8 +7,15 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define AGENTS_MAX 200 /* of whom intervals are computed at once */
+#define AGENTS_DEFAULT 200
+#define AGENTS_MAX 10000 /* of whom intervals are computed at once */
+#define CELLS_PAGE 2000
+#define CELLS_MAX 2000000 /* agents times problems of a board that is read whole */
+#define WORK_MAX 400000000 /* problems drawn for one answer; some 2 ns each */
+#define WORK_LARGE 20000000 /* what is more than this is done one at a time */
+#define TABLE_MAX 4000000 /* of draws that are kept for others */
 #define DRAWS_DEFAULT 1000
+#define DRAWS_MIN 100
 #define DRAWS_MAX 10000
 #define HISTORY_MAX 1000
 
@@ -47,7 +54,7 @@ static int how_param(struct assay_request *rq, struct assay_response *rs, struct
             rc = assay_fault(rq, rs, err, "", "the query parameter \"confidence\" must be a number from 0.5 to 0.999");
     }
     if (rc == 0)
-        rc = number(rq, rs, "draws", DRAWS_DEFAULT, 100, DRAWS_MAX, &out->draws, err);
+        rc = number(rq, rs, "draws", DRAWS_DEFAULT, DRAWS_MIN, DRAWS_MAX, &out->draws, err);
     if (rc == 0)
         rc = number(rq, rs, "seed", 1, 0, INT64_MAX, &out->seed, err);
     if (rc == 0 && !(out->room = assay_arena_array(rq->arena, (size_t)out->draws, sizeof *out->room)))
@@ -95,73 +102,153 @@ static int open_board(const struct leaderboard *s, struct assay_request *rq, str
 
 struct estimate {
     int64_t samples, correct, solved;
-    size_t problems;
+    struct lb_cluster *cluster; /* a problem's scores: in the arena */
+    size_t problems, room;
     double mean;
     struct lb_interval pass, of_mean;
 };
 
-/* Every problem is a cluster of the scores of the agent's submissions to it. */
-static int estimate_of(struct assay_request *rq, const struct lb_cell *c, size_t n, const struct how *how, struct estimate *out,
-                       struct assay_err *err)
+static int by_agent(const void *x, const void *y)
 {
-    struct lb_cluster *x = assay_arena_array(rq->arena, n + 1, sizeof *x);
-    *out = (struct estimate){.samples = 0};
-    if (!x)
-        return assay_err_set(err, ASSAY_E_NOMEM, "no memory for statistics");
-    for (size_t i = 0; i < n; i++) {
-        if (c[i].n == 0)
-            continue;
-        out->samples += c[i].n;
-        out->correct += c[i].correct;
-        out->solved += c[i].correct > 0;
-        x[out->problems++] = (struct lb_cluster){c[i].total, (double)c[i].n};
+    const struct lb_entry *const *a = x, *const *b = y;
+    return assay_str_cmp((*a)->agent_id, (*b)->agent_id);
+}
+
+/* Every problem is a cluster of the scores of the agent's submissions to it. */
+static int cell_add(struct estimate *x, double total, int64_t n, int64_t correct, struct assay_arena *arena)
+{
+    if (n == 0)
+        return 0;
+    if (x->problems == x->room) {
+        size_t room = x->room > 0 ? x->room * 2 : 8;
+        struct lb_cluster *more = assay_arena_array(arena, room, sizeof *more);
+        if (!more)
+            return -1;
+        if (x->problems > 0)
+            memcpy(more, x->cluster, x->problems * sizeof *more);
+        x->cluster = more;
+        x->room = room;
     }
-    out->mean = lb_ratio(x, out->problems);
-    out->pass = lb_wilson(out->correct, out->samples, how->confidence);
-    out->of_mean = lb_bootstrap(x, out->problems, how->confidence, (size_t)how->draws, (uint64_t)how->seed, how->room);
+    x->cluster[x->problems++] = (struct lb_cluster){total, (double)n};
+    x->samples += n;
+    x->correct += correct;
+    x->solved += correct > 0;
     return 0;
 }
 
-int leaderboard_http_statistics(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+/* The cells of the n agents e, into x in the same order: of many, by pages of the whole board. */
+static int cells_of_board(const struct leaderboard *s, struct assay_request *rq, struct assay_str board, const struct lb_entry *e, size_t n,
+                      struct estimate *x, struct assay_err *err)
 {
-    const struct leaderboard *s = self;
-    static const char *const known[] = {"benchmark_id", "view", "confidence", "draws", "seed", NULL};
-    struct assay_str benchmark_id;
-    struct lb_viewer v;
-    struct lb_shown sh;
-    struct how how;
-    struct lb_entry *e = NULL;
-    struct lb_place top = {.rank = 0};
-    size_t n = 0;
-    int rc = assay_query_only(rq, rs, known, err);
-    if (rc == 0)
-        rc = how_param(rq, rs, &how, err);
-    if (rc == 0)
-        rc = open_board(s, rq, rs, &v, &benchmark_id, &sh, err);
-    if (rc == 0)
-        rc = lb_top(s->host->store, sh.board, &top, AGENTS_MAX, rq->arena, &e, &n, err);
-    struct estimate *x = rc < 0 ? NULL : assay_arena_array(rq->arena, n + 1, sizeof *x);
-    struct lb_interval *of = rc < 0 ? NULL : assay_arena_array(rq->arena, n + 1, sizeof *of);
-    struct lb_ranks *ranks = rc < 0 ? NULL : assay_arena_array(rq->arena, n + 1, sizeof *ranks);
-    if (rc == 0 && (!x || !of || !ranks))
-        rc = assay_err_set(err, ASSAY_E_NOMEM, "no memory for statistics");
+    const struct lb_entry **of = assay_arena_array(rq->arena, n + 1, sizeof *of);
+    char at[2][ASSAY_ID_SIZE + 64] = {"", ""};
+    if (!of)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory for statistics");
+    for (size_t i = 0; i < n; i++)
+        of[i] = &e[i];
+    qsort(of, n, sizeof *of, by_agent);
+    for (int64_t read = 0;;) {
+        ASSAY_CLEANUP_ARENA struct assay_arena *page = assay_arena_new(0);
+        struct assay_rows rows;
+        if (!page)
+            return assay_err_set(err, ASSAY_E_NOMEM, "no memory for statistics");
+        int rc = lb_cells_of_all(s->host->store, board, assay_str(at[0]), assay_str(at[1]), CELLS_PAGE, page, &rows, err);
+        if (rc < 0)
+            return rc;
+        for (size_t i = 0; i < rows.n; i++) {
+            const struct assay_val *c = rows.row[i].col;
+            const struct lb_entry key = {.agent_id = c[0].s}, *k = &key, **found = n > 0 ? bsearch(&k, of, n, sizeof *of, by_agent) : NULL;
+            if (found && cell_add(&x[*found - e], (double)c[2].i / 1e6, c[3].i, c[4].i, rq->arena) < 0)
+                return assay_err_set(err, ASSAY_E_NOMEM, "no memory for statistics");
+        }
+        if (rows.n < CELLS_PAGE)
+            return 0;
+        if ((read += CELLS_PAGE) >= CELLS_MAX)
+            return assay_err_set(err, ASSAY_E_CONFLICT, "the board has more than %d cells (agents times problems): ask for a limit of %d agents",
+                                 CELLS_MAX, AGENTS_DEFAULT);
+        for (size_t k = 0; k < 2; k++) {
+            struct assay_str last = rows.row[rows.n - 1].col[k].s;
+            if (last.n >= sizeof at[0])
+                return assay_err_set(err, ASSAY_E_CORRUPT, "an id of %zu bytes", last.n);
+            memcpy(at[k], last.p, last.n);
+            at[k][last.n] = '\0';
+        }
+    }
+}
+
+static int cells_of_each(const struct leaderboard *s, struct assay_request *rq, struct assay_str board, const struct lb_entry *e, size_t n,
+                         struct estimate *x, struct assay_err *err)
+{
+    int rc = 0;
     for (size_t i = 0; rc == 0 && i < n; i++) {
         struct lb_cell *c;
         size_t cells;
-        rc = lb_cells(s->host->store, sh.board, e[i].agent_id, rq->arena, &c, &cells, err);
-        if (rc == 0)
-            rc = estimate_of(rq, c, cells, &how, &x[i], err);
-        of[i] = x[i].of_mean;
+        rc = lb_cells(s->host->store, board, e[i].agent_id, rq->arena, &c, &cells, err);
+        for (size_t k = 0; rc == 0 && k < cells; k++)
+            if (cell_add(&x[i], c[k].total, c[k].n, c[k].correct, rq->arena) < 0)
+                rc = assay_err_set(err, ASSAY_E_NOMEM, "no memory for statistics");
     }
-    if (rc == 0 && lb_rank_intervals(of, n, ranks) != 0)
-        rc = assay_err_set(err, ASSAY_E_NOMEM, "no memory for statistics");
-    if (rc < 0)
-        return rc;
-    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
-    if (!w)
-        return assay_err_set(err, ASSAY_E_NOMEM, "no memory for the answer");
+    return rc;
+}
+
+static int by_problems(const void *x, const void *y)
+{
+    const struct estimate *const *a = x, *const *b = y;
+    return ((*a)->problems > (*b)->problems) - ((*a)->problems < (*b)->problems);
+}
+
+/* The intervals of all: those with as many problems share the draws. */
+static int intervals(struct assay_request *rq, struct estimate *x, size_t n, const struct how *how, struct assay_err *err)
+{
+    struct estimate **of = assay_arena_array(rq->arena, n + 1, sizeof *of);
+    size_t draws = (size_t)how->draws, most = 1;
+    for (size_t i = 0; of && i < n; i++) {
+        of[i] = &x[i];
+        if (x[i].problems * draws <= TABLE_MAX && x[i].problems * draws > most)
+            most = x[i].problems * draws;
+    }
+    uint16_t *index = of ? assay_arena_array(rq->arena, most, sizeof *index) : NULL;
+    if (!index)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory for statistics");
+    qsort(of, n, sizeof *of, by_problems);
+    size_t made = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct estimate *e = of[i];
+        e->mean = lb_ratio(e->cluster, e->problems);
+        e->pass = lb_wilson(e->correct, e->samples, how->confidence);
+        bool table = e->problems > 0 && e->problems * draws <= TABLE_MAX && e->problems <= UINT16_MAX;
+        if (table && made != e->problems)
+            lb_draws_make(index, made = e->problems, draws, (uint64_t)how->seed);
+        e->of_mean = table ? lb_bootstrap_drawn(e->cluster, e->problems, how->confidence, index, draws, how->room)
+                           : lb_bootstrap(e->cluster, e->problems, how->confidence, draws, (uint64_t)how->seed, how->room);
+    }
+    return 0;
+}
+
+/* How many draws the answer may take, and how much work that is. */
+static int affordable(struct assay_request *rq, struct assay_response *rs, const struct estimate *x, size_t n, struct how *how, int64_t *work,
+                      struct assay_err *err)
+{
+    struct assay_str asked;
+    int64_t drawn = 1;
+    int rc = assay_query(rq, "draws", &asked, err);
+    for (size_t i = 0; i < n; i++)
+        drawn += (int64_t)x[i].problems;
+    int64_t most = WORK_MAX / drawn > DRAWS_MIN ? WORK_MAX / drawn : DRAWS_MIN;
+    if (rc == 0 && how->draws > most && asked.p)
+        return assay_fault(rq, rs, err, "", "the query parameter \"draws\" is at most %lld for so many agents and problems: ask for fewer, or for fewer agents (limit)",
+                           (long long)most);
+    how->draws = how->draws > most ? most : how->draws;
+    *work = how->draws * drawn;
+    return rc;
+}
+
+static void statistics_write(struct assay_jw *w, const struct how *how, const struct lb_entry *e, const struct estimate *x,
+                             const struct lb_ranks *ranks, size_t n, bool whole)
+{
     assay_jw_object(w);
-    how_write(w, &how);
+    how_write(w, how);
+    assay_jw_kbool(w, "whole", whole);
     assay_jw_key(w, "items");
     assay_jw_array(w);
     for (size_t i = 0; i < n; i++) {
@@ -180,6 +267,79 @@ int leaderboard_http_statistics(void *self, struct assay_request *rq, struct ass
     }
     assay_jw_end(w);
     assay_jw_end(w);
+}
+
+static int statistics(struct assay_request *rq, struct estimate *x, size_t n, const struct how *how, struct lb_ranks *ranks,
+                      struct assay_err *err)
+{
+    struct lb_interval *of = assay_arena_array(rq->arena, n + 1, sizeof *of);
+    int rc = of ? intervals(rq, x, n, how, err) : assay_err_set(err, ASSAY_E_NOMEM, "no memory for statistics");
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        of[i] = x[i].of_mean;
+    if (rc == 0 && lb_rank_intervals(of, n, ranks) != 0)
+        rc = assay_err_set(err, ASSAY_E_NOMEM, "no memory for statistics");
+    return rc;
+}
+
+static int alone(struct leaderboard *s, bool *large, struct assay_err *err)
+{
+    if (!*large && atomic_exchange(&s->counting, true))
+        return assay_err_set(err, ASSAY_E_BUSY, "the intervals of a large board are being computed for somebody else");
+    *large = true;
+    return 0;
+}
+
+int leaderboard_http_statistics(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct leaderboard *s = self;
+    static const char *const known[] = {"benchmark_id", "view", "limit", "confidence", "draws", "seed", NULL};
+    struct assay_str benchmark_id;
+    struct lb_viewer v;
+    struct lb_shown sh;
+    struct how how;
+    struct lb_entry *e = NULL;
+    struct lb_place top = {.rank = 0};
+    int64_t limit = 0;
+    size_t n = 0;
+    int rc = assay_query_only(rq, rs, known, err);
+    if (rc == 0)
+        rc = how_param(rq, rs, &how, err);
+    if (rc == 0)
+        rc = number(rq, rs, "limit", AGENTS_DEFAULT, 1, AGENTS_MAX, &limit, err);
+    if (rc == 0)
+        rc = open_board(s, rq, rs, &v, &benchmark_id, &sh, err);
+    if (rc == 0)
+        rc = lb_top(s->host->store, sh.board, &top, limit + 1, rq->arena, &e, &n, err);
+    bool whole = n <= (size_t)limit, large = false;
+    n = whole ? n : (size_t)limit;
+    struct estimate *x = rc < 0 ? NULL : assay_arena_array(rq->arena, n + 1, sizeof *x);
+    struct lb_ranks *ranks = rc < 0 ? NULL : assay_arena_array(rq->arena, n + 1, sizeof *ranks);
+    if (rc == 0 && (!x || !ranks))
+        rc = assay_err_set(err, ASSAY_E_NOMEM, "no memory for statistics");
+    if (rc == 0 && n > AGENTS_DEFAULT)
+        rc = alone(s, &large, err);
+    if (rc == 0) {
+        memset(x, 0, (n + 1) * sizeof *x);
+        rc = n > AGENTS_DEFAULT ? cells_of_board(s, rq, sh.board, e, n, x, err) : cells_of_each(s, rq, sh.board, e, n, x, err);
+    }
+    int64_t work = 0;
+    if (rc == 0)
+        rc = affordable(rq, rs, x, n, &how, &work, err);
+    if (rc == 0 && work > WORK_LARGE)
+        rc = alone(s, &large, err);
+    int64_t began = s->host->mono_ns(s->host->ctx);
+    if (rc == 0)
+        rc = statistics(rq, x, n, &how, ranks, err);
+    if (rc == 0)
+        s->host->metric_observe(s->host->ctx, &lb_metric_rows[LB_METRIC_INTERVALS], NULL, (double)(s->host->mono_ns(s->host->ctx) - began) / 1e9);
+    if (large)
+        atomic_store(&s->counting, false);
+    if (rc < 0)
+        return rc;
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    if (!w)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory for the answer");
+    statistics_write(w, &how, e, x, ranks, n, whole);
     return assay_reply_json(rs, 200, w, err);
 }
 

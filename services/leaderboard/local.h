@@ -8,6 +8,7 @@
 #ifndef LEADERBOARD_LOCAL_H
 #define LEADERBOARD_LOCAL_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include <assay/events.h>
@@ -17,8 +18,12 @@
 
 struct leaderboard {
     uint32_t magic;
+    atomic_bool counting; /* the intervals of a large board: one request at a time */
     const struct assay_host *host;
 };
+
+enum { LB_METRIC_SCORES, LB_METRIC_CELLS, LB_METRIC_PLACES, LB_METRIC_INTERVALS, LB_METRICS };
+extern const struct assay_metric lb_metric_rows[LB_METRICS];
 
 /* ---- domain.c: the rules; no I/O ------------------------------------------------------------- */
 
@@ -119,7 +124,7 @@ int lb_updated_encode(struct assay_str agent_id, struct assay_str submission_id,
 
 /* ---- repo.c, repo_board.c --------------------------------------------------------------------------------------- */
 
-#define LEADERBOARD_STATEMENTS 54
+#define LEADERBOARD_STATEMENTS 55
 extern const struct assay_stmt *const leaderboard_statements[LEADERBOARD_STATEMENTS];
 
 /* ASSAY_E_NOT_FOUND */
@@ -145,6 +150,10 @@ int lb_problems(const struct assay_store *st, struct assay_str benchmark_id, str
 /* board: a benchmark's id, perhaps with LB_FROZEN. */
 int lb_cells(const struct assay_store *st, struct assay_str board, struct assay_str agent_id, struct assay_arena *arena,
              struct lb_cell **out, size_t *n, struct assay_err *err) ASSAY_MUST_CHECK;
+/* A page of all cells of a board that count something, by agent and problem, behind those two; of these only agent, problem, total
+ * in millionths, n and correct. */
+int lb_cells_of_all(const struct assay_store *st, struct assay_str board, struct assay_str agent_id, struct assay_str problem_id,
+                    int64_t limit, struct assay_arena *arena, struct assay_rows *out, struct assay_err *err) ASSAY_MUST_CHECK;
 /* What counts of an agent's, in the order of time, before until_ms. */
 int lb_submissions(const struct assay_store *st, struct assay_str benchmark_id, struct assay_str agent_id, int64_t until_ms,
                    int64_t limit, struct assay_arena *arena, struct lb_submission **out, size_t *n, struct assay_err *err)
@@ -179,7 +188,7 @@ void lb_owner_erased(struct assay_tx *tx, struct assay_str user); /* the name of
 
 /* ---- schema.c, http.c ------------------------------------------------------------------------------- */
 
-#define LEADERBOARD_MIGRATIONS 2
+#define LEADERBOARD_MIGRATIONS 3
 extern const struct assay_migration leaderboard_migrations[LEADERBOARD_MIGRATIONS];
 int leaderboard_http_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 int leaderboard_http_statistics(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);

@@ -15,6 +15,15 @@ static const struct assay_route routes[] = {
      "leaderboard_history", "An agent's score on a board after each of its submissions"},
 };
 
+static const double seconds[] = {0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 0};
+const struct assay_metric lb_metric_rows[LB_METRICS] = {
+    [LB_METRIC_SCORES] = {"assay_board_scores_total", ASSAY_METRIC_COUNTER, "Scores that boards took, those of verdicts that changed too.", "", NULL},
+    [LB_METRIC_CELLS] = {"assay_board_cells_total", ASSAY_METRIC_COUNTER,
+                         "Times that an agent's submissions to a problem were put together, once for all scores of a batch.", "", NULL},
+    [LB_METRIC_PLACES] = {"assay_board_places_total", ASSAY_METRIC_COUNTER, "Times that an agent's place was made anew after scores.", "", NULL},
+    [LB_METRIC_INTERVALS] = {"assay_board_intervals_seconds", ASSAY_METRIC_HISTOGRAM, "Time to compute the intervals of a board.", "", seconds},
+};
+
 static const char *const topics[] = {"score.calculated", "submission.created", "submission.deleted", "benchmark.changed", "problem.changed", "agent.changed", "user.changed", NULL};
 
 static int score_of(const struct assay_event_row *ev, struct assay_arena *arena, struct assay_ev_score *out, struct assay_err *err)
@@ -75,8 +84,8 @@ static bool is_score(const struct assay_event_row *ev)
 /* What became of each submission last: a score is settled, and what was removed has been seen to already. */
 static int on_batch(void *self, const struct assay_event_row *ev, size_t n, struct assay_tx *tx, struct assay_err *err)
 {
-    (void)self;
-    size_t n_touch = 0;
+    const struct assay_host *host = ((struct leaderboard *)self)->host;
+    size_t n_touch = 0, places = 0, cells = 0;
     struct lb_touch *touch = assay_arena_array(tx->arena, n, sizeof *touch);
     if (touch == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory for a batch of scores");
@@ -93,7 +102,20 @@ static int on_batch(void *self, const struct assay_event_row *ev, size_t n, stru
             touch[n_touch++] = (struct lb_touch){s.submission_id, s.benchmark_id, s.agent_id, s.problem_id.p != NULL ? s.problem_id : ASSAY_STR(""),
                                                  s.score};
     }
-    return n_touch > 0 ? lb_settle(tx, touch, n_touch, err) : ASSAY_OK;
+    if (n_touch == 0)
+        return ASSAY_OK;
+    int rc = lb_settle(tx, touch, n_touch, err);
+    if (rc < 0 || tx->failed)
+        return rc;
+    for (size_t i = 0; i < n_touch; i++) { /* sorted by now */
+        bool place = i == 0 || !assay_str_eq(touch[i].agent_id, touch[i - 1].agent_id) || !assay_str_eq(touch[i].benchmark_id, touch[i - 1].benchmark_id);
+        places += place;
+        cells += place || !assay_str_eq(touch[i].problem_id, touch[i - 1].problem_id);
+    }
+    host->metric_add(host->ctx, &lb_metric_rows[LB_METRIC_SCORES], NULL, (double)n_touch);
+    host->metric_add(host->ctx, &lb_metric_rows[LB_METRIC_CELLS], NULL, (double)cells);
+    host->metric_add(host->ctx, &lb_metric_rows[LB_METRIC_PLACES], NULL, (double)places);
+    return ASSAY_OK;
 }
 
 /* More would take long to commit.  What touches too many agents to fit is halved by the host. */
@@ -129,6 +151,7 @@ const struct assay_plugin assay_plugin = {
     .subscriptions = ASSAY_TABLE(subscriptions),
     .migrations = {leaderboard_migrations, LEADERBOARD_MIGRATIONS, sizeof leaderboard_migrations[0]},
     .statements = {leaderboard_statements, LEADERBOARD_STATEMENTS, sizeof leaderboard_statements[0]},
+    .metrics = ASSAY_TABLE(lb_metric_rows),
     .init = init,
     .fini = fini,
 };

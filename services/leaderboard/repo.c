@@ -71,6 +71,12 @@ const struct assay_stmt lb_q_cells = {
            " c.pending, COALESCE(c.cpu_ms, -1) FROM leaderboard_cells c WHERE c.board = $1 AND c.agent_id = $2 ORDER BY c.problem_id",
     .params = "tt",
     .columns = "ttiiiiiiiii"};
+const struct assay_stmt lb_q_cells_of_all = {
+    .name = "leaderboard.cells_of_all",
+    .sql = "SELECT c.agent_id, c.problem_id, c.total, c.n, c.correct FROM leaderboard_cells c WHERE c.board = $1"
+           " AND (c.agent_id, c.problem_id) > ($2, $3) ORDER BY c.agent_id, c.problem_id LIMIT $4",
+    .params = "ttti",
+    .columns = "ttiii"};
 /* $3: what was submitted before it */
 const struct assay_stmt lb_q_metrics = {
     .name = "leaderboard.metrics",
@@ -242,6 +248,12 @@ int lb_cells(const struct assay_store *st, struct assay_str board, struct assay_
     *out = list;
     *n = rows.n;
     return 0;
+}
+
+int lb_cells_of_all(const struct assay_store *st, struct assay_str board, struct assay_str agent_id, struct assay_str problem_id,
+                    int64_t limit, struct assay_arena *arena, struct assay_rows *out, struct assay_err *err)
+{
+    return ASSAY_QUERY(st, &lb_q_cells_of_all, arena, out, err, ASSAY_VT(board), ASSAY_VT(agent_id), ASSAY_VT(problem_id), ASSAY_VI(limit));
 }
 
 int lb_metrics(const struct assay_store *st, struct assay_str benchmark_id, struct assay_str agent_id, int64_t until_ms,

@@ -21,7 +21,7 @@
     KEY_DESC("q") " LIMIT 1)"
 
 extern const struct assay_stmt lb_q_top, lb_q_top_of_all, lb_q_of_agent, lb_q_boards_of_agent, lb_q_benchmark_get, lb_q_enters,
-    lb_q_problems, lb_q_cells, lb_q_metrics, lb_q_submissions,
+    lb_q_problems, lb_q_cells, lb_q_cells_of_all, lb_q_metrics, lb_q_submissions,
     lb_q_groups; /* repo.c */
 
 static inline struct assay_str or_empty(struct assay_str s)

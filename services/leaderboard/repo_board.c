@@ -410,7 +410,7 @@ static const struct assay_stmt owner_entries = {
     .write = true};
 
 const struct assay_stmt *const leaderboard_statements[LEADERBOARD_STATEMENTS] = {
-    &lb_q_top, &lb_q_top_of_all, &lb_q_of_agent, &lb_q_boards_of_agent, &lb_q_benchmark_get, &lb_q_enters, &lb_q_problems, &lb_q_cells, &lb_q_metrics, &lb_q_submissions, &lb_q_groups,
+    &lb_q_top, &lb_q_top_of_all, &lb_q_of_agent, &lb_q_boards_of_agent, &lb_q_benchmark_get, &lb_q_enters, &lb_q_problems, &lb_q_cells, &lb_q_cells_of_all, &lb_q_metrics, &lb_q_submissions, &lb_q_groups,
     &score_put,  &score_leave, &score_drop,   &numbers_put,  &numbers_drop, &groups_drop, &cell_put,     &cell_put_frozen, &cells_put,
     &cells_put_frozen, &cell_drop, &cells_drop, &promote,    &settle, &settle_untold, &freezes, &agent_return, &entries_put,     &entry_drop,
     &entries_drop, &agent_leave, &agent_rename, &bucket_open, &buckets_drop, &buckets_put, &uncount[0],      &uncount[1],

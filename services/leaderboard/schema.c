@@ -110,4 +110,8 @@ const struct assay_migration leaderboard_migrations[LEADERBOARD_MIGRATIONS] = {
      "DROP INDEX leaderboard_by_submission;"
      "CREATE INDEX leaderboard_by_submission ON leaderboard_entries (submission_id);",
      "0.1.0"},
+    {3, "cells_in_order", /* a whole board's are read agent by agent */
+     "CREATE INDEX leaderboard_cells_in_order ON leaderboard_cells (board, agent_id, problem_id);"
+     "DROP INDEX leaderboard_cells_of;",
+     "0.1.0"},
 };

@@ -110,6 +110,28 @@ struct lb_interval lb_bootstrap(const struct lb_cluster *c, size_t n, double con
     return percentiles(room, draws, confidence);
 }
 
+void lb_draws_make(uint16_t *index, size_t n, size_t draws, uint64_t seed)
+{
+    for (size_t i = 0; i < n * draws; i++)
+        index[i] = (uint16_t)below(&seed, n);
+}
+
+struct lb_interval lb_bootstrap_drawn(const struct lb_cluster *c, size_t n, double confidence, const uint16_t *index, size_t draws,
+                                      double *room)
+{
+    if (n == 0 || draws == 0 || !(confidence > 0 && confidence < 1) || isnan(lb_ratio(c, n)))
+        return (struct lb_interval){NAN, NAN};
+    for (size_t d = 0; d < draws; d++, index += n) {
+        double sum = 0, all = 0;
+        for (size_t i = 0; i < n; i++) {
+            sum += c[index[i]].sum;
+            all += c[index[i]].n;
+        }
+        room[d] = sum / all;
+    }
+    return percentiles(room, draws, confidence);
+}
+
 struct lb_interval lb_paired_bootstrap(const double *a, const double *b, size_t n, double confidence, size_t draws, uint64_t seed,
                                        double *room)
 {

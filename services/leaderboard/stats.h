@@ -37,6 +37,12 @@ double lb_ratio(const struct lb_cluster *c, size_t n);
  * 1993, chapter 13; clustering: E. Miller, arXiv:2411.00640, section 2.2).  `draws` resamples; *room holds as many doubles. */
 struct lb_interval lb_bootstrap(const struct lb_cluster *c, size_t n, double confidence, size_t draws, uint64_t seed, double *room);
 
+/* The draws of lb_bootstrap for n clusters, made once for many who have as many: draws * n numbers below n.  Then the same interval,
+ * bit for bit, for clusters that all have samples (n > 0).  n at most 65535. */
+void lb_draws_make(uint16_t *index, size_t n, size_t draws, uint64_t seed);
+struct lb_interval lb_bootstrap_drawn(const struct lb_cluster *c, size_t n, double confidence, const uint16_t *index, size_t draws,
+                                      double *room);
+
 /* Percentile interval of mean(a - b) over paired problems, by drawing pairs. */
 struct lb_interval lb_paired_bootstrap(const double *a, const double *b, size_t n, double confidence, size_t draws, uint64_t seed,
                                        double *room);

@@ -119,6 +119,9 @@ const struct assay_metric submissions_metrics[SUBMISSIONS_METRICS] = {
                                 "From a result's publication to its confirmation.", "broker", publish_seconds},
     [METRIC_ANSWER_SECONDS] = {"assay_intake_answer_seconds", ASSAY_METRIC_HISTOGRAM,
                                "From a message's delivery to its settlement.", "broker", answer_seconds},
+    [METRIC_REJUDGINGS] = {"assay_rejudgings_total", ASSAY_METRIC_COUNTER, "Sets that are judged again: made, applied, cancelled.", "what", NULL},
+    [METRIC_REJUDGED] = {"assay_rejudged_submissions_total", ASSAY_METRIC_COUNTER,
+                         "Submissions of applied sets: applied, kept (the new verdict was IE), overtaken (judged by itself meanwhile).", "outcome", NULL},
 };
 
 static const char *const ends[] = {"submission.created", "submission.done", "submission.cancelled", "submission.queued", NULL};

@@ -157,6 +157,8 @@ int http_rejudgings_create(void *self, struct assay_request *rq, struct assay_re
     if (rc >= 0)
         rc = repo_rejudging_move(s, r.id, "making", "making", "judging", false, ASSAY_STR(""), err);
     if (rc >= 0)
+        s->host->metric_add(s->host->ctx, &submissions_metrics[METRIC_REJUDGINGS], &(const char *){"made"}, 1);
+    if (rc >= 0)
         assay_log(s->host, ASSAY_LOG_INFO, "rejudging_made", ASSAY_KS("rejudging_id", r.id), ASSAY_KS("benchmark_id", r.benchmark_id),
                   ASSAY_KI("submissions", r.total), ASSAY_KS("user_id", r.created_by));
     return rc < 0 ? rc : ASSAY_OK;
@@ -256,6 +258,24 @@ static int walk(struct submissions *s, struct assay_str id, int (*step)(struct s
     return rc;
 }
 
+static void count(struct submissions *s, int metric, const char *label, double by)
+{
+    s->host->metric_add(s->host->ctx, &submissions_metrics[metric], &label, by);
+}
+
+static void count_outcomes(struct submissions *s, struct assay_request *rq, struct assay_str id)
+{
+    static const char *const outcomes[] = {"applied", "kept", "overtaken"};
+    struct assay_rows rows = {.n = 0};
+    struct assay_err err;
+    if (repo_rejudge_outcomes(s, id, rq->arena, &rows, &err) < 0)
+        rows.n = 0; /* a figure is missing, and nothing else */
+    for (size_t i = 0; i < rows.n; i++)
+        for (size_t k = 0; k < sizeof outcomes / sizeof outcomes[0]; k++)
+            if (assay_str_is(rows.row[i].col[0].s, outcomes[k]))
+                count(s, METRIC_REJUDGED, outcomes[k], (double)rows.row[i].col[1].i);
+}
+
 static int finish(struct submissions *s, struct assay_request *rq, struct assay_response *rs, bool apply, struct assay_err *err)
 {
     struct rejudging r;
@@ -279,10 +299,15 @@ static int finish(struct submissions *s, struct assay_request *rq, struct assay_
     rc = walk(s, r.id, apply ? repo_rejudge_apply : repo_rejudge_drop, err);
     if (rc >= 0)
         rc = repo_rejudging_move(s, r.id, doing, doing, done, false, rq->who->user_id, err);
+    bool first = rc >= 0;
     if (rc == ASSAY_E_GUARD) /* asked for twice, and the other was first */
         rc = ASSAY_OK;
     if (rc < 0)
         return rc;
+    if (first)
+        count(s, METRIC_REJUDGINGS, done, 1);
+    if (first && apply)
+        count_outcomes(s, rq, r.id);
     assay_log(s->host, ASSAY_LOG_INFO, apply ? "rejudging_applied" : "rejudging_cancelled", ASSAY_KS("rejudging_id", r.id),
               ASSAY_KS("user_id", rq->who->user_id));
     return reply_set(s, rq, rs, 200, err);

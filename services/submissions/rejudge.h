@@ -28,7 +28,7 @@ struct rejudge_change {
 extern const struct assay_stmt rejudging_get_stmt, rejudging_list_stmt, rejudging_progress_stmt, rejudging_changes_stmt, rejudging_add_stmt,
     rejudge_find_stmt, rejudge_item_stmt, rejudge_copy_stmt, rejudge_bytes_stmt, rejudging_move_stmt,
     rejudge_due_stmt, rejudge_take_stmt, rejudge_outcome_stmt, rejudge_copies_stmt, rejudge_drop_stmt,
-    rejudge_drop_bytes_stmt, rejudge_forget_stmt;
+    rejudge_drop_bytes_stmt, rejudge_forget_stmt, rejudge_outcomes_stmt;
 
 int repo_rejudging_get(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct rejudging *out, struct assay_err *err);
 int repo_rejudging_list(struct submissions *s, struct assay_str before, int64_t limit, struct assay_arena *arena, struct rejudging **out,
@@ -49,6 +49,8 @@ int repo_rejudging_move(struct submissions *s, struct assay_str id, const char *
                         struct assay_str by, struct assay_err *err);
 /* Gives the verdicts of some more copies to their submissions; *left false when there are no more. */
 int repo_rejudge_apply(struct submissions *s, struct assay_str id, bool *left, struct assay_err *err);
+/* Rows of outcome and count. */
+int repo_rejudge_outcomes(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct assay_rows *out, struct assay_err *err);
 /* Removes some more copies, and that there were any. */
 int repo_rejudge_drop(struct submissions *s, struct assay_str id, bool *left, struct assay_err *err);
 

@@ -346,7 +346,7 @@ const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS] = 
     &rejudging_add_stmt, &rejudge_find_stmt, &rejudge_item_stmt, &rejudge_copy_stmt,
     &rejudge_bytes_stmt, &rejudging_move_stmt, &rejudge_due_stmt, &rejudge_take_stmt,
     &rejudge_outcome_stmt, &rejudge_copies_stmt, &rejudge_drop_stmt, &rejudge_drop_bytes_stmt,
-    &rejudge_forget_stmt,
+    &rejudge_forget_stmt, &rejudge_outcomes_stmt,
     ASSAY_IDEM_STMTS(submissions_idem),
 };
 

@@ -142,6 +142,12 @@ const struct assay_stmt rejudge_forget_stmt = {.name = "submissions.rejudge_forg
                                                .columns = "",
                                                .write = true};
 
+const struct assay_stmt rejudge_outcomes_stmt = {
+    .name = "submissions.rejudge_outcomes",
+    .sql = "SELECT outcome, COUNT(*) FROM submissions_rejudged WHERE rejudging_id = $1 GROUP BY outcome",
+    .params = "t",
+    .columns = "ti"};
+
 static int no_memory(struct assay_err *err)
 {
     return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
@@ -320,6 +326,11 @@ int repo_rejudge_apply(struct submissions *s, struct assay_str id, bool *left, s
     if (rc < 0 || !*left)
         return rc;
     return tx->failed ? no_memory(err) : assay_store_exec(s->host->store, tx, err);
+}
+
+int repo_rejudge_outcomes(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct assay_rows *out, struct assay_err *err)
+{
+    return ASSAY_QUERY(s->host->store, &rejudge_outcomes_stmt, arena, out, err, ASSAY_VT(id));
 }
 
 int repo_rejudge_drop(struct submissions *s, struct assay_str id, bool *left, struct assay_err *err)

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "local.h"
+#include "stats.h"
 #include "svc_harness.h"
 
 #define U1 "00000000-0000-7000-8000-000000000001"
@@ -256,6 +257,81 @@ static void statistics_comparison_and_history(void **state)
     assert_int_equal(svc_call(h, SVC_VIEWER, "GET", "/leaderboard/history?benchmark_id=none&agent_id=a", NULL).status, 404);
 }
 
+/* Intervals of a board far beyond a page, at night of ten thousand agents: the same numbers as for a few, ranks among all. */
+static void intervals_of_a_whole_board(void **state)
+{
+    struct svc *h = *state;
+    const char *night = getenv("ASSAY_NIGHT");
+    int agents = night != NULL && strcmp(night, "0") != 0 ? 10000 : 1200, tried = 3;
+    struct rules r = {"best", "sum", 20, 1, 0, 0, 0};
+    benchmark(h, "wide", &r);
+    for (int p = 0; p < tried; p++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "w%d", p);
+        problem(h, name, "wide", p + 1, false);
+    }
+    for (int a = 0; a < agents; a++) { /* later agents are worse; the last has tried one problem */
+        char who[16];
+        (void)snprintf(who, sizeof who, "w-%05d", a);
+        for (int p = 0; p < (a + 1 == agents ? 1 : tried); p++) {
+            char name[16];
+            double points = 100 - 100.0 * a / agents - p;
+            (void)snprintf(name, sizeof name, "w%d", p);
+            score(h, a * tried + p, "wide", who, name, points == 100 ? "OK" : "WA", points < 0 ? 0 : points, 1000 + a, 5, "");
+        }
+    }
+    svc_pump(h);
+    assert_true(svc_metric(h, "assay_board_scores_total") == agents * tried - 2);
+    assert_true(svc_metric(h, "assay_board_cells_total") == agents * tried - 2); /* each is another */
+    struct svc_reply few = svc_call(h, SVC_VIEWER, "GET", "/leaderboard/statistics?benchmark_id=wide&draws=200", NULL);
+    assert_int_equal(few.status, 200);
+    assert_int_equal(svc_len(&few, "/items"), 200);
+    assert_int_equal(svc_bool(&few, "/whole"), 0);
+    struct svc_reply all = svc_call(h, SVC_VIEWER, "GET", "/leaderboard/statistics?benchmark_id=wide&draws=200&limit=10000", NULL);
+    assert_int_equal(all.status, 200);
+    assert_int_equal(svc_bool(&all, "/whole"), 1);
+    assert_int_equal(svc_len(&all, "/items"), agents);
+    for (int i = 0; i < 200; i += 7) { /* by pages of the whole board and agent by agent: the same */
+        static const char *const same[] = {"mean_score/low", "mean_score/high", "pass_rate/high"};
+        char at[60];
+        for (size_t k = 0; k < 3; k++) {
+            (void)snprintf(at, sizeof at, "/items/%d/%s", i, same[k]);
+            assert_true(svc_real(&few, at) == svc_real(&all, at));
+        }
+        (void)snprintf(at, sizeof at, "/items/%d/agent_id", i);
+        assert_string_equal(svc_str(&few, at), svc_str(&all, at));
+    }
+    /* the problems of an agent are a point apart, so an interval is some two points wide, and agents lie 100 / agents apart */
+    char at[60];
+    (void)snprintf(at, sizeof at, "/items/%d/rank_best", agents / 2);
+    int64_t best = svc_int(&all, at);
+    (void)snprintf(at, sizeof at, "/items/%d/rank_worst", agents / 2);
+    int64_t worst = svc_int(&all, at), span = agents * 2 / 100;
+    assert_true(best < agents / 2 - span / 2 && best > agents / 2 - 3 * span && worst > agents / 2 + span / 2 && worst < agents / 2 + 3 * span);
+    (void)snprintf(at, sizeof at, "/items/%d/problems", agents - 1);
+    assert_int_equal(svc_int(&all, at), 1);
+    all = svc_call(h, SVC_VIEWER, "GET", "/leaderboard/statistics?benchmark_id=wide&limit=3", NULL);
+    assert_int_equal(svc_len(&all, "/items"), 3);
+    assert_int_equal(svc_int(&all, "/items/2/rank_worst"), 3); /* among those */
+    assert_int_equal(svc_call(h, SVC_VIEWER, "GET", "/leaderboard/statistics?benchmark_id=wide&limit=10001", NULL).status, 400);
+}
+
+static void shared_draws_give_the_same_intervals(void **state)
+{
+    (void)state;
+    enum { DRAWS = 300, MOST = 40 };
+    static uint16_t index[DRAWS * MOST];
+    static double room[DRAWS];
+    for (size_t n = 1; n <= MOST; n++) {
+        struct lb_cluster c[MOST];
+        for (size_t i = 0; i < n; i++)
+            c[i] = (struct lb_cluster){(double)(i * 37 % 11) * 3.7, 1 + (double)(i % 3)};
+        lb_draws_make(index, n, DRAWS, n);
+        struct lb_interval a = lb_bootstrap(c, n, 0.9, DRAWS, n, room), b = lb_bootstrap_drawn(c, n, 0.9, index, DRAWS, room);
+        assert_true(a.low == b.low && a.high == b.high);
+    }
+}
+
 /* ---- random histories ------------------------------------------------------------------------------------- */
 
 enum { SUBMISSIONS = 160, AGENTS = 5, PROBLEMS = 4 };
@@ -408,6 +484,8 @@ int main(void)
         T(a_frozen_board_is_not_on_the_list_of_all),
         T(metrics_become_columns),
         T(statistics_comparison_and_history),
+        T(intervals_of_a_whole_board),
+        T(shared_draws_give_the_same_intervals),
         T(every_rule_equals_a_computation_from_nothing),
     };
     return cmocka_run_group_tests_name("leaderboard_rules", tests, NULL, NULL);

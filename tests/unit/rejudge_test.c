@@ -294,6 +294,8 @@ static void the_board_after_applying_is_that_of_the_verdicts(void **state)
         kept += strcmp(svc_str(&r, at), "kept") == 0;
     }
     assert_true(n_all > 1000 || (applied == n_all - failed && kept == failed));
+    assert_true(svc_metric(h, "assay_rejudgings_total") == 2); /* made, applied */
+    assert_true(svc_metric(h, "assay_rejudged_submissions_total") == n_all);
     free(before);
 }
 
