@@ -18,8 +18,8 @@ from harness import PREFIX, ROOT, free_port, program, wait_for
 
 MONITORING = PREFIX / "share" / "assay" / "monitoring"
 # Metrics that exist only with a part that this server has not in use, or once something has gone wrong.
-ONLY_WITH = re.compile(r"assay_(broker|intake|otlp|kafka|amqp|sqs|s3|session|docker)_|assay_runner_(checker_faults|check_seconds|away)|"
-                       r"assay_(submissions_refused|store_errors|native_leaves|dispatch_dead)|outcome=\"failed\"")
+ONLY_WITH = re.compile(r"assay_(broker|intake|otlp|webhook|kafka|amqp|sqs|s3|session|docker)_|assay_runner_(checker_faults|check_seconds|away)|"
+                       r"assay_(submissions_refused|http_limited|store_errors|native_leaves|dispatch_dead)|outcome=\"failed\"")
 JUDGED = (("c", "right.c", "OK"), ("c", "wrong.c", "WA"), ("python", "right.py", "OK"), ("c", "uncompilable.c", "BF"), ("c", "right.c", "OK"))
 
 

@@ -153,4 +153,17 @@ M = [
     ("hidden-tests-listed", "services/benchmarks/http.c", "(!t[i].sample && !judge)", "(!t[i].sample && !judge && t[i].number < 0)", "hidden tests would be listed to all", "benchmarks_http"),
     ("anyones-benchmark", "services/benchmarks/domain.c", "(assay_is_admin(who) || assay_str_eq(b->owner_id, who->user_id))", "(assay_is_admin(who) || b->owner_id.n > 0)",
      "any instructor could change any benchmark", "benchmarks_domain benchmarks_http"),
+    # ---- telemetry
+    ("spans-without-bound", "gateway/otlp.c", "item != NULL && o->n < o->queue_max && !o->stop", "item != NULL && !o->stop",
+     "a collector that is away would cost memory without end", "otlp"),
+    ("unsampled-told", "gateway/otlp.c", "o->traces_url[0] == '\\0' || !assay_trace_sampled(s->context))", "o->traces_url[0] == '\\0')",
+     "who does not want a trace would leave one", "otlp"),
+    ("parent-not-asked", "gateway/otlp.c", "o->parent_based && assay_trace_valid(parent) ?", "false && o->parent_based && assay_trace_valid(parent) ?",
+     "traces would be cut in the middle", "otlp"),
+    ("zero-ids", "plugins/sdk/trace.c", "return trace && parent && !version_ff", "return (trace || parent) && !version_ff",
+     "a trace of zeros would be taken for one", "otlp http"),
+    ("header-of-two-lines", "gateway/otlp_json.c", "line = (unsigned char)c >= ' ' && c != 127;", "line = c != 127;",
+     "an option could write headers of its own", "otlp"),
+    ("refused-publications-timed-twice", "gateway/timed.c", "    if (rc < 0)\n        free(p); /* then it is not called */\n", "    if (rc < 0)\n        published(p, rc, err);\n",
+     "whoever publishes would be told twice of one that was not taken", "timed"),
 ]
