@@ -68,7 +68,18 @@ def test_what_is_not_run_says_why():
             faults.append(f"{name(page)}: a block says not what it is: ```sh for commands, ```text for what is not")
         if len(re.findall(r"^<!-- (?:first|tested|not run): ", text, re.M)) != sum(b[1] is not None for b in blocks(text)):
             faults.append(f"{name(page)}: a comment on a block that does not stand right above one")
+    packed = (ROOT / "docs" / "room.mk").read_text().split()
+    faults += [f"docs/room.mk leaves {name(p)} out of the tarball" for p in PAGES if name(p) != "README.md" and name(p) not in packed]
     assert not faults, "\n".join(faults)
+
+
+def test_the_messages_of_troubleshooting_are_in_the_program():
+    rooms = ("gateway", "services", "plugins", "boxkeeper", "cli", "queue")
+    source = "\n".join(p.read_text(errors="replace") for r in rooms for p in sorted((ROOT / r).rglob("*.[ch]")))
+    source = re.sub(r'"\s*"', "", source)  # adjacent literals are one
+    told = [c for line in re.findall(r"^\| (.*?) \|", (ROOT / "docs" / "troubleshooting.md").read_text(), re.M) for c in re.findall("`([^`]+)`", line)]
+    missing = [c for c in told if not all(part.strip() in source for part in c.split("…"))]
+    assert len(told) > 30 and not missing, missing
 
 
 def test_a_block_that_fails_is_seen(server):
