@@ -51,6 +51,8 @@ int http_project_request(void *self, struct assay_request *rq, struct assay_resp
         assay_buf_fmt(&url, "%.*s/submissions/uploads/%.*s?expires=%lld&signature=%s", ASSAY_FMT(base),
                       (int)(key.n - (sizeof "submissions/" - 1)), key.p + sizeof "submissions/" - 1, (long long)until, signature);
     }
+    if (rc >= 0)
+        rc = repo_upload_given(s, key, rq->arena, err);
     if (rc < 0)
         return rc;
     assay_jw_object(w);
@@ -167,6 +169,8 @@ static int submit(struct submissions *s, struct assay_request *rq, struct assay_
     struct assay_str id = assay_str(d.id);
     if (rc == ASSAY_E_GUARD) /* the same confirmation at the same time */
         rc = repo_project_by_file(s, in->file_key, rq->arena, &id, err);
+    if (rc == ASSAY_E_NOT_FOUND)
+        return assay_err_set(err, ASSAY_E_CONFLICT, "this upload was not confirmed in time and has been removed: ask for another with request-upload");
     return rc < 0 ? rc : confirmed(rs, id, err);
 }
 
@@ -221,7 +225,7 @@ int http_project_log(void *self, struct assay_request *rq, struct assay_response
     struct assay_str key = assay_arena_fmt(rq->arena, "logs/%.*s/run.log", ASSAY_FMT(r.id));
     rc = key.p == NULL ? no_memory(err) : b->ops->get(b->self, key, LOG_READ_MAX, rq->arena, &log, err);
     if (rc == ASSAY_E_NOT_FOUND)
-        return assay_err_set(err, rc, "there is no log: it has not been run, or not to its end");
+        return assay_err_set(err, rc, "there is no log: it has not been run to its end, or its log was kept no longer (logs_keep)");
     if (rc < 0)
         return rc;
     rs->content_type = "text/plain; charset=utf-8";

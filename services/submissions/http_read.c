@@ -145,6 +145,8 @@ int http_submissions_rejudge(void *self, struct assay_request *rq, struct assay_
         return refusal_reply(s, &why, rq, rs, err);
     admission_written(s->admission, &place, false);
     rc = repo_rejudge(s, &view, err);
+    if (rc == ASSAY_E_GUARD && view.kind == ASSAY_JOB_PROJECT && (assay_str_is(view.state, "done") || assay_str_is(view.state, "error")))
+        return assay_err_set(err, ASSAY_E_CONFLICT, "its upload is kept no longer (uploads_keep), so it cannot be judged again");
     if (rc == ASSAY_E_GUARD)
         return assay_err_set(err, ASSAY_E_CONFLICT, "only what has ended is judged again; the submission is %.*s",
                              ASSAY_FMT(view.state));

@@ -283,7 +283,7 @@ struct submissions {
 
 enum { METRIC_OPEN, METRIC_BYTES, METRIC_SUBMITTERS, METRIC_OLDEST, METRIC_DRAIN, METRIC_REFUSED, METRIC_STREAMS, METRIC_STREAM_ENDS,
        METRIC_MESSAGES, METRIC_HELD, METRIC_PUBLISH_SECONDS, METRIC_ANSWER_SECONDS,
-       METRIC_REJUDGINGS, METRIC_REJUDGED, SUBMISSIONS_METRICS };
+       METRIC_REJUDGINGS, METRIC_REJUDGED, METRIC_REMOVED, SUBMISSIONS_METRICS };
 extern const struct assay_metric submissions_metrics[SUBMISSIONS_METRICS];
 
 int languages_resolve(struct submissions *s, struct assay_str name, struct assay_str *canonical, struct assay_err *err);
@@ -297,8 +297,8 @@ struct stream_benchmark; /* below */
 /* ---- repo.c: SQL -------------------------------------------------------------------------------- */
 
 /* the sizes stand here because the plugin's descriptor is a constant */
-#define SUBMISSIONS_MIGRATIONS 7
-#define SUBMISSIONS_STATEMENTS 84
+#define SUBMISSIONS_MIGRATIONS 8
+#define SUBMISSIONS_STATEMENTS 94
 extern const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS];
 extern const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS];
 ASSAY_IDEM_DECLARE(submissions_idem);

@@ -29,6 +29,15 @@ static const struct assay_option options[] = {
      "how long messages that have ended are remembered, with their programs and results; one that comes again later is judged again; "
      "0 for ever",
      0, 1000},
+    {"uploads_keep", NULL, ASSAY_OPT_DURATION, "0", 0, INT64_C(1) << 50, NULL,
+     "how long the upload of a project is kept after it has ended; later it cannot be judged again; 0 for ever, or until the submission is "
+     "deleted",
+     0, 1000},
+    {"uploads_keep_unconfirmed", NULL, ASSAY_OPT_DURATION, "72h", 0, INT64_C(1) << 50, NULL,
+     "how long an upload that nobody confirms is kept, two hours at least; 0 for ever", 0, 1000},
+    {"logs_keep", NULL, ASSAY_OPT_DURATION, "0", 0, INT64_C(1) << 50, NULL,
+     "how long the log of a project is kept after it has ended; 0 for ever, or until the submission is deleted", 0, 1000},
+    {"retention_every", NULL, ASSAY_OPT_DURATION, "10m", 100, 86400000, NULL, "how often what is kept no longer is looked for and removed", 0, 1000},
     {"default_pit_id", "DEFAULT_PIT_ID", ASSAY_OPT_STRING, "default", 0, 0, NULL,
      "PIT of a project whose request or message names none, and of a message whose PIT this process does not know", 0, 0},
     {"public_url", NULL, ASSAY_OPT_STRING, "", 0, 0, NULL,
@@ -122,6 +131,7 @@ const struct assay_metric submissions_metrics[SUBMISSIONS_METRICS] = {
     [METRIC_REJUDGINGS] = {"assay_rejudgings_total", ASSAY_METRIC_COUNTER, "Sets that are judged again: made, applied, cancelled.", "what", NULL},
     [METRIC_REJUDGED] = {"assay_rejudged_submissions_total", ASSAY_METRIC_COUNTER,
                          "Submissions of applied sets: applied, kept (the new verdict was IE), overtaken (judged by itself meanwhile).", "outcome", NULL},
+    [METRIC_REMOVED] = {"assay_retention_removed_total", ASSAY_METRIC_COUNTER, "Blobs that were kept no longer: upload, log, unconfirmed.", "what", NULL},
 };
 
 static const char *const ends[] = {"submission.created", "submission.done", "submission.cancelled", "submission.queued", NULL};
@@ -181,6 +191,8 @@ static int start(void *self, struct assay_err *err)
         rc = jobs_sweep_start(s, err);
     if (rc >= 0)
         rc = intake_start(s, err);
+    if (rc >= 0)
+        rc = retention_start(s, err);
     return rc < 0 ? rc : stream_hub_start(s, err);
 }
 

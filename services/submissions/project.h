@@ -62,6 +62,16 @@ int repo_project_mine(struct submissions *s, struct assay_str user, struct assay
 /* What upload URLs are signed with; made at the first call of all. */
 int repo_upload_secret(struct submissions *s, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
 
+/* ---- retention.c, repo_retention.c ---- */
+
+extern const struct assay_stmt retention_due, retention_upload_mark, retention_upload_gone, retention_log_mark, retention_log_gone, upload_given,
+    upload_taken, retention_unconfirmed, retention_unconfirmed_mark, retention_unconfirmed_gone;
+/* Remembers that a key was given out. */
+int repo_upload_given(struct submissions *s, struct assay_str key, struct assay_arena *arena, struct assay_err *err);
+/* Removes what the rules say, once; and begins to do so from time to time. Blocks. */
+void retention_look(struct submissions *s);
+int retention_start(struct submissions *s, struct assay_err *err);
+
 /* ---- http_project.c ---- */
 
 int http_project_request(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);

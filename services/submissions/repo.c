@@ -32,6 +32,9 @@ const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS] = {
     {7, "compiler_options",
 #include "schema/007_compiler_options.h"
      , "0.1.0"},
+    {8, "retention",
+#include "schema/008_retention.h"
+     , "0.1.0"},
 };
 
 ASSAY_IDEM_DEFINE(submissions_idem, "submissions");
@@ -220,7 +223,9 @@ static const struct assay_stmt rejudge_stmt = {
            " submitter = CASE WHEN submitter = '' THEN owner_id ELSE submitter END,"
            " turn = " DUE("submissions.submitter", "1") ", verdict = NULL, score = NULL, summary = NULL,"
            " attempts = 0, interruptions = 0, reason = NULL, cancel_requested = 0, updated_ms = $2, finished_ms = NULL"
-           " WHERE id = $1 AND deleted_ms IS NULL AND state IN ('done', 'error', 'cancelled')",
+           " WHERE id = $1 AND deleted_ms IS NULL AND state IN ('done', 'error', 'cancelled')"
+           /* what it needs is there, and nothing of it is about to go (retention.c) */
+           " AND NOT EXISTS (SELECT 1 FROM submissions_projects p WHERE p.submission_id = $1 AND (p.upload_gone <> 0 OR p.log_gone < 0))",
     .params = "ti",
     .columns = "",
     .write = true};
@@ -341,6 +346,8 @@ const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS] = 
     &count_queued_stmt, &place_stmt, &manifest_again_stmt,
     &message_insert,  &message_find,  &message_again,  &message_attach,    &message_release, &message_cancel, &message_look,
     &message_answered, &message_old,  &message_prune,  &message_prune_row, &message_prune_bytes,
+    &retention_due, &retention_upload_mark, &retention_upload_gone, &retention_log_mark, &retention_log_gone, &upload_given,
+    &upload_taken, &retention_unconfirmed, &retention_unconfirmed_mark, &retention_unconfirmed_gone,
     &project_insert, &project_by_file, &project_get, &project_mine, &key_put, &key_get,
     &rejudging_get_stmt, &rejudging_list_stmt, &rejudging_progress_stmt, &rejudging_changes_stmt,
     &rejudging_add_stmt, &rejudge_find_stmt, &rejudge_item_stmt, &rejudge_copy_stmt,

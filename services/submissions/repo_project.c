@@ -3,7 +3,9 @@
 
 const struct assay_stmt project_insert = {
     .name = "submissions.project_insert",
-    .sql = "INSERT INTO submissions_projects (submission_id, file_key, owner_id, pit_id, pit_title) VALUES ($1, $2, $3, $4, $5)"
+    .sql = "INSERT INTO submissions_projects (submission_id, file_key, owner_id, pit_id, pit_title)"
+           " SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT)"
+           " WHERE NOT EXISTS (SELECT 1 FROM submissions_uploads u WHERE u.file_key = CAST($2 AS TEXT) AND u.gone <> 0)"
            " ON CONFLICT (file_key) DO NOTHING",
     .params = "ttttt",
     .columns = "",
@@ -63,6 +65,7 @@ int repo_project_insert(struct submissions *s, const struct draft *d, const stru
     if (tx == NULL)
         return no_memory(err);
     ASSAY_TX(tx, &project_insert, ASSAY_EXPECT_ONE, ASSAY_VZ(d->id), ASSAY_VT(p->file_key), ASSAY_VT(d->owner_id), ASSAY_VT(p->pit_id), ASSAY_VT(title));
+    ASSAY_TX(tx, &upload_taken, ASSAY_EXPECT_ANY, ASSAY_VT(p->file_key));
     int rc = repo_insert(tx, d, err);
     return rc < 0 ? rc : assay_store_exec(s->host->store, tx, err);
 }

@@ -1,6 +1,7 @@
 # services/submissions: takes submissions, owns their jobs and their one terminal state
 plugins_LTLIBRARIES += services/submissions/assay_submissions.la
 services_submissions_assay_submissions_la_SOURCES = \
+	services/submissions/retention.c services/submissions/repo_retention.c services/submissions/schema/008_retention.h \
 	services/submissions/project.h services/submissions/project_domain.c services/submissions/http_project.c services/submissions/repo_project.c services/submissions/schema/005_projects.h \
 	services/submissions/admission.c services/submissions/codec.c services/submissions/domain.c services/submissions/http.c \
 	services/submissions/http_read.c services/submissions/intake.c services/submissions/intake.h services/submissions/jobs.c services/submissions/outlet.c services/submissions/repo_intake.c services/submissions/rejudge.c services/submissions/rejudge.h services/submissions/repo_rejudge.c services/submissions/schema/006_rejudgings.h services/submissions/repo_queue.c \
@@ -37,7 +38,11 @@ endif
 
 # sets that are judged again, with scores and the board behind them
 if HAVE_CMOCKA
-check_PROGRAMS += tests/unit/rejudge_test
+check_PROGRAMS += tests/unit/rejudge_test tests/unit/retention_test
+tests_unit_retention_test_SOURCES = tests/unit/retention_test.c
+tests_unit_retention_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS)
+tests_unit_retention_test_LDADD = $(SVC_TEST_LIBS)
+TESTS += tests/unit/retention_test
 TESTS += tests/unit/rejudge_test
 tests_unit_rejudge_test_SOURCES = tests/unit/rejudge_test.c
 tests_unit_rejudge_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS)

@@ -90,6 +90,58 @@ def test_an_upload_is_confirmed_once(server):
     assert user.get(f"/submissions/{sid}").json["kind"] == "project"
 
 
+def blob(server, key):
+    return (server.data / "blobs" / key).exists()
+
+
+def test_uploads_and_logs_go_by_rule_and_nothing_that_is_needed():
+    server = Server(env={"ASSAY_UPLOADS_KEEP": "3s", "ASSAY_LOGS_KEEP": "3s", "ASSAY_RETENTION_EVERY": "200ms"})
+    try:
+        server.start()
+        admin, user = accounts(server)
+        admin.post("/pits", {**SHELL, "id": "keep", "testCommand": "echo hello; test ! -e slow || sleep 8"}, expect=201)
+        slow = projects.submit(user, "keep", projects.packed({"slow": "1"}))
+        sid = projects.submit(user, "keep", projects.packed({"a": "1"}))
+        waiting = user.post("/submissions/request-upload", {"pitId": "keep"}, expect=201).json
+        assert projects.put(waiting["uploadUrl"], projects.packed({"b": "1"})) == 200
+        done = projects.feedback(user, sid)
+        assert done["status"] == "DONE" and b"hello" in user.get(f"/submissions/feedback/{sid}/log").body, done
+        admin.post(f"/submissions/{sid}/rejudge", expect=202)  # it is there still
+        projects.feedback(user, sid)
+        wait_for("the upload and the log to go", lambda: user.call("GET", f"/submissions/feedback/{sid}/log").status == 404, 20)
+        wait_for("the rule to be through", lambda: admin.call("POST", f"/submissions/{sid}/rejudge").status == 409, 10)
+        again = user.get(f"/submissions/feedback/{sid}").json
+        assert again["status"] == "DONE" and again["score"] == done["score"], again  # what came of it stays
+        assert projects.feedback(user, slow)["status"] == "DONE", "what ran all the time kept its upload"
+        assert b"hello" in user.get(f"/submissions/feedback/{slow}/log").body
+        assert blob(server, waiting["fileKey"])
+        late = user.post("/submissions/confirm", {"pitId": "keep", "fileKey": waiting["fileKey"]}, expect=201).json["submissionId"]
+        assert projects.feedback(user, late)["status"] == "DONE"
+        text = server.api().get("/metrics").body.decode()
+        assert 'assay_retention_removed_total{what="upload"}' in text and 'assay_retention_removed_total{what="log"}' in text, text
+    finally:
+        server.close()
+
+
+def test_what_is_deleted_takes_its_upload_and_log_along_and_by_itself_nothing_goes():
+    server = Server(env={"ASSAY_RETENTION_EVERY": "200ms"})
+    try:
+        server.start()
+        admin, user = accounts(server)
+        admin.post("/pits", {**SHELL, "id": "keep", "testCommand": "echo hello"}, expect=201)
+        gone, kept = (projects.submit(user, "keep", projects.packed({"a": "1"})) for _ in range(2))
+        for sid in (gone, kept):
+            assert projects.feedback(user, sid)["status"] == "DONE"
+        user.call("DELETE", f"/submissions/{gone}", expect=204)
+        wait_for("the log to go", lambda: not blob(server, f"logs/{gone}/run.log"), 20)
+        wait_for("the upload to go", lambda: len([f for f in (server.data / "blobs" / "submissions").rglob("*.zip")]) == 1, 20)
+        assert blob(server, f"logs/{kept}/run.log") and b"hello" in user.get(f"/submissions/feedback/{kept}/log").body
+        admin.post(f"/submissions/{kept}/rejudge", expect=202)
+        assert projects.feedback(user, kept)["status"] == "DONE"
+    finally:
+        server.close()
+
+
 def test_the_instructors_tests_win_and_what_is_required_must_be_there(server):
     sid, r = shell(server, "theirs", 'test "$(cat check.sh)" = instructor && sh check.sh; cat check.sh; exit $?', {"check.sh": "student"},
                    tests={"check.sh": "instructor"})
