@@ -303,6 +303,18 @@ static json_t *humaneval_x(const struct where *w, const json_t *row, const char 
                    language == NULL ? "" : language);
         return NULL;
     }
+    const struct set_language *l = set_language_find(language);
+    if (l->compose != NULL) {
+        CLI_CLEANUP_STR char *where = cli_fmt("%s:%zu", w->file, w->line);
+        const struct set_parts parts = {prompt, solution, test, text_of(row, "test_setup", NULL) != NULL ? text_of(row, "test_setup", NULL) : "", where};
+        json_t *task = json_pack("{s:s, s:s, s:s, s:s, s:[], s:b}", "language", language, "statement", prompt, "setup", "", "test", test, "names", "whole", 0);
+
+        if (task != NULL && !l->compose(l, &parts, task)) {
+            json_decref(task);
+            task = NULL;
+        }
+        return task;
+    }
     name = last_function(declaration, words, &n);
     if (name == NULL) {
         term_error("%s:%zu: its \"declaration\" declares no function", w->file, w->line);

@@ -44,9 +44,9 @@ static int on_row(void *arg, json_t *row, size_t line)
 static int record_begin(struct cli *c, json_t *task)
 {
     const struct set_language *l = set_language_find(js_str(task, "language"));
-    CLI_CLEANUP_STR char *spec = json_dumps(task, JSON_COMPACT);
+    CLI_CLEANUP_STR char *spec = l->compose == NULL ? json_dumps(task, JSON_COMPACT) : cli_strdup("");
     API_CLEANUP struct api_answer a = {.status = 0};
-    int rc = api_post(c, "/task", json_pack("{s:s, s:s, s:s}", "language", l->name, "code", l->record, "input", spec), &a);
+    int rc = api_post(c, "/task", json_pack("{s:s, s:s, s:s}", "language", l->name, "code", set_text(l, task, "record"), "input", spec), &a);
 
     if (rc == CLI_OK && json_object_set(task, "task", json_object_get(a.json, "task_id")) != 0)
         rc = CLI_SERVER;
@@ -95,7 +95,7 @@ static int record_end(struct cli *c, json_t *task, size_t *faults)
         return rc;
     text = json_string_value(said) != NULL ? json_string_value(said) : "";
     answer = json_loads(text, 0, NULL);
-    calls = js_str(answer, "calls")[0] != '\0' ? set_calls(js_str(answer, "calls")) : NULL;
+    calls = js_str(answer, "calls")[0] != '\0' ? set_calls(js_str(answer, "calls")) : js_str(answer, "text")[0] != '\0' ? cli_strdup(js_str(answer, "text")) : NULL;
     if (calls != NULL)
         return json_object_set_new(task, "calls", json_string(calls)) == 0 ? CLI_OK : CLI_LOCAL;
     ++*faults;
@@ -143,14 +143,15 @@ static int make_problem(struct cli *c, const char *benchmark, const json_t *task
                                               json_object_get(task, "test"), "names", json_object_get(task, "names"));
     CLI_CLEANUP_STR char *hidden = spec != NULL ? json_dumps(spec, JSON_COMPACT) : NULL;
     API_CLEANUP struct api_answer a = {.status = 0};
+    json_t *options = json_pack("[{s:s, s:[]}]", "language", l->name, "allowed"); /* the calls are made as they were recorded */
 
     return api_post(c, path,
-                    json_pack("{s:s, s:O, s:O, s:s, s:{s:s, s:s}, s:{s:s, s:s, s:s, s:i}, s:{s:I, s:I, s:I, s:i}, s:[{s:O, s:s}]}", "id", id, "name",
+                    json_pack("{s:s, s:O, s:O, s:s, s:{s:s, s:s}, s:{s:s, s:s, s:s, s:i}, s:{s:I, s:I, s:I, s:i}, s:o, s:[{s:O, s:s}]}", "id", id, "name",
                               json_object_get(task, "id"), "statement", json_object_get(task, "statement"), "mode", "function",
-                              "harness", "language", l->name, "source", l->program,
-                              "checker", "kind", "validator", "language", l->name, "source", l->prove, "time_limit_ms", CHECK_MS,
+                              "harness", "language", l->name, "source", set_text(l, task, "program"),
+                              "checker", "kind", "validator", "language", l->name, "source", set_text(l, task, "prove"), "time_limit_ms", CHECK_MS,
                               "limits", "time_limit_ms", (json_int_t)time_ms, "wall_limit_ms", (json_int_t)time_ms * 4 + 10000, "memory_limit_bytes", (json_int_t)memory_mb << 20,
-                              "output_limit_bytes", OUTPUT_LIMIT,
+                              "output_limit_bytes", OUTPUT_LIMIT, "compiler_options", options,
                               "tests", "input", json_object_get(task, "calls"), "expected_output", hidden),
                     &a);
 }
