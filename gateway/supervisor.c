@@ -12,6 +12,10 @@
  * that was never up ends everything at once: the same start would fail again.  Whenever either child
  * is new and both are there, a fresh socketpair is made and each gets its end.
  *
+ * Sockets.  Whoever starts us may bring them (systemd's socket units, sd_listen_fds(3)): then a stop and a start of the service refuse
+ * nobody, since the sockets stay.  Each loop gets a descriptor of its own of one of them.  Where NOTIFY_SOCKET asks for it, sd_notify(3)'s READY=1
+ * is sent when the server takes requests.  Both are a variable and a few bytes, so libsystemd is not linked.
+ *
  * The lock is an flock on a descriptor that the server inherits: it lasts until the last of the two has
  * gone, so after a kill -9 of the supervisor nobody opens the database beside a server that is dying.
  *
@@ -43,6 +47,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -85,6 +90,8 @@ struct supervisor {
     int lock;
     int listener[LISTENERS_MAX];
     int n_listeners;
+    int given[LISTENERS_MAX]; /* listening sockets that we were started with */
+    int n_given;
     int signals;
     uid_t uid;
     gid_t gid;
@@ -379,6 +386,88 @@ static int prepare_data_dir(struct supervisor *s)
 
 /* ---- listening --------------------------------------------------------------------------------- */
 
+/* Before any descriptor is made: they are 3 and up, and for us only if the variables name this process. */
+static void take_given(struct supervisor *s)
+{
+    const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
+    int64_t who = 0, n = 0;
+    if (pid != NULL && fds != NULL && assay_parse_i64(assay_str(pid), 1, INT32_MAX, &who, NULL) == 0 && who == getpid() &&
+        assay_parse_i64(assay_str(fds), 1, LISTENERS_MAX, &n, NULL) == 0)
+        for (int fd = 3; fd < 3 + n; fd++) {
+            (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+            s->given[s->n_given++] = high(fd);
+        }
+    (void)unsetenv("LISTEN_PID");
+    (void)unsetenv("LISTEN_FDS");
+    (void)unsetenv("LISTEN_FDNAMES");
+}
+
+static void notify(const char *state)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    size_t n = path != NULL ? strlen(path) : 0;
+    if (n < 2 || n >= sizeof to.sun_path || (path[0] != '/' && path[0] != '@'))
+        return;
+    memcpy(to.sun_path, path, n);
+    if (path[0] == '@')
+        to.sun_path[0] = '\0';
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    (void)!sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&to, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n));
+    close(fd);
+}
+
+static void write_url(struct supervisor *s, const struct sockaddr_storage *at)
+{
+    char host[INET6_ADDRSTRLEN] = "", path[PATH_MAX + 16];
+    bool six = at->ss_family == AF_INET6;
+    const struct sockaddr_in6 *in6 = (const void *)at;
+    const struct sockaddr_in *in = (const void *)at;
+    (void)inet_ntop(at->ss_family, six ? (const void *)&in6->sin6_addr : (const void *)&in->sin_addr, host, sizeof host);
+    bool any = strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
+    (void)snprintf(s->url, sizeof s->url, "http://%s%s%s:%u", six && !any ? "[" : "", any ? "127.0.0.1" : host, six && !any ? "]" : "",
+                   (unsigned)ntohs(six ? in6->sin6_port : in->sin_port));
+    (void)snprintf(path, sizeof path, "%s/run/url", assay_options_str(s->options, "data_dir"));
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (fd < 0)
+        return;
+    (void)!write(fd, s->url, strlen(s->url));
+    (void)!write(fd, "\n", 1);
+    close(fd);
+}
+
+/* http_address and http_port say nothing then. */
+static int use_given(struct supervisor *s)
+{
+    struct sockaddr_storage at, first = {.ss_family = AF_UNSPEC};
+    for (int i = 0; i < s->n_given; i++) {
+        int listening = 0, type = 0;
+        socklen_t one = sizeof listening, two = sizeof type, len = sizeof at;
+        if (s->given[i] < 0 || getsockopt(s->given[i], SOL_SOCKET, SO_ACCEPTCONN, &listening, &one) != 0 || listening == 0 ||
+            getsockopt(s->given[i], SOL_SOCKET, SO_TYPE, &type, &two) != 0 || type != SOCK_STREAM ||
+            getsockname(s->given[i], (struct sockaddr *)&at, &len) != 0 || (at.ss_family != AF_INET && at.ss_family != AF_INET6))
+            return refuse(s, ASSAY_EXIT_CONFIG, "descriptor %d of LISTEN_FDS is not a listening TCP socket (ListenStream=PORT, Accept=no)", i + 3);
+        int flags = fcntl(s->given[i], F_GETFL);
+        if (flags < 0 || fcntl(s->given[i], F_SETFL, flags | O_NONBLOCK) != 0)
+            return refuse(s, 71, "descriptor %d of LISTEN_FDS: %s", i + 3, strerror(errno));
+        if (first.ss_family == AF_UNSPEC)
+            first = at;
+    }
+    int want = (int)assay_setup_loops(assay_options_int(s->options, "http_loops", 0));
+    if (want < s->n_given)
+        want = s->n_given;
+    for (s->n_listeners = 0; s->n_listeners < want; s->n_listeners++) {
+        int fd = fcntl(s->given[s->n_listeners % s->n_given], F_DUPFD_CLOEXEC, HIGH_FD);
+        if (fd < 0)
+            return refuse(s, 71, "cannot duplicate a socket: %s", strerror(errno));
+        s->listener[s->n_listeners] = fd;
+    }
+    write_url(s, &first);
+    return 0;
+}
+
 static int bind_one(const struct addrinfo *ai, bool share)
 {
     int one = 1;
@@ -401,6 +490,8 @@ static int bind_one(const struct addrinfo *ai, bool share)
 
 static int listen_all(struct supervisor *s)
 {
+    if (s->n_given > 0)
+        return use_given(s);
     const char *host = assay_options_str(s->options, "http_address"), *port = assay_options_str(s->options, "http_port");
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV};
@@ -434,22 +525,11 @@ static int listen_all(struct supervisor *s)
         s->listener[s->n_listeners] = fd;
         memcpy(ai->ai_addr, &bound, len); /* port 0: the others take the one that the first was given */
     }
-    unsigned number = ntohs(ai->ai_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)ai->ai_addr)->sin6_port
-                                                      : ((struct sockaddr_in *)(void *)ai->ai_addr)->sin_port);
-    bool six = ai->ai_family == AF_INET6;
-    bool any = strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
-    (void)snprintf(s->url, sizeof s->url, "http://%s%s%s:%u", six && !any ? "[" : "", any ? "127.0.0.1" : host,
-                   six && !any ? "]" : "", number);
     freeaddrinfo(ai);
-
-    char path[PATH_MAX + 16];
-    (void)snprintf(path, sizeof path, "%s/run/url", assay_options_str(s->options, "data_dir"));
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-    if (fd >= 0) {
-        (void)!write(fd, s->url, strlen(s->url));
-        (void)!write(fd, "\n", 1);
-        close(fd);
-    }
+    struct sockaddr_storage at;
+    socklen_t len = sizeof at;
+    if (getsockname(s->listener[0], (struct sockaddr *)&at, &len) == 0)
+        write_url(s, &at);
     return 0;
 }
 
@@ -676,6 +756,7 @@ static void on_control(struct supervisor *s, int which)
         ASSAY_KS("says", p.text));
     if (!s->announced && s->child[SERVER].ready) {
         s->announced = true;
+        notify("READY=1\n");
         SAY(s, ASSAY_LOG_INFO, "listening", ASSAY_KZ("url", s->url),
             ASSAY_KZ("data_dir", assay_options_str(s->options, "data_dir")));
     }
@@ -749,6 +830,7 @@ int assay_supervisor_main(char *const *flags, char *const *env)
 {
     sigset_t set;
     struct supervisor *s = begin();
+    take_given(s);
     int status = configure(s, flags, env);
     if (status != 0)
         return status;

@@ -91,5 +91,3 @@ def publish(admin, pit, limit_ms):
     admin.post("/pits", {**short, "id": f"{pit}-short", "maxTimeoutMs": limit_ms}, expect=201)
     admin.post(f"/pits/{pit}-short/upload-tests", expect=201, **form(tests))
     return f"{pit}-short"
-
-
