@@ -1,5 +1,7 @@
 #include "local.h"
 
+#include <assay/audit.h>
+
 #include <assay/events.h>
 
 #include <stdlib.h>
@@ -166,6 +168,7 @@ int agents_do_update(void *self, struct assay_request *rq, struct assay_response
         a.updated_ms = now_ms(s);
         struct assay_tx *tx = assay_tx_new(rq->arena, "agents.update");
         (void)agents_add_update(tx, &a);
+        assay_audit(tx, rq, a.id, in.has_owner ? assay_arena_fmt(rq->arena, "{\"owner_id\":\"%.*s\"}", ASSAY_FMT(a.owner_id)) : ASSAY_STR(""));
         rc = agents_add_changed(tx, &a, false, err);
         if (rc == ASSAY_OK && in.has_owner)
             agents_add_token_changed(tx, &a); /* its tokens now stand for somebody else */
@@ -188,6 +191,7 @@ int agents_do_remove(void *self, struct assay_request *rq, struct assay_response
         a.updated_ms = now_ms(s);
         struct assay_tx *tx = assay_tx_new(rq->arena, "agents.delete");
         (void)agents_add_remove(tx, &a);
+        assay_audit(tx, rq, a.id, ASSAY_STR(""));
         rc = agents_add_changed(tx, &a, true, err);
         if (rc == ASSAY_OK) {
             agents_add_token_changed(tx, &a);
@@ -254,6 +258,7 @@ int agents_do_token_create(void *self, struct assay_request *rq, struct assay_re
     assay_idem_add(&idem, tx, rs, true);
     int guard = agents_add_token(tx, &t, assay_str(hash));
     agents_add_token_changed(tx, &a);
+    assay_audit(tx, rq, a.id, assay_arena_fmt(rq->arena, "{\"token_id\":\"%.*s\",\"scopes\":\"%.*s\"}", ASSAY_FMT(t.id), ASSAY_FMT(t.scopes)));
     rc = assay_idem_commit(&idem, s->host->store, tx, rq, rs, err);
     if (rc == ASSAY_E_GUARD && tx->failed_op == guard)
         return assay_err_set(err, ASSAY_E_CONFLICT, "the agent has %d live tokens already; revoke one first",
@@ -302,6 +307,7 @@ int agents_do_token_revoke(void *self, struct assay_request *rq, struct assay_re
     struct assay_tx *tx = assay_tx_new(rq->arena, "agents.token_revoke");
     (void)agents_add_token_revoke(tx, a.id, rq->param[1], now_ms(s));
     agents_add_token_changed(tx, &a);
+    assay_audit(tx, rq, a.id, assay_arena_fmt(rq->arena, "{\"token_id\":\"%.*s\"}", ASSAY_FMT(rq->param[1])));
     rc = assay_store_exec(s->host->store, tx, err);
     if (rc == ASSAY_E_GUARD)
         return assay_err_set(err, ASSAY_E_NOT_FOUND, "the agent has no such token");

@@ -1,5 +1,7 @@
 #include "local.h"
 
+#include <assay/audit.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -120,6 +122,8 @@ static int register_now(void *self, struct assay_request *rq, struct assay_respo
         assay_reply_header(rs, ASSAY_STR("Location"), location);
         assay_idem_add(&idem, tx, rs, false);
         int guard = auth_add_user(tx, &u, fold);
+        if (admin)
+            assay_audit(tx, rq, u.id, assay_arena_fmt(rq->arena, "{\"role\":\"%.*s\"}", ASSAY_FMT(u.role)));
         rc = auth_add_changed(tx, &u, err);
         if (rc < 0)
             return rc;
@@ -476,6 +480,9 @@ int auth_do_user_patch(void *self, struct assay_request *rq, struct assay_respon
         if (revokes)
             u.epoch++;
         (void)auth_add_user_update(tx, &u);
+        assay_audit(tx, rq, u.id, assay_arena_fmt(rq->arena, "{\"role\":\"%.*s\",\"disabled\":%s,\"name_changed\":%s,\"email_changed\":%s}",
+                                                  ASSAY_FMT(u.role), u.disabled ? "true" : "false", in.has_name ? "true" : "false",
+                                                  in.has_email ? "true" : "false"));
         if (u.disabled)
             auth_add_sessions_end(tx, u.id);
         if (revokes)
@@ -509,6 +516,8 @@ int auth_do_user_erase(void *self, struct assay_request *rq, struct assay_respon
             return rc;
         struct assay_tx *tx = assay_tx_new(rq->arena, "auth.user_erase");
         (void)auth_add_erasure(tx, &u);
+        auth_add_audit_forget(tx, u.id);
+        assay_audit(tx, rq, u.id, ASSAY_STR(""));
         auth_add_sessions_end(tx, u.id);
         struct auth_user gone = {.id = u.id, .role = u.role, .epoch = u.epoch + 1, .disabled = true};
         rc = auth_add_erased(tx, &gone, err);
@@ -565,6 +574,7 @@ static int user_password_now(void *self, struct assay_request *rq, struct assay_
     u.updated_ms = s->host->now_ms(s->host->ctx);
     struct assay_tx *tx = assay_tx_new(rq->arena, "auth.password");
     (void)auth_add_password(tx, &u);
+    assay_audit(tx, rq, u.id, ASSAY_STR(""));
     auth_add_sessions_end(tx, u.id);
     rc = auth_add_changed(tx, &u, err);
     if (rc == ASSAY_OK)
@@ -577,6 +587,12 @@ static int user_password_now(void *self, struct assay_request *rq, struct assay_
     assay_log(s->host, ASSAY_LOG_INFO, "password_changed", ASSAY_KS("user_id", u.id), ASSAY_KS("by", rq->who->user_id),
               ASSAY_KS("request_id", rq->request_id));
     return reply_user(rs, 200, &u, auth_write_user, err);
+}
+
+int auth_do_audit_list(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct service *s = self;
+    return auth_audit_list(s->host, rq, rs, err);
 }
 
 /* What hashes a password goes through the line. */

@@ -119,12 +119,15 @@ void auth_check_patch(const struct auth_patch_in *in, struct assay_json_faults *
 #define AUTH_STMTS(X)                                                                                                  \
     X(user_seed) X(user_insert) X(user_by_id) X(user_by_login) X(user_by_email) X(user_list) X(user_update)            \
     X(user_erase) X(user_password) X(user_epoch) X(session_insert) X(session_trim) X(session_purge) X(session_get) X(session_rotate) \
-    X(session_delete) X(session_delete_of) X(session_delete_all) X(user_epoch_of_one) X(session_lives)
+    X(session_delete) X(session_delete_of) X(session_delete_all) X(user_epoch_of_one) X(session_lives) X(audit_insert) X(audit_list) X(audit_forget)
 #define X(name) extern const struct assay_stmt auth_q_##name;
 AUTH_STMTS(X)
 #undef X
+#define STMT(n, write_, params_, columns_, sql_)                                                                       \
+    const struct assay_stmt auth_q_##n = {                                                                             \
+        .name = "auth." #n, .sql = sql_, .params = params_, .columns = columns_, .write = write_}
 ASSAY_IDEM_DECLARE(auth_idem);
-extern const struct assay_migration auth_migrations[2];
+extern const struct assay_migration auth_migrations[3];
 
 struct auth_session {
     struct assay_str family, token_hash;
@@ -166,11 +169,17 @@ int auth_add_erasure(struct assay_tx *tx, const struct auth_user *u); /* guard: 
 int auth_add_changed(struct assay_tx *tx, const struct auth_user *u, struct assay_err *err) ASSAY_MUST_CHECK;
 int auth_add_erased(struct assay_tx *tx, const struct auth_user *u, struct assay_err *err) ASSAY_MUST_CHECK;
 
+/* ---- audit.c: who did what ------------------------------------------------------------------------------ */
+
+int auth_audit_deliver(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err);
+int auth_audit_list(const struct assay_host *host, struct assay_request *rq, struct assay_response *rs, struct assay_err *err) ASSAY_MUST_CHECK;
+void auth_add_audit_forget(struct assay_tx *tx, struct assay_str user_id);
+
 /* ---- http.c ---------------------------------------------------------------------------------------------- */
 
 #define AUTH_HANDLERS(X) \
     X(register) X(login) X(auth) X(refresh) X(logout) X(me) X(users_list) X(user_get) X(user_patch) X(user_erase) \
-    X(user_password)
+    X(user_password) X(audit_list)
 #define X(name) \
     int auth_do_##name(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 AUTH_HANDLERS(X)

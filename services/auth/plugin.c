@@ -1,5 +1,7 @@
 #include "local.h"
 
+#include <assay/audit.h>
+
 static const struct assay_option options[] = {
     {.name = "registration", .type = ASSAY_OPT_CHOICE, .default_text = "auto", .choices = "auto|open|closed",
      .help = "Whether strangers may make accounts; auto: in development only."},
@@ -39,6 +41,12 @@ static const struct assay_route routes[] = {
      "Erase an account and what names its person"},
     {ASSAY_POST, "/users/{id:uuid}/password", ASSAY_ROLES_ANY, NULL, ASSAY_ROUTE_NO_QUERY, BODY_MAX, auth_do_user_password,
      "users_password", "Set a new password"},
+    {ASSAY_GET, "/audit", ASSAY_ROLE_ADMIN, NULL, ASSAY_ROUTE_PAGED, 0, auth_do_audit_list, "audit_list", "Who did what, newest first"},
+};
+
+static const char *const audit_topics[] = {ASSAY_AUDIT_TOPIC, NULL};
+static const struct assay_subscription subscriptions[] = {
+    {.group = "audit", .topics = audit_topics, .kind = ASSAY_SUB_DURABLE, .deliver = auth_audit_deliver},
 };
 
 static const struct assay_interface provides[] = {{ASSAY_ACCOUNTS_INTERFACE, ASSAY_ACCOUNTS_VERSION, &auth_accounts}};
@@ -51,6 +59,7 @@ const struct assay_plugin assay_plugin = {
     .summary = "Accounts, sessions and roles",
     .options = ASSAY_TABLE(options),
     .routes = ASSAY_TABLE(routes),
+    .subscriptions = ASSAY_TABLE(subscriptions),
     .migrations = ASSAY_TABLE(auth_migrations),
     .statements = ASSAY_TABLE(statements),
     .provides = ASSAY_TABLE(provides),

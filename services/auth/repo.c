@@ -8,9 +8,6 @@
     "INSERT INTO auth_users (id, login, login_fold, email, name, role, password_hash, epoch, version, disabled,"       \
     " created_ms, updated_ms) "
 
-#define STMT(n, write_, params_, columns_, sql_)                                                                       \
-    const struct assay_stmt auth_q_##n = {                                                                             \
-        .name = "auth." #n, .sql = sql_, .params = params_, .columns = columns_, .write = write_}
 
 /* The first account of all, and only that. */
 STMT(user_seed, true, "tttttttii", "",

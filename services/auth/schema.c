@@ -1,7 +1,7 @@
 #include "local.h"
 
 /* login_fold and email are folded to lower case by the service; login is kept as it was typed. */
-const struct assay_migration auth_migrations[2] = {
+const struct assay_migration auth_migrations[3] = {
     {.number = 1,
      .name = "accounts",
      .oldest_program = "0.1.0",
@@ -34,4 +34,22 @@ const struct assay_migration auth_migrations[2] = {
      .name = "sessions end one by one",
      .oldest_program = "0.1.0",
      .sql = "ALTER TABLE auth_users ADD COLUMN floor BIGINT NOT NULL DEFAULT 0;"},
+    {.number = 3,
+     .name = "audit",
+     .oldest_program = "0.1.0",
+     .sql = "CREATE TABLE auth_audit ("
+            " seq BIGINT NOT NULL PRIMARY KEY,"
+            " at_ms BIGINT NOT NULL,"
+            " id TEXT NOT NULL,"
+            " actor_id TEXT NOT NULL,"
+            " agent_id TEXT NOT NULL,"
+            " role TEXT NOT NULL,"
+            " action TEXT NOT NULL,"
+            " target TEXT NOT NULL,"
+            " remote TEXT NOT NULL,"
+            " request_id TEXT NOT NULL,"
+            " detail TEXT NOT NULL);"
+            "CREATE INDEX auth_audit_by_actor ON auth_audit (actor_id, seq);"
+            "CREATE INDEX auth_audit_by_target ON auth_audit (target, seq);"
+            "CREATE INDEX auth_audit_by_action ON auth_audit (action, seq);"},
 };

@@ -1,5 +1,7 @@
 #include "local.h"
 
+#include <assay/audit.h>
+
 #include <stdlib.h>
 
 #define TRIES 8 /* of a change that another one overtakes */
@@ -298,6 +300,7 @@ int benchmarks_do_create(void *self, struct assay_request *rq, struct assay_resp
     assay_reply_header(rs, ASSAY_STR("Location"), location);
     assay_idem_add(&idem, tx, rs, false);
     int guard = benchmarks_add(tx, &b);
+    assay_audit(tx, rq, b.id, ASSAY_STR(""));
     rc = benchmarks_add_changed(tx, &b, false, err);
     if (rc == ASSAY_OK && in.problem.has_tests) {
         (void)benchmarks_add_problem(tx, &p);
@@ -361,6 +364,9 @@ int benchmarks_do_update(void *self, struct assay_request *rq, struct assay_resp
             return rc;
         struct assay_tx *tx = assay_tx_new(rq->arena, "benchmarks.update");
         (void)benchmarks_add_update(tx, &b);
+        assay_audit(tx, rq, b.id, assay_arena_fmt(rq->arena, "{\"visibility\":\"%s\",\"feedback\":\"%s\",\"starts_ms\":%lld,\"freezes_ms\":%lld,\"ends_ms\":%lld}",
+                                                  assay_visibility_names[b.visibility], assay_feedback_names[b.feedback], (long long)b.starts_ms,
+                                                  (long long)b.freezes_ms, (long long)b.ends_ms));
         rc = benchmarks_add_changed(tx, &b, false, err);
         if (rc == ASSAY_OK)
             rc = assay_store_exec(s->host->store, tx, err);
@@ -385,6 +391,7 @@ int benchmarks_do_remove(void *self, struct assay_request *rq, struct assay_resp
         b.updated_ms = now_ms(s);
         struct assay_tx *tx = assay_tx_new(rq->arena, "benchmarks.delete");
         (void)benchmarks_add_remove(tx, &b);
+        assay_audit(tx, rq, b.id, ASSAY_STR(""));
         rc = benchmarks_add_changed(tx, &b, true, err);
         for (size_t k = 0; rc == ASSAY_OK && k < n; k++) {
             p[k].version++;
@@ -501,6 +508,7 @@ int benchmarks_do_problem_create(void *self, struct assay_request *rq, struct as
         assay_idem_add(&idem, tx, rs, false);
         (void)benchmarks_add_bump(tx, &b);
         int guard = benchmarks_add_problem(tx, &p);
+        assay_audit(tx, rq, p.id, assay_arena_fmt(rq->arena, "{\"benchmark_id\":\"%.*s\"}", ASSAY_FMT(b.id)));
         rc = benchmarks_add_problem_changed(tx, &p, &b, false, err);
         if (rc == ASSAY_OK)
             rc = assay_idem_commit(&idem, s->host->store, tx, rq, rs, err);
@@ -536,6 +544,7 @@ static int commit_problem(struct service *s, struct assay_request *rq, struct pr
         return rc;
     struct assay_tx *tx = assay_tx_new(rq->arena, "benchmarks.problem_update");
     (void)benchmarks_add_problem_update(tx, p, from);
+    assay_audit(tx, rq, p->id, assay_arena_fmt(rq->arena, "{\"benchmark_id\":\"%.*s\",\"version\":%lld}", ASSAY_FMT(p->benchmark_id), (long long)p->version));
     if (moved)
         (void)benchmarks_add_bump(tx, b);
     rc = benchmarks_add_problem_changed(tx, p, b, false, err);
@@ -622,6 +631,7 @@ int benchmarks_do_problem_remove(void *self, struct assay_request *rq, struct as
         p.updated_ms = now_ms(s);
         struct assay_tx *tx = assay_tx_new(rq->arena, "benchmarks.problem_delete");
         (void)benchmarks_add_problem_remove(tx, &p, from);
+        assay_audit(tx, rq, p.id, assay_arena_fmt(rq->arena, "{\"benchmark_id\":\"%.*s\"}", ASSAY_FMT(b.id)));
         (void)benchmarks_add_bump(tx, &b);
         rc = benchmarks_add_problem_changed(tx, &p, &b, true, err);
         if (rc == ASSAY_OK)

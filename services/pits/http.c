@@ -1,5 +1,7 @@
 #include "local.h"
 
+#include <assay/audit.h>
+
 #include <stdlib.h>
 
 #define TRIES 8 /* of a change that another one overtakes */
@@ -170,6 +172,7 @@ int pits_do_create(void *self, struct assay_request *rq, struct assay_response *
     assay_reply_header(rs, ASSAY_STR("Location"), location);
     assay_idem_add(&idem, tx, rs, false);
     int guard = pits_add(tx, &p, err);
+    assay_audit(tx, rq, p.id, ASSAY_STR(""));
     rc = guard < 0 && !tx->failed ? guard : assay_idem_commit(&idem, s->host->store, tx, rq, rs, err);
     if (rc == ASSAY_E_GUARD && tx->failed_op == guard)
         return assay_err_set(err, ASSAY_E_CONFLICT, "the id \"%.*s\" is taken", ASSAY_FMT(p.id));
@@ -204,6 +207,7 @@ int pits_do_update(void *self, struct assay_request *rq, struct assay_response *
         if (tx == NULL)
             return no_memory(err);
         rc = pits_add_update(tx, &p, err);
+        assay_audit(tx, rq, p.id, ASSAY_STR(""));
         if (rc >= 0)
             rc = assay_store_exec(s->host->store, tx, err);
         if (rc == ASSAY_E_GUARD)
@@ -227,6 +231,7 @@ int pits_do_remove(void *self, struct assay_request *rq, struct assay_response *
         if (tx == NULL)
             return no_memory(err);
         pits_add_remove(tx, &p);
+        assay_audit(tx, rq, p.id, ASSAY_STR(""));
         rc = assay_store_exec(s->host->store, tx, err);
         if (rc == ASSAY_E_GUARD)
             continue;
@@ -267,6 +272,7 @@ int pits_do_upload_tests(void *self, struct assay_request *rq, struct assay_resp
     rc = s->host->blobs->ops->put(s->host->blobs->self, key, up.bytes, err);
     if (rc < 0)
         return rc;
+    assay_audit(tx, rq, p.id, assay_arena_fmt(rq->arena, "{\"sha256\":\"%s\"}", sha256));
     pits_add_tests(tx, p.id, key, sha256, (int64_t)up.bytes.n, now_ms(s));
     rc = assay_store_exec(s->host->store, tx, err);
     if (rc < 0)

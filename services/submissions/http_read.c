@@ -96,15 +96,15 @@ int http_submissions_source(void *self, struct assay_request *rq, struct assay_r
 /* ---- changing ------------------------------------------------------------------------------------------ */
 
 /* Queued: over at once. Running: asked for, and the runner ends it. *ended says which. */
-static int cancel(struct submissions *s, const struct view *v, bool and_delete, bool *ended, struct assay_err *err)
+static int cancel(struct submissions *s, const struct view *v, bool and_delete, bool *ended, const struct assay_request *rq, struct assay_err *err)
 {
     /* it may be leased, or come back, between two of these statements */
     for (int i = 0; i < 4; i++) {
-        int rc = repo_cancel_queued(s, v, err);
+        int rc = repo_cancel_queued(s, v, rq, err);
         *ended = rc >= 0;
         if (rc != ASSAY_E_GUARD)
             return rc;
-        rc = repo_cancel_running(s, v, and_delete, err);
+        rc = repo_cancel_running(s, v, and_delete, rq, err);
         if (rc >= 0)
             live_cancel(s->live, v->id);
         if (rc != ASSAY_E_GUARD)
@@ -127,7 +127,7 @@ int http_submissions_cancel(void *self, struct assay_request *rq, struct assay_r
     bool ended = false;
     int rc = find(s, rq, rq->param[0], &view, err);
     if (rc >= 0)
-        rc = cancel(s, &view, false, &ended, err);
+        rc = cancel(s, &view, false, &ended, rq, err);
     return rc < 0 ? rc : reply_view(s, rq, rs, rq->param[0], ended ? 200 : 202, err);
 }
 
@@ -144,7 +144,7 @@ int http_submissions_rejudge(void *self, struct assay_request *rq, struct assay_
     if (!admission_enter(s->admission, &place, s->host->mono_ns(s->host->ctx) / 1000000, &why))
         return refusal_reply(s, &why, rq, rs, err);
     admission_written(s->admission, &place, false);
-    rc = repo_rejudge(s, &view, err);
+    rc = repo_rejudge(s, &view, rq, err);
     if (rc == ASSAY_E_GUARD && view.kind == ASSAY_JOB_PROJECT && (assay_str_is(view.state, "done") || assay_str_is(view.state, "error")))
         return assay_err_set(err, ASSAY_E_CONFLICT, "its upload is kept no longer (uploads_keep), so it cannot be judged again");
     if (rc == ASSAY_E_GUARD)
@@ -159,7 +159,7 @@ int http_submissions_delete(void *self, struct assay_request *rq, struct assay_r
     struct view view;
     int rc = find(s, rq, rq->param[0], &view, err);
     if (rc >= 0)
-        rc = repo_delete_ended(s, &view, err);
+        rc = repo_delete_ended(s, &view, rq, err);
     if (rc == ASSAY_E_GUARD)
         return assay_err_set(err, ASSAY_E_CONFLICT, "the submission has not ended; cancel it first");
     if (rc >= 0)
@@ -226,9 +226,9 @@ int http_task_delete(void *self, struct assay_request *rq, struct assay_response
         rc = find_task(s, rq, id, &view, err);
     if (rc < 0)
         return rc;
-    rc = cancel(s, &view, true, &ended, err);
+    rc = cancel(s, &view, true, &ended, rq, err);
     if (rc == ASSAY_E_CONFLICT || (rc >= 0 && ended)) { /* ended, before or now */
-        rc = repo_delete_ended(s, &view, err);
+        rc = repo_delete_ended(s, &view, rq, err);
         if (rc == ASSAY_E_GUARD) /* somebody else deleted it */
             rc = ASSAY_OK;
     }

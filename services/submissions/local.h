@@ -341,10 +341,10 @@ int repo_output(struct submissions *s, struct assay_str id, struct assay_arena *
                 struct assay_err *err);
 
 /* One-step changes of state; ASSAY_E_GUARD when the row is not (or no longer) in the state they need. */
-int repo_cancel_queued(struct submissions *s, const struct view *v, struct assay_err *err);
-int repo_cancel_running(struct submissions *s, const struct view *v, bool and_delete, struct assay_err *err);
-int repo_delete_ended(struct submissions *s, const struct view *v, struct assay_err *err);
-int repo_rejudge(struct submissions *s, const struct view *v, struct assay_err *err);
+int repo_cancel_queued(struct submissions *s, const struct view *v, const struct assay_request *rq, struct assay_err *err);
+int repo_cancel_running(struct submissions *s, const struct view *v, bool and_delete, const struct assay_request *rq, struct assay_err *err);
+int repo_delete_ended(struct submissions *s, const struct view *v, const struct assay_request *rq, struct assay_err *err);
+int repo_rejudge(struct submissions *s, const struct view *v, const struct assay_request *rq, struct assay_err *err);
 
 /* A row whose lease is held, or was. */
 struct held {

@@ -3,6 +3,8 @@
  */
 #include "rejudge.h"
 
+#include <assay/audit.h>
+
 #define F(name_, type_, flags_, member, lo, hi)                                                                        \
     {                                                                                                                  \
         .name = #name_, .type = (type_), .flags = (flags_), .offset = offsetof(struct rejudge_body, member), .min = (lo), \
@@ -150,12 +152,13 @@ int http_rejudgings_create(void *self, struct assay_request *rq, struct assay_re
     assay_reply_header(rs, ASSAY_STR("Location"), location);
     assay_idem_add(&idem, tx, rs, false);
     repo_rejudging_add(tx, &r);
+    assay_audit(tx, rq, r.id, assay_arena_fmt(rq->arena, "{\"benchmark_id\":\"%.*s\",\"submissions\":%lld}", ASSAY_FMT(r.benchmark_id), (long long)r.total));
     rc = assay_idem_commit(&idem, s->host->store, tx, rq, rs, err);
     if (rc != ASSAY_OK)
         return rc < 0 ? rc : ASSAY_OK;
     rc = fill(s, &r, &b, err);
     if (rc >= 0)
-        rc = repo_rejudging_move(s, r.id, "making", "making", "judging", false, ASSAY_STR(""), err);
+        rc = repo_rejudging_move(s, r.id, "making", "making", "judging", false, ASSAY_STR(""), NULL, err);
     if (rc >= 0)
         s->host->metric_add(s->host->ctx, &submissions_metrics[METRIC_REJUDGINGS], &(const char *){"made"}, 1);
     if (rc >= 0)
@@ -286,7 +289,7 @@ static int finish(struct submissions *s, struct assay_request *rq, struct assay_
         return rc;
     if (assay_str_is(r.state, done))
         return reply_set(s, rq, rs, 200, err);
-    rc = repo_rejudging_move(s, r.id, assay_str_is(r.state, "making") && !apply ? "making" : "judging", doing, doing, apply, rq->who->user_id, &why);
+    rc = repo_rejudging_move(s, r.id, assay_str_is(r.state, "making") && !apply ? "making" : "judging", doing, doing, apply, rq->who->user_id, rq, &why);
     if (rc == ASSAY_E_GUARD)
         return assay_err_set(err, ASSAY_E_CONFLICT, apply && assay_str_is(r.state, "judging")
                                                         ? "some of it are still being judged; look at \"judged\" and come again"
@@ -298,7 +301,7 @@ static int finish(struct submissions *s, struct assay_request *rq, struct assay_
     }
     rc = walk(s, r.id, apply ? repo_rejudge_apply : repo_rejudge_drop, err);
     if (rc >= 0)
-        rc = repo_rejudging_move(s, r.id, doing, doing, done, false, rq->who->user_id, err);
+        rc = repo_rejudging_move(s, r.id, doing, doing, done, false, rq->who->user_id, NULL, err);
     bool first = rc >= 0;
     if (rc == ASSAY_E_GUARD) /* asked for twice, and the other was first */
         rc = ASSAY_OK;

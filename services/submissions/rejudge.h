@@ -46,7 +46,7 @@ int repo_rejudge_find(struct submissions *s, const struct rejudge_body *b, struc
 int repo_rejudge_copy(struct submissions *s, const struct rejudging *r, const struct assay_rows *ids, struct assay_err *err);
 /* Moves the set from one of two states to another; ASSAY_E_GUARD when it is in neither. judged: only when all copies have ended. */
 int repo_rejudging_move(struct submissions *s, struct assay_str id, const char *from, const char *also, const char *to, bool judged,
-                        struct assay_str by, struct assay_err *err);
+                        struct assay_str by, const struct assay_request *rq, struct assay_err *err);
 /* Gives the verdicts of some more copies to their submissions; *left false when there are no more. */
 int repo_rejudge_apply(struct submissions *s, struct assay_str id, bool *left, struct assay_err *err);
 /* Rows of outcome and count. */

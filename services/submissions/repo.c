@@ -5,6 +5,8 @@
  * that it needs, so two writers can never both end a submission, whatever crashed in between.
  */
 #include "intake.h"
+
+#include <assay/audit.h>
 #include "project.h"
 #include "rejudge.h"
 
@@ -421,7 +423,7 @@ static void leave(struct submissions *s, const struct assay_val *c)
 
 /* A row's change by a person, with its event. When the statement returns a place, the row has left the queue. */
 static int change(struct submissions *s, const struct view *v, const struct assay_stmt *stmt, bool third, int64_t deleted_ms,
-                  const char *topic, const char *reason, struct assay_err *err)
+                  const char *topic, const char *reason, const struct assay_request *rq, struct assay_err *err)
 {
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
     struct assay_tx *tx = arena != NULL ? assay_tx_new(arena, stmt->name) : NULL;
@@ -430,6 +432,8 @@ static int change(struct submissions *s, const struct view *v, const struct assa
     int64_t now = s->host->now_ms(s->host->ctx);
     struct assay_val args[] = {ASSAY_VT(v->id), ASSAY_VI(now), deleted_ms != 0 ? ASSAY_VI(deleted_ms) : ASSAY_VNULL};
     assay_tx_add(tx, stmt, ASSAY_EXPECT_ONE, args, third ? 3 : 2);
+    if (!assay_str_eq(rq->who->user_id, v->owner_id) || stmt == &rejudge_stmt) /* what one does with one's own is nobody's concern */
+        assay_audit(tx, rq, v->id, ASSAY_STR(""));
     if (topic != NULL) {
         struct assay_event ev = {
             .topic = assay_str(topic), .subject = v->id, .owner = v->owner_id, .benchmark = or_empty(v->benchmark_id)};
@@ -448,24 +452,24 @@ static int change(struct submissions *s, const struct view *v, const struct assa
     return rc;
 }
 
-int repo_cancel_queued(struct submissions *s, const struct view *v, struct assay_err *err)
+int repo_cancel_queued(struct submissions *s, const struct view *v, const struct assay_request *rq, struct assay_err *err)
 {
-    return change(s, v, &cancel_queued, false, 0, "submission.cancelled", "asked for", err);
+    return change(s, v, &cancel_queued, false, 0, "submission.cancelled", "asked for", rq, err);
 }
 
-int repo_cancel_running(struct submissions *s, const struct view *v, bool and_delete, struct assay_err *err)
+int repo_cancel_running(struct submissions *s, const struct view *v, bool and_delete, const struct assay_request *rq, struct assay_err *err)
 {
-    return change(s, v, &cancel_running, true, and_delete ? s->host->now_ms(s->host->ctx) : 0, NULL, NULL, err);
+    return change(s, v, &cancel_running, true, and_delete ? s->host->now_ms(s->host->ctx) : 0, NULL, NULL, rq, err);
 }
 
-int repo_delete_ended(struct submissions *s, const struct view *v, struct assay_err *err)
+int repo_delete_ended(struct submissions *s, const struct view *v, const struct assay_request *rq, struct assay_err *err)
 {
-    return change(s, v, &delete_ended, false, 0, "submission.deleted", "asked for", err);
+    return change(s, v, &delete_ended, false, 0, "submission.deleted", "asked for", rq, err);
 }
 
-int repo_rejudge(struct submissions *s, const struct view *v, struct assay_err *err)
+int repo_rejudge(struct submissions *s, const struct view *v, const struct assay_request *rq, struct assay_err *err)
 {
-    return change(s, v, &rejudge_stmt, false, 0, "submission.queued", "rejudge", err);
+    return change(s, v, &rejudge_stmt, false, 0, "submission.queued", "rejudge", rq, err);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------- */

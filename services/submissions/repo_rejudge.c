@@ -9,6 +9,8 @@
  */
 #include "rejudge.h"
 
+#include <assay/audit.h>
+
 #define SET_COLUMNS "id, benchmark_id, state, filter, reason, total, created_by, created_ms, ended_by, COALESCE(ended_ms, 0)"
 #define SET_LETTERS "tttttititi"
 
@@ -264,13 +266,15 @@ int repo_rejudge_copy(struct submissions *s, const struct rejudging *r, const st
 }
 
 int repo_rejudging_move(struct submissions *s, struct assay_str id, const char *from, const char *also, const char *to, bool judged,
-                        struct assay_str by, struct assay_err *err)
+                        struct assay_str by, const struct assay_request *rq, struct assay_err *err)
 {
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
     struct assay_tx *tx = arena != NULL ? assay_tx_new(arena, "submission.rejudging") : NULL;
     if (tx != NULL)
         ASSAY_TX(tx, &rejudging_move_stmt, ASSAY_EXPECT_ONE, ASSAY_VT(id), ASSAY_VZ(from), ASSAY_VZ(also), ASSAY_VZ(to),
                  ASSAY_VI(judged ? 1 : 0), ASSAY_VT(or_empty(by)), ASSAY_VI(s->host->now_ms(s->host->ctx)));
+    if (rq != NULL)
+        assay_audit(tx, rq, id, ASSAY_STR(""));
     return tx == NULL || tx->failed ? no_memory(err) : assay_store_exec(s->host->store, tx, err);
 }
 

@@ -265,6 +265,18 @@ def test_accounts(server):
     erin.call("DELETE", f"/users/{NOWHERE}", expect=403)
 
 
+def test_the_audit_log(server):
+    admin = checked(server)
+    person(server, "audited")
+    uid = next(u["id"] for u in admin.get("/users?limit=200").json["items"] if u["login"] == "audited")
+    admin.patch(f"/users/{uid}", {"role": "viewer"})
+    wait_for("the record", lambda: admin.get(f"/audit?target={uid}&action=users_update&limit=1").json["items"], 10)
+    admin.get("/audit?since=2020-01-01T00:00:00Z&until=2099-01-01T00:00:00Z")
+    admin.call("GET", "/audit?since=yesterday", expect=400)
+    admin.call("GET", "/audit?limit=0", expect=400)
+    admin.call("GET", "/audit?cursor=%21", expect=400)
+
+
 def test_too_many_failed_sign_ins(server):
     anyone = Checked(server.port)
     person(server, "mallory")

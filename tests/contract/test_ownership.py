@@ -289,6 +289,8 @@ class Plans:
         w("users_get", all4, lambda x, who, rel: get(f"/users/{x.person(who, rel)}"))
         w("users_update", all4, lambda x, who, rel: patch(f"/users/{x.person(who, rel)}", {"name": "renamed"}))
 
+        w("audit_list", ("own", "foreign", "unknown"), lambda x, who, rel: get("/audit?limit=200", listed=x.person(who, rel)))
+
         # agents
         w("agents_list", all4, lambda x, who, rel: get("/agents?limit=200", listed=x.kept(x.agent, who, rel)))
         w("agents_create", all4, lambda x, who, rel: post("/agents", {"id": x.name("fresh") if rel == "unknown" else x.kept(x.agent, who, rel)}))

@@ -2,6 +2,7 @@
  * The events that services publish for one another, and their payloads.
  *
  * An event says all that a reader needs, so that no service reads another's tables.  Topics:
+ *   audit.recorded      subject: what was changed  payload: assay_ev_audit (audit.h)
  *   user.changed        subject: user id       payload: assay_ev_user (also on erasure)
  *   agent.changed       subject: agent id      payload: assay_ev_agent (also on delete)
  *   agent_token.changed subject: agent id      payload: {}
