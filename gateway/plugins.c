@@ -30,7 +30,7 @@ void assay_plugins_free(struct assay_plugins *ps)
 
 const char *assay_plugin_kind_name(uint32_t kind)
 {
-    static const char *const names[] = {"", "service", "store", "blob", "broker", "sandbox", "session"};
+    static const char *const names[] = {"", "service", "store", "blob", "broker", "sandbox", "session", "mail"};
     return kind < sizeof names / sizeof names[0] ? names[kind] : "";
 }
 

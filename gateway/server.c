@@ -191,6 +191,12 @@ static void lent_span(void *ctx, const struct assay_span *span)
 {
     assay_otlp_span(((const struct lent *)ctx)->server->otlp, span);
 }
+static int lent_mail(void *ctx, const struct assay_letter *mail, struct assay_err *err)
+{
+    const struct lent *l = ctx;
+    const struct assay_server *s = l->server;
+    return s->mail != NULL ? s->mail->send(s->mail_self, mail, err) : assay_err_set(err, ASSAY_E_NOT_FOUND, "no mail is configured");
+}
 
 static int lend(struct assay_server *s, struct assay_plugin_entry *e, struct assay_err *err)
 {
@@ -235,6 +241,7 @@ static int lend(struct assay_server *s, struct assay_plugin_entry *e, struct ass
         .trace_child = lent_trace_child,
         .span = lent_span,
         .sign_session = lent_sign_session,
+        .mail = lent_mail,
     };
     return 0;
 }
@@ -394,6 +401,19 @@ static int session_driver(struct assay_server *s, struct assay_err *err)
     s->shared.refuse = strcmp(assay_config_str(s->setup.config, "session_fallback"), "refuse") == 0;
     s->shared.metrics = s->metrics;
     return rc != 0 ? rc : assay_shared_accounts_count(&s->shared, err);
+}
+
+static int mail_driver(struct assay_server *s, struct assay_err *err)
+{
+    if (s->setup.mail == NULL)
+        return 0;
+    struct assay_plugin_entry *e = assay_plugins_find(&s->setup.plugins, s->setup.mail);
+    if (e == NULL)
+        return assay_err_set(err, ASSAY_E_CONFIG, "smtp_url is set, and the driver %s is not installed", s->setup.mail);
+    int rc = init_plugin(s, e, err);
+    s->mail = e->p->driver;
+    s->mail_self = e->self;
+    return rc;
 }
 
 static bool is_service(const struct assay_plugin_entry *e)
@@ -733,6 +753,8 @@ static int start(struct assay_server *s, struct assay_err *err)
         rc = assay_server_brokers(s, err);
     if (rc == 0)
         rc = session_driver(s, err);
+    if (rc == 0)
+        rc = mail_driver(s, err);
     if (rc == 0)
         rc = prepare_services(s, err);
     for (size_t i = 0; rc == 0 && i < ps->n_order; i++)

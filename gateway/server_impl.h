@@ -53,6 +53,8 @@ struct assay_server {
     const char **cors;   /* NULL-terminated; NULL: none */
     struct assay_proxies *proxies;
     struct assay_limits *limits; /* NULL: none */
+    const struct assay_mail_ops *mail; /* NULL: no driver is configured */
+    void *mail_self;
     char *spool_dir;
     struct assay_front *front;
     bool access_log, wants_boxes; /* options that every request asks for */

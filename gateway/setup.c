@@ -92,6 +92,11 @@ static const struct assay_option core_rows[] = {
              "commas."},
     {.name = "trusted_proxy_header", .type = ASSAY_OPT_CHOICE, .default_text = "x-forwarded-for", .choices = "x-forwarded-for|forwarded",
      .help = "The header that those proxies write; another one is ignored, since a client may have sent it."},
+    {.name = "public_url", .env = "PUBLIC_URL", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Where people reach this server, such as https://assay.example.org: links in mail begin with it. Empty, in development: "
+             "http_address and http_port."},
+    {.name = "smtp_url", .env = "SMTP_URL", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Mail server, smtp://HOST:PORT or smtps://HOST:PORT; with it people sign in by mailed links."},
     {.name = "rate_limits", .type = ASSAY_OPT_STRING, .default_text = "auto",
      .help = "How often one may ask: rules SUBJECT[:OPERATION]=COUNT/WINDOW, separated by commas, SUBJECT being address, account or agent, "
              "such as account:submissions_create=500/24h; empty: no bounds; auto: none in development, elsewhere "
@@ -357,6 +362,9 @@ static int cross_check(struct assay_setup *s, struct assay_err *err)
     s->sessions = strcmp(assay_config_str(s->config, "session_driver"), "redis") == 0 ? "session_redis" : NULL;
     if (s->sessions != NULL)
         s->driver[n++] = s->sessions;
+    s->mail = assay_config_str(s->config, "smtp_url")[0] != '\0' ? "mail_smtp" : NULL;
+    if (s->mail != NULL)
+        s->driver[n++] = s->mail;
     for (size_t i = 0; i < s->n_brokers; i++)
         s->driver[n++] = s->broker[i];
     s->driver[n] = NULL;
@@ -380,6 +388,11 @@ static int cross_check(struct assay_setup *s, struct assay_err *err)
     assay_proxies_free(proxies);
     if (rc != 0)
         return rc;
+    const char *url = assay_config_str(s->config, "public_url");
+    if (url[0] != '\0' && ((strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) || url[strlen(url) - 1] == '/'))
+        return assay_err_set(err, ASSAY_E_CONFIG, "public_url must begin with http:// or https:// and have no slash at its end");
+    if (url[0] == '\0' && assay_config_str(s->config, "smtp_url")[0] != '\0')
+        return assay_err_set(err, ASSAY_E_CONFIG, "smtp_url needs public_url, which the links in mail begin with");
     if (assay_config_str(s->config, "data_dir")[0] == '\0')
         return assay_err_set(err, ASSAY_E_CONFIG, "data_dir is empty");
     return 0;

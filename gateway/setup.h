@@ -28,7 +28,7 @@ struct assay_setup {
     char *text[8];             /* those defaults */
     const char *store, *blobs; /* names of the driver plugins that the configuration asks for */
     const char *driver[ASSAY_SETUP_DRIVERS + 1]; /* the two, that of sessions and those of the brokers, NULL-terminated */
-    const char *sessions; /* the plugin, or NULL */
+    const char *mail, *sessions; /* the plugin, or NULL */
     char broker[ASSAY_SETUP_BROKERS][72];
     size_t n_brokers;
 };

@@ -3,7 +3,7 @@ assayincludedir = $(includedir)/assay
 assayinclude_HEADERS = \
 	plugins/sdk/assay/audit.h plugins/sdk/assay/blob.h plugins/sdk/assay/copy.h plugins/sdk/assay/box.h plugins/sdk/assay/broker.h plugins/sdk/assay/boxkeeper_wire.h plugins/sdk/assay/err.h plugins/sdk/assay/session.h plugins/sdk/assay/trace.h plugins/sdk/assay/events.h \
 	plugins/sdk/assay/hash.h plugins/sdk/assay/hosting.h plugins/sdk/assay/http.h plugins/sdk/assay/identity.h plugins/sdk/assay/jobs.h plugins/sdk/assay/json.h plugins/sdk/assay/leaves.h plugins/sdk/assay/pit.h \
-	plugins/sdk/assay/manifest.h plugins/sdk/assay/plugin.h plugins/sdk/assay/sandbox.h plugins/sdk/assay/script.h \
+	plugins/sdk/assay/mail.h plugins/sdk/assay/manifest.h plugins/sdk/assay/plugin.h plugins/sdk/assay/sandbox.h plugins/sdk/assay/script.h \
 	plugins/sdk/assay/store.h plugins/sdk/assay/store_driver.h plugins/sdk/assay/str.h plugins/sdk/assay/value.h plugins/sdk/assay/warden_wire.h \
 	plugins/sdk/assay/idempotency.h plugins/sdk/assay/password.h
 noinst_HEADERS = plugins/sdk/assay/poison.h

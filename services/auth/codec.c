@@ -45,6 +45,12 @@ const struct assay_json_field auth_logout_fields[] = {
     {.name = NULL, .has_offset = -1},
 };
 
+const struct assay_json_field auth_link_fields[] = {
+    {.name = "email", .type = ASSAY_JSON_STRING, .flags = ASSAY_JSON_REQUIRED, .offset = offsetof(struct auth_link_in, email), .min = 1,
+     .max = AUTH_EMAIL_MAX, .has_offset = -1},
+    {.name = NULL, .has_offset = -1},
+};
+
 const struct assay_json_field auth_patch_fields[] = {
     {.name = "role", .type = ASSAY_JSON_STRING, .offset = offsetof(struct auth_patch_in, role),
      .has_offset = HAS(auth_patch_in, has_role)},

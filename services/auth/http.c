@@ -9,7 +9,7 @@
 
 struct service {
     const struct assay_host *host;
-    struct auth_throttle *throttle;
+    struct auth_throttle *throttle, *links; /* of passwords; of links that are asked for */
     struct auth_line *line;
     bool open;
     int64_t access_ttl_s, refresh_ttl_ms;
@@ -141,9 +141,9 @@ static int register_now(void *self, struct assay_request *rq, struct assay_respo
 
 /* ---- signing in --------------------------------------------------------------------------------- */
 
-/* A pair of tokens for an account whose password or refresh token was right. `session`: rotate that one. */
+/* A pair of tokens for an account whose password, refresh token or link was right. `session`: rotate that one; `link`: use it up. */
 static int issue(struct service *s, struct assay_request *rq, struct assay_response *rs, const struct auth_user *u,
-                 const struct auth_session *session, struct assay_err *err)
+                 const struct auth_session *session, struct assay_str link, struct assay_err *err)
 {
     char family[ASSAY_ID_SIZE], refresh[AUTH_REFRESH_SIZE], hash[ASSAY_SHA256_HEX];
     ASSAY_CLEANUP_BUF struct assay_buf access = ASSAY_BUF_INIT;
@@ -164,7 +164,12 @@ static int issue(struct service *s, struct assay_request *rq, struct assay_respo
         (void)auth_add_rotation(tx, session, assay_str(hash), now, now + s->refresh_ttl_ms);
     else
         (void)auth_add_session(tx, u, assay_str(family), assay_str(hash), now, now + s->refresh_ttl_ms);
+    int taken = link.n != 0 ? auth_add_link_take(tx, link, now) : -1;
+    if (link.n != 0)
+        auth_add_links_end(tx, u->id);
     rc = assay_store_exec(s->host->store, tx, err);
+    if (rc == ASSAY_E_GUARD && taken >= 0 && tx->failed_op == taken)
+        return assay_err_set(err, ASSAY_E_UNAUTHENTICATED, "the link was used or has expired; ask for another");
     if (rc == ASSAY_E_GUARD)
         return assay_err_set(err, ASSAY_E_UNAUTHENTICATED, "the account changed at this moment; sign in again");
     if (rc < 0)
@@ -244,7 +249,7 @@ static int sign_in(struct service *s, struct assay_request *rq, struct assay_res
         return assay_err_set(err, ASSAY_E_UNAUTHENTICATED, "the login or the password is wrong");
     }
     count(s, "ok");
-    return issue(s, rq, rs, &u, NULL, err);
+    return issue(s, rq, rs, &u, NULL, ASSAY_STR(""), err);
 }
 
 static int login_now(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
@@ -330,7 +335,7 @@ int auth_do_refresh(void *self, struct assay_request *rq, struct assay_response 
         rc = revoke_family(s, rq, &session, err);
         return rc < 0 ? rc : assay_err_set(err, ASSAY_E_UNAUTHENTICATED, "%s", refused);
     }
-    return issue(s, rq, rs, &session.user, &session, err);
+    return issue(s, rq, rs, &session.user, &session, ASSAY_STR(""), err);
 }
 
 /* Ends all sessions, or the one whose refresh token is given, with their access tokens: the epoch rises, so that every gateway looks
@@ -517,6 +522,7 @@ int auth_do_user_erase(void *self, struct assay_request *rq, struct assay_respon
         struct assay_tx *tx = assay_tx_new(rq->arena, "auth.user_erase");
         (void)auth_add_erasure(tx, &u);
         auth_add_audit_forget(tx, u.id);
+        auth_add_links_end(tx, u.id);
         assay_audit(tx, rq, u.id, ASSAY_STR(""));
         auth_add_sessions_end(tx, u.id);
         struct auth_user gone = {.id = u.id, .role = u.role, .epoch = u.epoch + 1, .disabled = true};
@@ -589,6 +595,28 @@ static int user_password_now(void *self, struct assay_request *rq, struct assay_
     return reply_user(rs, 200, &u, auth_write_user, err);
 }
 
+int auth_do_link_request(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct service *s = self;
+    int rc = auth_links_request(s->host, s->links, rq, rs, err);
+    if (rc == ASSAY_OK || rc == ASSAY_E_RATE)
+        count(s, rc == ASSAY_OK ? "link_asked" : "throttled");
+    return rc;
+}
+
+int auth_do_link_verify(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct service *s = self;
+    struct auth_user u = {.version = 0};
+    char hash[ASSAY_SHA256_HEX];
+    int rc = auth_links_find(s->host, rq, rs, hash, &u, err);
+    if (rc == ASSAY_OK)
+        rc = issue(s, rq, rs, &u, NULL, assay_str(hash), err);
+    if (rc == ASSAY_OK || rc == ASSAY_E_UNAUTHENTICATED)
+        count(s, rc == ASSAY_OK ? "ok" : "refused");
+    return rc;
+}
+
 int auth_do_audit_list(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     struct service *s = self;
@@ -640,8 +668,9 @@ int auth_init(const struct assay_host *host, void **self, struct assay_err *err)
     *self = s;
     s->host = host;
     s->throttle = auth_throttle_new();
+    s->links = auth_throttle_new();
     s->line = auth_line_new(host);
-    if (s->throttle == NULL || s->line == NULL)
+    if (s->throttle == NULL || s->links == NULL || s->line == NULL)
         return no_memory(err);
     s->open = auth_registration_open(assay_str(host->option_str(host->ctx, "registration")),
                                      assay_str(host->option_str(host->ctx, "app_env")));
@@ -713,5 +742,6 @@ void auth_fini(void *self)
         return;
     auth_line_free(s->line);
     auth_throttle_free(s->throttle);
+    auth_throttle_free(s->links);
     free(s);
 }

@@ -88,6 +88,9 @@ struct auth_login_in {
 struct auth_refresh_in {
     struct assay_str refresh_token;
 };
+struct auth_link_in {
+    struct assay_str email;
+};
 struct auth_patch_in {
     struct assay_str role, email, name;
     bool disabled;
@@ -104,7 +107,7 @@ struct auth_tokens_out {
 };
 
 extern const struct assay_json_field auth_register_fields[], auth_login_fields[], auth_refresh_fields[],
-    auth_logout_fields[], auth_patch_fields[], auth_password_fields[];
+    auth_logout_fields[], auth_link_fields[], auth_patch_fields[], auth_password_fields[];
 
 void auth_write_brief(struct assay_jw *w, const struct auth_user *u); /* {id, login, role} */
 void auth_write_user(struct assay_jw *w, const struct auth_user *u);
@@ -119,7 +122,7 @@ void auth_check_patch(const struct auth_patch_in *in, struct assay_json_faults *
 #define AUTH_STMTS(X)                                                                                                  \
     X(user_seed) X(user_insert) X(user_by_id) X(user_by_login) X(user_by_email) X(user_list) X(user_update)            \
     X(user_erase) X(user_password) X(user_epoch) X(session_insert) X(session_trim) X(session_purge) X(session_get) X(session_rotate) \
-    X(session_delete) X(session_delete_of) X(session_delete_all) X(user_epoch_of_one) X(session_lives) X(audit_insert) X(audit_list) X(audit_forget)
+    X(session_delete) X(session_delete_of) X(session_delete_all) X(user_epoch_of_one) X(session_lives) X(link_insert) X(link_purge) X(link_get) X(link_take) X(links_end) X(audit_insert) X(audit_list) X(audit_forget)
 #define X(name) extern const struct assay_stmt auth_q_##name;
 AUTH_STMTS(X)
 #undef X
@@ -127,7 +130,7 @@ AUTH_STMTS(X)
     const struct assay_stmt auth_q_##n = {                                                                             \
         .name = "auth." #n, .sql = sql_, .params = params_, .columns = columns_, .write = write_}
 ASSAY_IDEM_DECLARE(auth_idem);
-extern const struct assay_migration auth_migrations[3];
+extern const struct assay_migration auth_migrations[4];
 
 struct auth_session {
     struct assay_str family, token_hash;
@@ -169,6 +172,16 @@ int auth_add_erasure(struct assay_tx *tx, const struct auth_user *u); /* guard: 
 int auth_add_changed(struct assay_tx *tx, const struct auth_user *u, struct assay_err *err) ASSAY_MUST_CHECK;
 int auth_add_erased(struct assay_tx *tx, const struct auth_user *u, struct assay_err *err) ASSAY_MUST_CHECK;
 
+/* ---- links.c: sign-in by mail ----------------------------------------------------------------------------- */
+
+int auth_links_request(const struct assay_host *host, struct auth_throttle *throttle, struct assay_request *rq, struct assay_response *rs,
+                       struct assay_err *err) ASSAY_MUST_CHECK;
+/* The account of the link that the query names, and the hash it is known by. ASSAY_E_UNAUTHENTICATED: it is none any more. */
+int auth_links_find(const struct assay_host *host, struct assay_request *rq, struct assay_response *rs, char hash[ASSAY_SHA256_HEX],
+                    struct auth_user *u, struct assay_err *err) ASSAY_MUST_CHECK;
+int auth_add_link_take(struct assay_tx *tx, struct assay_str hash, int64_t now_ms); /* the guard */
+void auth_add_links_end(struct assay_tx *tx, struct assay_str user_id);
+
 /* ---- audit.c: who did what ------------------------------------------------------------------------------ */
 
 int auth_audit_deliver(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err);
@@ -179,7 +192,7 @@ void auth_add_audit_forget(struct assay_tx *tx, struct assay_str user_id);
 
 #define AUTH_HANDLERS(X) \
     X(register) X(login) X(auth) X(refresh) X(logout) X(me) X(users_list) X(user_get) X(user_patch) X(user_erase) \
-    X(user_password) X(audit_list)
+    X(user_password) X(audit_list) X(link_request) X(link_verify)
 #define X(name) \
     int auth_do_##name(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 AUTH_HANDLERS(X)

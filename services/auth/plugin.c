@@ -9,6 +9,8 @@ static const struct assay_option options[] = {
      .help = "Password of the account admin made at the first start; empty: one is made up and printed once."},
     {.name = "access_token_ttl", .type = ASSAY_OPT_DURATION, .default_text = "1h", .min = 10000, .max = 3600000,
      .help = "How long an access token is good."},
+    {.name = "sign_in_link_ttl", .type = ASSAY_OPT_DURATION, .default_text = "15m", .min = 1000, .max = (int64_t)24 * 3600 * 1000,
+     .help = "How long a mailed link to sign in by is good."},
     {.name = "refresh_token_ttl", .type = ASSAY_OPT_DURATION, .default_text = "720h", .min = 60000,
      .max = (int64_t)366 * 24 * 3600 * 1000, .help = "How long a session lives without being used."},
 };
@@ -18,7 +20,7 @@ static const struct assay_stmt *const statements[] = {AUTH_STMTS(X) ASSAY_IDEM_S
 #undef X
 
 const struct assay_metric auth_metrics[1] = {
-    {"assay_auth_logins_total", ASSAY_METRIC_COUNTER, "Sign-ins by outcome: ok, refused, throttled, busy, reuse.", "outcome", NULL},
+    {"assay_auth_logins_total", ASSAY_METRIC_COUNTER, "Sign-ins by outcome: ok, refused, throttled, busy, reuse, link_asked.", "outcome", NULL},
 };
 
 #define BODY_MAX ((size_t)16 << 10)
@@ -29,6 +31,9 @@ static const struct assay_route routes[] = {
     {ASSAY_POST, "/auth", ASSAY_ROLES_PUBLIC, NULL, 0, BODY_MAX, auth_do_auth, "auth", "Sign in (the older shape)"},
     {ASSAY_POST, "/auth/refresh", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_NO_QUERY, BODY_MAX, auth_do_refresh, "auth_refresh",
      "Exchange a refresh token for new tokens"},
+    {ASSAY_POST, "/auth/request", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_NO_QUERY, BODY_MAX, auth_do_link_request, "auth_request",
+     "Have a link to sign in by mailed"},
+    {ASSAY_GET, "/auth/verify", ASSAY_ROLES_PUBLIC, NULL, 0, 0, auth_do_link_verify, "auth_verify", "Sign in by a mailed link"},
     {ASSAY_POST, "/logout", ASSAY_ROLES_ANY, NULL, ASSAY_ROUTE_NO_QUERY, BODY_MAX, auth_do_logout, "logout",
      "End this session, or all"},
     {ASSAY_GET, "/me", ASSAY_ROLES_ANY, NULL, ASSAY_ROUTE_NO_QUERY, 0, auth_do_me, "me", "The account that is signed in"},

@@ -1,7 +1,7 @@
 #include "local.h"
 
 /* login_fold and email are folded to lower case by the service; login is kept as it was typed. */
-const struct assay_migration auth_migrations[3] = {
+const struct assay_migration auth_migrations[4] = {
     {.number = 1,
      .name = "accounts",
      .oldest_program = "0.1.0",
@@ -52,4 +52,14 @@ const struct assay_migration auth_migrations[3] = {
             "CREATE INDEX auth_audit_by_actor ON auth_audit (actor_id, seq);"
             "CREATE INDEX auth_audit_by_target ON auth_audit (target, seq);"
             "CREATE INDEX auth_audit_by_action ON auth_audit (action, seq);"},
+    {.number = 4,
+     .name = "links",
+     .oldest_program = "0.1.0",
+     .sql = "CREATE TABLE auth_links ("
+            " token_hash TEXT NOT NULL PRIMARY KEY,"
+            " user_id TEXT NOT NULL,"
+            " created_ms BIGINT NOT NULL,"
+            " expires_ms BIGINT NOT NULL);"
+            "CREATE INDEX auth_links_by_user ON auth_links (user_id, expires_ms);"
+            "CREATE INDEX auth_links_by_end ON auth_links (expires_ms);"},
 };

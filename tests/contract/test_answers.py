@@ -265,6 +265,17 @@ def test_accounts(server):
     erin.call("DELETE", f"/users/{NOWHERE}", expect=403)
 
 
+def test_a_mailed_link(server):
+    anyone = Checked(server.port)
+    anyone.call("POST", "/register", {"login": "mailed", "password": PASSWORD, "email": "mailed@example.com"})
+    anyone.post("/auth/request", {"email": "mailed@example.com"}, expect=202)
+    anyone.call("POST", "/auth/request", {"email": "nowhere"}, expect=400)
+    link = wait_for("the link", lambda: re.findall(r"/auth/verify\?token=asl_[0-9a-f]+", server.log_text()), 10)[-1]
+    anyone.get(link)
+    anyone.call("GET", link, expect=401)
+    anyone.call("GET", "/auth/verify", expect=400)
+
+
 def test_the_audit_log(server):
     admin = checked(server)
     person(server, "audited")

@@ -282,6 +282,8 @@ class Plans:
         w("login", all4, sign_in("/login"))
         w("auth", all4, sign_in("/auth"))
         w("auth_refresh", all4, refresh)
+        w("auth_request", same, lambda x, who, rel: post("/auth/request", {"email": "nobody@example.com"}))
+        w("auth_verify", ("unknown",), lambda x, who, rel: get(f"/auth/verify?token=asl_{'0' * 64}"))
         w("logout", all4, logout)
         w("users_password", all4, password)
         w("users_erase", all4, erase)

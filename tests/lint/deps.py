@@ -61,7 +61,7 @@ LINKER_FREE = {"-lpthread", "-pthread", "-lm", "-ldl", "-lrt"}  # parts of the C
 DRIVER_LIBRARY = {  # plugins/<kind>_<impl>: the one library it wraps
     "store_sqlite": {"sqlite"}, "store_postgres": {"libpq"}, "broker_kafka": {"librdkafka"}, "broker_amqp": {"rabbitmq-c"}, "broker_http": {"curl"},
     "broker_sqs": set(), "blob_s3": {"xml"}, "blob_fs": set(), "sandbox_native": set(), "sandbox_docker": {"curl"},
-    "session_redis": {"hiredis"},
+    "session_redis": {"hiredis"}, "mail_smtp": {"curl"},
 }
 
 # Rooms that several drivers are built on -> the library each wraps; and the drivers that may include from which.

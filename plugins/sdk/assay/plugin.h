@@ -24,6 +24,7 @@
 #include <assay/broker.h>
 #include <assay/err.h>
 #include <assay/http.h>
+#include <assay/mail.h>
 #include <assay/store.h>
 #include <assay/str.h>
 #include <assay/trace.h>
@@ -34,7 +35,7 @@ extern "C" {
 
 #define ASSAY_PLUGIN_MAGIC 0x41535359u /* "ASSY" */
 #define ASSAY_ABI_MAJOR 1              /* a break */
-#define ASSAY_ABI_MINOR 3              /* members appended */
+#define ASSAY_ABI_MINOR 4              /* members appended */
 #define ASSAY_PLUGIN_SYMBOL "assay_plugin"
 
 enum assay_plugin_kind {
@@ -44,6 +45,7 @@ enum assay_plugin_kind {
     ASSAY_PLUGIN_BROKER,
     ASSAY_PLUGIN_SANDBOX, /* loaded by the boxkeeper; see sandbox.h */
     ASSAY_PLUGIN_SESSION,
+    ASSAY_PLUGIN_MAIL, /* since ABI 1.4; see mail.h */
 };
 
 struct assay_table {
@@ -274,6 +276,10 @@ struct assay_host {
      * As sign_token, for a session (an id) that may end before the others of its account do. */
     int (*sign_session)(void *ctx, struct assay_str sub, struct assay_str role, int64_t epoch, struct assay_str session, int64_t ttl_s,
                         struct assay_buf *out, struct assay_err *err);
+
+    /* ---- since ABI 1.4: mail ------------------------------------------------------------------------------
+     * Hands a text to a person; blocks, bounded: worker threads only. ASSAY_E_NOT_FOUND when no driver is configured. */
+    int (*mail)(void *ctx, const struct assay_letter *mail, struct assay_err *err);
 };
 #define ASSAY_HOST_TRACES(host) ((host)->size >= offsetof(struct assay_host, span) + sizeof (host)->span && (host)->span != NULL)
 #define ASSAY_STREAM_WRITE_MAX ((size_t)64 << 10)
