@@ -142,7 +142,7 @@ void check_run(struct loop *l, struct job *c, uint32_t flags)
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
     struct assay_box_file *file = arena != NULL ? assay_arena_array(arena, room, sizeof *file) : NULL;
     if (file == NULL) {
-        check_failed(l, c, "no memory", true);
+        check_failed(l, c, "no memory", false);
         return;
     }
     for (size_t i = 0; !c->language->builds && i < c->n_files; i++)
@@ -195,7 +195,7 @@ void check_next_step(struct loop *l, struct job *c)
         else if (!c->rules.interactive)
             check_run(l, c, 0);
         else if (!talk_begin(l, j))
-            check_failed(l, c, "no memory", true);
+            check_failed(l, c, "no memory", false);
     }
 }
 
@@ -316,7 +316,7 @@ void check_decided(struct loop *l, struct job *c, struct assay_str feedback)
         struct assay_str left = arena != NULL ? assay_arena_str(arena, feedback) : ASSAY_STR_NULL;
         if (input.p == NULL || left.p == NULL) {
             assay_arena_free(arena);
-            check_failed(l, c, "no memory for the next pass", true);
+            check_failed(l, c, "no memory for the next pass", false);
             return;
         }
         int passes = j->passes + 1;
@@ -374,6 +374,10 @@ void check_box_done(struct loop *l, struct job *c, const struct assay_box_outcom
     }
     if (o->end == ASSAY_BOX_FAILED || o->end == ASSAY_BOX_CANCELLED) {
         check_failed(l, c, o->end == ASSAY_BOX_FAILED ? o->message : "its box was ended", true);
+        return;
+    }
+    if (job_output_lost(c, o)) {
+        check_failed(l, c, "no memory for what its box wrote", false);
         return;
     }
     if (c->stage == STAGE_BUILD) {

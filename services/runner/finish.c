@@ -413,7 +413,7 @@ void job_finish(struct loop *l, struct job *j)
     job_write_end(l, j);
 }
 
-/* What a job needs is away (blobs that do not answer): nobody's fault, so nothing is charged, and leasing waits, longer each time, since the
+/* What a job needs is away (blobs that do not answer, memory): nobody's fault, so nothing is charged, and leasing waits, longer each time, since the
  * next job would fare no better. */
 void job_waits(struct loop *l, struct job *j, const char *why)
 {
@@ -424,6 +424,20 @@ void job_waits(struct loop *l, struct job *j, const char *why)
         l->lease_after_ms = now + (pause < AWAY_MAX_MS ? pause : AWAY_MAX_MS);
     }
     job_failed(l, j, why, false);
+}
+
+void job_hindered(struct loop *l, struct job *j, int rc, const char *why)
+{
+    if (rc == ASSAY_E_BUSY || rc == ASSAY_E_NOMEM)
+        job_waits(l, j, why);
+    else
+        job_failed(l, j, why, true);
+}
+
+bool job_output_lost(const struct job *j, const struct assay_box_outcome *o)
+{
+    /* a builder holds more than a box may write, so that it is not the program's doing */
+    return (j->out.failed || j->err.failed) && o->end != ASSAY_BOX_OUTPUT;
 }
 
 void job_failed(struct loop *l, struct job *j, const char *why, bool charge)

@@ -111,7 +111,7 @@ void job_run(struct loop *l, struct job *j, enum side side, const struct stage *
         rc = assay_box_client_run(j->slot->client, spec, &err);
     }
     if (rc < 0)
-        job_failed(l, j, err.msg, true);
+        job_hindered(l, j, rc, err.msg);
     else
         slot_arm(j->slot);
 }
@@ -201,7 +201,7 @@ void job_run_test(struct loop *l, struct job *j, uint32_t flags)
     if (arena != NULL)
         file = assay_arena_array(arena, j->n_files + 1, sizeof *file);
     if (file == NULL) {
-        job_failed(l, j, "no memory", true);
+        job_waits(l, j, "no memory");
         return;
     }
     for (size_t i = 0; !j->language->builds && i < j->n_files; i++)
@@ -279,10 +279,8 @@ void job_loaded(struct loop *l, struct mail *m)
     struct job *j = m->job;
     if (j->slot == NULL) { /* its warden died meanwhile; whose death it was is told when limbo ends */
         j->stage = STAGE_LIMBO;
-    } else if (m->status == ASSAY_E_BUSY) {
-        job_waits(l, j, m->err.msg);
     } else if (m->status < 0) {
-        job_failed(l, j, m->err.msg, true);
+        job_hindered(l, j, m->status, m->err.msg);
     } else {
         job_next_step(l, j);
     }
@@ -492,6 +490,10 @@ void job_box_done(struct loop *l, struct slot *s)
     }
     if (o->end == ASSAY_BOX_FAILED || o->end == ASSAY_BOX_CANCELLED) {
         job_failed(l, j, o->end == ASSAY_BOX_FAILED ? o->message : "the box was ended", true);
+        return;
+    }
+    if (job_output_lost(j, o)) {
+        job_waits(l, j, "no memory for what the box wrote");
         return;
     }
     if (j->stage == STAGE_PROJECT) {

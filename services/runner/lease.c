@@ -113,10 +113,8 @@ void job_leased(struct loop *l, struct mail *m)
     count_waited(l->r, &j->lease, j->leased_ms);
     if (l->draining)
         job_failed(l, j, "the server is stopping", false);
-    else if (m->status == ASSAY_E_BUSY)
-        job_waits(l, j, m->err.msg);
     else if (m->status < 0)
-        job_failed(l, j, m->err.msg, true);
+        job_hindered(l, j, m->status, m->err.msg);
     else if (j->stage == STAGE_FINISH)
         job_finish(l, j);
     else

@@ -481,7 +481,9 @@ struct job {
 /* What the program's build takes, however the program came here. */
 static inline int64_t job_build_ms(const struct job *j)
 {
-    return j->cached ? j->kept.wall_us / 1000 : j->build_end_ms - j->build_start_ms;
+    if (j->cached)
+        return j->kept.wall_us / 1000;
+    return j->build_end_ms > j->build_start_ms ? j->build_end_ms - j->build_start_ms : 0; /* one that did not end has no time */
 }
 
 /* ---- cache.c: test inputs and manifests ------------------------------------------------------------------- */

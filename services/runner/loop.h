@@ -345,6 +345,10 @@ void job_finish(struct loop *l, struct job *j);
 /* Ours, not the program's: the job goes back to the queue. */
 void job_failed(struct loop *l, struct job *j, const char *why, bool charge);
 void job_waits(struct loop *l, struct job *j, const char *why);
+/* What a step of ours that failed with rc means for the job: what is away, or memory that is short, is waited for. */
+void job_hindered(struct loop *l, struct job *j, int rc, const char *why);
+/* Whether output of the job's box was lost to a lack of memory: what is left of it may not be judged. */
+bool job_output_lost(const struct job *j, const struct assay_box_outcome *o);
 void job_write_end(struct loop *l, struct job *j); /* in FINISH: now, or again */
 void job_written(struct loop *l, struct mail *m);
 

@@ -27,7 +27,7 @@ static void move(struct job *j, struct slot *to)
 static bool transfer(struct loop *l, struct job *j, int rc, const struct assay_err *err)
 {
     if (rc < 0) {
-        job_failed(l, j, err->msg, true);
+        job_hindered(l, j, rc, err->msg);
     } else {
         j->stage = STAGE_CARRY;
         slot_arm(j->slot);

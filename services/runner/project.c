@@ -210,7 +210,7 @@ static void start(struct loop *l, struct job *j)
     assay_arena_free(j->test_arena); /* the client has a copy */
     j->test_arena = NULL;
     if (rc < 0)
-        job_failed(l, j, err.msg, true);
+        job_hindered(l, j, rc, err.msg);
     else
         slot_arm(j->slot);
 }
@@ -274,10 +274,8 @@ void project_done(struct loop *l, struct job *j, const struct assay_box_outcome 
 void project_stored(struct loop *l, struct mail *m)
 {
     struct job *j = m->job;
-    if (m->status == ASSAY_E_BUSY)
-        job_waits(l, j, m->err.msg);
-    else if (m->status < 0)
-        job_failed(l, j, m->err.msg, true);
+    if (m->status < 0)
+        job_hindered(l, j, m->status, m->err.msg);
     else
         job_finish(l, j);
 }

@@ -334,7 +334,7 @@ void job_recalled(struct loop *l, struct mail *m)
         int rc = assay_box_client_put(j->slot->client, assay_buf_view(&j->kept.encoding), &err);
         assay_buf_free(&j->kept.encoding);
         if (rc < 0) {
-            job_failed(l, j, err.msg, true);
+            job_hindered(l, j, rc, err.msg);
             return;
         }
         slot_arm(j->slot);

@@ -214,6 +214,8 @@ static int tests_of(struct runner *r, struct job *j, struct assay_str *language,
         rc = assay_manifest_decode(text, j->arena, &m, err);
     if (rc >= 0)
         rc = repo_rules(r, j->lease.benchmark_id, j->arena, &rules, err);
+    if (rc == ASSAY_E_NOMEM || rc == ASSAY_E_BUSY)
+        return rc;
     if (rc < 0)
         return assay_err_set(err, ASSAY_E_IO, "the manifest cannot be read"); /* ours, not the runner's */
     j->feedback = rules.feedback;

@@ -31,7 +31,7 @@ import time
 
 import run  # noqa: F401 - puts the folders of the tests' parts on the path
 from endpoints import ENDPOINTS, World, routes
-from harness import Answer, Api, Server, main, night, wait_for
+from harness import Answer, Api, Server, main, wait_for
 from shims import Fault
 
 NIGHT = os.environ.get("ASSAY_NIGHT") == "1"
@@ -361,9 +361,7 @@ def test_every_route_has_a_request_that_is_right():
         kept_by_a_clean_run(judges)
 
 
-@night  # by day when it is named
 def test_the_nth_allocation_fails():
-    # not clean yet (docs/reliability.md says what is left), so that a sample of it says nothing about a change
     sweep_all(["no memory"])
 
 
