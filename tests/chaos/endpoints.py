@@ -345,6 +345,32 @@ def made_set(w, n):
     return w.admin.post("/rejudgings", {"benchmark_id": "rejudged", "reason": f"sweep {n}"}, expect=201).json["id"]
 
 
+def hook(w, n):
+    """Of a benchmark that nobody submits to: nothing is ever sent."""
+    if w.admin.call("GET", "/benchmarks/hooked").status == 404:
+        w.admin.post("/benchmarks", {"id": "hooked", "name": "Hooked", "tests": [{"input": "1", "expected_output": "1"}]}, expect=201)
+    return {"url": f"https://example.com/{n}", "benchmark_id": "hooked", "events": ["submission.done"]}
+
+
+def made_hook(w, n):
+    return w.admin.post("/webhooks", hook(w, n), expect=201).json["id"]
+
+
+def one_hook(w, n):
+    if not hasattr(w, "hook"):
+        w.hook = made_hook(w, n)
+    return w.hook
+
+
+def has_hook(w, n, a):
+    w.admin.get(f"/webhooks/{a.json['id']}", expect=200)
+    w.admin.delete(f"/webhooks/{a.json['id']}")  # an account has some at most
+
+
+def erasable(w, n):
+    return w.admin.post("/register", {"login": f"going-{n}", "password": PASSWORD}, expect=201).json["id"]
+
+
 STUDENT = {"token": lambda w, n: student(w).token}
 WORKER = {"judges": False, "token": lambda w, n: w.token}
 
@@ -463,6 +489,16 @@ PARTS = {
     "rejudgings_changes": get(lambda w, n: f"/rejudgings/{w.kept[n]}/changes", (200, 409), prepare=made_set),
     "rejudgings_apply": Row(lambda w, n: ("POST", f"/rejudgings/{w.kept[n]}/apply", None), {200, 409}, prepare=made_set),
     "rejudgings_cancel": Row(lambda w, n: ("POST", f"/rejudgings/{w.kept[n]}/cancel", None), {200, 409}, prepare=made_set),
+    "users_erase": Row(lambda w, n: ("DELETE", f"/users/{w.kept[n]}", None), {204}, there(lambda w, n: f"/users/{w.kept[n]}", 404), erasable,
+                       again={404}),
+    "webhooks_list": get("/webhooks"),
+    "webhooks_create": Row(lambda w, n: ("POST", "/webhooks", w.kept[n]), {201}, has_hook, hook),
+    "webhooks_get": get(lambda w, n: f"/webhooks/{w.kept[n]}", prepare=one_hook),
+    "webhooks_update": Row(lambda w, n: ("PATCH", f"/webhooks/{w.kept[n]}", {"active": n % 2 == 0}), {200}, prepare=one_hook),
+    "webhooks_delete": Row(lambda w, n: ("DELETE", f"/webhooks/{w.kept[n]}", None), {204}, there(lambda w, n: f"/webhooks/{w.kept[n]}", 404),
+                           made_hook, again={404}),
+    "webhooks_deliveries": get(lambda w, n: f"/webhooks/{w.kept[n]}/deliveries", prepare=one_hook),
+    "webhooks_replay": Row(lambda w, n: ("POST", f"/webhooks/{w.kept[n]}/replay", {"since": "2026-11-28T00:00:00Z"}), {202}, prepare=one_hook),
     "projects_request_upload": Row(lambda w, n: ("POST", "/submissions/request-upload", {"pitId": "swept"}), {201}, prepare=one_pit, **STUDENT),
     "projects_upload": Row(lambda w, n: ("PUT", w.kept[n]["path"], PROJECT, ZIP), {200}, prepare=asked_upload),
     "projects_confirm": Row(lambda w, n: ("POST", "/submissions/confirm", {"pitId": "swept", "fileKey": w.kept[n]["fileKey"]}), {201},

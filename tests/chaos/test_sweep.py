@@ -252,12 +252,12 @@ class Sweep:
 
     def sample(self, names, faults, rng, seconds):
         """Rounds of one n for each route, another fault each time."""
-        end, ways = time.monotonic() + seconds, [(w, p) for w in faults for p in ((False,) if w in ALONE else (False, True))]
+        ways = [(w, p) for w in faults for p in ((False,) if w in ALONE else (False, True))]
         most, rounds = {}, 0
         for name in names:
             for _ in range(2):
                 self.ask(name, self.prepared(name))
-        fds = self.fds()
+        fds, end = self.fds(), time.monotonic() + seconds
         while time.monotonic() < end and rounds < 1000:
             for i, name in enumerate(names):
                 if time.monotonic() > end:
