@@ -62,10 +62,13 @@ static int subject_visible(const struct webhooks *s, struct assay_request *rq, c
 static int check_url(const struct webhooks *s, struct assay_request *rq, struct assay_response *rs, const struct wh_create_in *in)
 {
     char *url = in->has_url ? assay_arena_z(rq->arena, in->url) : NULL;
-    const char *fault = url != NULL ? wh_url_fault(s->sender, url) : NULL;
+    bool no_memory = in->has_url && url == NULL;
+    const char *fault = url != NULL ? wh_url_fault(s->sender, url, &no_memory) : NULL;
+    if (no_memory)
+        return ASSAY_E_NOMEM;
     if (fault != NULL)
         assay_json_fault(assay_faults(rq, rs), rq->arena, "/url", "%s", fault);
-    return in->has_url && url == NULL ? ASSAY_E_NOMEM : 0;
+    return 0;
 }
 
 int wh_do_create(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)

@@ -114,8 +114,8 @@ int wh_sender_start(struct wh_sender *s, struct assay_err *err) ASSAY_MUST_CHECK
 void wh_sender_nudge(struct wh_sender *s); /* there may be something to send; any thread */
 void wh_sender_stop(struct wh_sender *s);  /* what is on its way is cut off, and tried again by whoever comes next */
 void wh_sender_free(struct wh_sender *s);
-/* NULL when the text is an address that hooks may have, else what is wrong with it. */
-const char *wh_url_fault(const struct wh_sender *s, const char *url);
+/* NULL when the text is an address that hooks may have, else what is wrong with it. *no_memory: neither is to be believed. */
+const char *wh_url_fault(const struct wh_sender *s, const char *url, bool *no_memory);
 
 /* ---- http.c, plugin.c ----------------------------------------------------------------------------------- */
 

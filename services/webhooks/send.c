@@ -97,21 +97,37 @@ static curl_socket_t on_socket(void *arg, curlsocktype purpose, struct curl_sock
     return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
-const char *wh_url_fault(const struct wh_sender *s, const char *url)
+/* A part that is not there is NULL. */
+static void part(CURLU *u, CURLUPart what, char **out, bool *no_memory)
+{
+    *out = NULL;
+    if (curl_url_get(u, what, out, 0) == CURLUE_OUT_OF_MEMORY)
+        *no_memory = true;
+}
+
+const char *wh_url_fault(const struct wh_sender *s, const char *url, bool *no_memory)
 {
     CURLU *u = curl_url();
+    CURLUcode rc = u != NULL ? curl_url_set(u, CURLUPART_URL, url, 0) : CURLUE_OUT_OF_MEMORY;
     char *scheme = NULL, *host = NULL, *user = NULL, *fragment = NULL;
     unsigned char at[16];
     const char *fault = NULL;
-    if (u == NULL || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK)
+    *no_memory = rc == CURLUE_OUT_OF_MEMORY;
+    if (rc == CURLUE_OK) {
+        part(u, CURLUPART_SCHEME, &scheme, no_memory);
+        part(u, CURLUPART_HOST, &host, no_memory);
+        part(u, CURLUPART_USER, &user, no_memory);
+        part(u, CURLUPART_FRAGMENT, &fragment, no_memory);
+    }
+    if (rc != CURLUE_OK)
         fault = "is not a URL such as https://example.com/hook";
-    else if (curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK || (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0))
+    else if (scheme == NULL || (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0))
         fault = "must begin with https:// or http://";
-    else if (curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK || host[0] == '\0')
+    else if (host == NULL || host[0] == '\0')
         fault = "names no host";
-    else if (curl_url_get(u, CURLUPART_USER, &user, 0) == CURLUE_OK)
+    else if (user != NULL)
         fault = "must not hold a user or password: what is sent is signed";
-    else if (curl_url_get(u, CURLUPART_FRAGMENT, &fragment, 0) == CURLUE_OK)
+    else if (fragment != NULL)
         fault = "must not have a fragment (#)";
     if (fault == NULL) {
         size_t n = strlen(host);
