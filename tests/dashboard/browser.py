@@ -49,7 +49,7 @@ class Browser:
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver = webdriver.Chrome(service=Service(shutil.which("chromedriver"), log_path=os.devnull), options=options)
-        self.driver.set_page_load_timeout(60)
+        self.driver.set_page_load_timeout(120)
         self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
         self.size(width, height)
         self.theme(dark)
@@ -73,7 +73,7 @@ class Browser:
     def run(self, script, *args):
         return self.driver.execute_script(script, *args)
 
-    def wait(self, what, predicate, timeout=30.0):
+    def wait(self, what, predicate, timeout=60.0):
         end = time.monotonic() + timeout
         while True:
             try:
@@ -89,14 +89,14 @@ class Browser:
     def text(self):
         return self.run("return document.body ? document.body.innerText : ''")
 
-    def see(self, text, timeout=30.0):
+    def see(self, text, timeout=60.0):
         """Waits until the page shows a text."""
         self.wait(f"“{text}” to be shown", lambda: text in self.text(), timeout)
 
     def all(self, css):
         return self.driver.find_elements(By.CSS_SELECTOR, css)
 
-    def find(self, css, text=None, timeout=30.0):
+    def find(self, css, text=None, timeout=60.0):
         """The first shown element, perhaps one whose text is this."""
         def shown():
             return next((e for e in self.all(css) if e.is_displayed() and (text is None or e.text.strip() == text)), None)
@@ -165,7 +165,7 @@ class Browser:
     def axe(self):
         """Findings of axe-core that are serious or critical, as text."""
         self.driver.execute_cdp_cmd("Runtime.evaluate", {"expression": AXE.read_text()})
-        self.driver.set_script_timeout(60)
+        self.driver.set_script_timeout(120)
         result = self.driver.execute_async_script("""
           const done = arguments[arguments.length - 1];
           axe.run(document, { resultTypes: ['violations'] }).then((r) => done(r.violations.filter((v) => ['serious', 'critical'].includes(v.impact))

@@ -33,13 +33,14 @@ class World:
         # samples of which the last are told apart from the first by their input, all of them run
         self.admin.post("/benchmarks", {"id": "steps", "name": "Steps", "feedback": "full", "description": "Print the double.", "tests": [
             {"input": f"{n}\n", "expected_output": f"{2 * n}\n", "sample": True} for n in (1, 2, 3)] + [{"input": "4\n", "expected_output": "8\n"}]}, expect=201)
+        self.admin.post("/benchmarks", {"id": "patient", "name": "Patient", "limits": {"wall_limit_ms": 120000}, "tests": [{"input": "", "expected_output": ""}]}, expect=201)
         self.student = server.register("student", PASSWORD)
         self.browsers = {}
 
-    def judged(self, language, source, wait=60):
+    def judged(self, language, source, wait=60, benchmark="sum-integers"):
         """A submission of the student's first agent; with wait=0 it is not waited for."""
         agent = self.student.all(f"/agents?owner_id={self.student.get('/me').json['id']}")[0]["id"]
-        return self.student.post(f"/submissions{f'?wait={wait}' if wait else ''}", {"benchmark_id": "sum-integers", "agent_id": agent, "language": language, "source": source}).json
+        return self.student.post(f"/submissions{f'?wait={wait}' if wait else ''}", {"benchmark_id": benchmark, "agent_id": agent, "language": language, "source": source}).json
 
     def browser(self, name):
         if name not in self.browsers:
@@ -171,7 +172,7 @@ def test_a_program_is_written_submitted_and_watched_test_by_test(w, b):
     editor.click()
     b.keys("import time")
     b.keys(Keys.ENTER)
-    b.keys("time.sleep(0.7)")
+    b.keys("time.sleep(1.2)")
     b.keys(Keys.ENTER)
     b.keys("n = int(input())")
     b.keys(Keys.ENTER)
@@ -180,11 +181,10 @@ def test_a_program_is_written_submitted_and_watched_test_by_test(w, b):
     b.chord(Keys.CONTROL, Keys.ENTER)
     b.see("Live")
     # tests come one after the other, before the end
-    chips = b.wait("a first test", lambda: b.all(".chips li"))
-    assert b.all("#live"), "the tests came only with the end"
-    assert chips[0].text.startswith("1")
+    first = b.wait("a first test", lambda: b.run("const c = document.querySelector('.chips li'); return c && document.querySelector('#live') && c.innerText"))
+    assert "OK" in first, first
     b.shot("live")
-    b.see("Results", timeout=60)
+    b.see("Results")
     b.see("WA wrong answer")
     b.see("Trace")
     # what was wanted beside what came
@@ -207,12 +207,12 @@ def test_a_file_is_opened_and_chooses_its_language(w, b):
     b.wait("the language", lambda: b.labelled("Language").get_attribute("value") == "c")
     b.wait("the text", lambda: "main" in (b.run("return document.querySelector('.editor').shadowRoot?.querySelector('.cm-content')?.innerText") or ""))
     b.click("button", "Submit")
-    b.see("OK passed", timeout=60)
+    b.see("OK passed")
 
 
 @in_browser("student")
 def test_a_submission_is_cancelled_while_it_runs(w, b):
-    made = w.judged("python", "import time\ntime.sleep(1.8)\n", wait=0)
+    made = w.judged("python", "import time\ntime.sleep(100)\n", wait=0, benchmark="patient")
     b.open(f"submissions/{made['id']}")
     b.see("Live")
     b.click("button", "Cancel")
@@ -471,7 +471,7 @@ def test_what_a_rejudging_would_change_is_seen_before_it_counts(w, b):
     b.shot("rejudging")
     b.click("button", "Apply")
     b.click("button", "Yes")
-    b.see("It ended", timeout=60)
+    b.see("It ended")
     b.open("rejudgings")
     b.see("the tests were wrong")
 
