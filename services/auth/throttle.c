@@ -8,6 +8,7 @@
  */
 #include "local.h"
 
+#include <arpa/inet.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -51,13 +52,29 @@ void auth_throttle_free(struct auth_throttle *t)
     free(t);
 }
 
+/* Who has one IPv6 address has its whole /64, so that is what counts as one. */
+static void add_address(struct assay_buf *b, struct assay_str address)
+{
+    char text[INET6_ADDRSTRLEN];
+    struct in6_addr six;
+    if (address.n < sizeof text && address.n > 0 && memchr(address.p, ':', address.n) != NULL) {
+        memcpy(text, address.p, address.n);
+        text[address.n] = '\0';
+        if (inet_pton(AF_INET6, text, &six) == 1 && !IN6_IS_ADDR_V4MAPPED(&six)) {
+            assay_buf_add(b, &six, 8);
+            return;
+        }
+    }
+    assay_buf_str(b, address);
+}
+
 static void key_of(const struct auth_throttle *t, struct assay_str account, struct assay_str address, char key[17])
 {
     ASSAY_CLEANUP_BUF struct assay_buf b = ASSAY_BUF_INIT;
     char hex[ASSAY_SHA256_HEX];
     assay_buf_fmt(&b, "%s %zu ", t->salt, account.n);
     assay_buf_str(&b, account);
-    assay_buf_str(&b, address);
+    add_address(&b, address);
     assay_sha256_hex(assay_buf_view(&b), hex);
     memcpy(key, hex, 16);
     key[16] = '\0';

@@ -74,6 +74,21 @@ static void the_throttle_refuses_the_eleventh_and_forgives_with_time(void **stat
     auth_throttle_free(t);
 }
 
+static void the_throttle_counts_a_network_of_ipv6_as_one_address(void **state)
+{
+    (void)state;
+    struct auth_throttle *t = auth_throttle_new();
+    char from[64];
+    for (int i = 0; i < 10; i++) {
+        (void)snprintf(from, sizeof from, "2001:db8:1:2:%x::%x", i, i + 7);
+        assert_int_equal(auth_throttle_take(t, ASSAY_STR("ada"), assay_str(from), 5000), 0);
+    }
+    assert_int_equal(auth_throttle_take(t, ASSAY_STR("ada"), ASSAY_STR("2001:db8:1:2::ffff"), 5000), 6000);
+    assert_int_equal(auth_throttle_take(t, ASSAY_STR("ada"), ASSAY_STR("2001:db8:1:3::1"), 5000), 0);
+    assert_int_equal(auth_throttle_take(t, ASSAY_STR("ada"), ASSAY_STR("::ffff:192.0.2.1"), 5000), 0);
+    auth_throttle_free(t);
+}
+
 static void the_throttle_bounds_an_address_and_its_own_memory(void **state)
 {
     (void)state;
@@ -130,6 +145,7 @@ int main(void)
         cmocka_unit_test(registration_follows_the_option_then_the_environment),
         cmocka_unit_test(refresh_tokens_come_apart_as_they_were_made),
         cmocka_unit_test(the_throttle_refuses_the_eleventh_and_forgives_with_time),
+        cmocka_unit_test(the_throttle_counts_a_network_of_ipv6_as_one_address),
         cmocka_unit_test(the_throttle_bounds_an_address_and_its_own_memory),
         cmocka_unit_test(null_clears_only_what_may_be_empty),
     };
