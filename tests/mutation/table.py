@@ -164,6 +164,4 @@ M = [
      "a trace of zeros would be taken for one", "otlp http"),
     ("header-of-two-lines", "gateway/otlp_json.c", "line = (unsigned char)c >= ' ' && c != 127;", "line = c != 127;",
      "an option could write headers of its own", "otlp"),
-    ("refused-publications-timed-twice", "gateway/timed.c", "    if (rc < 0)\n        free(p); /* then it is not called */\n", "    if (rc < 0)\n        published(p, rc, err);\n",
-     "whoever publishes would be told twice of one that was not taken", "timed"),
 ]
