@@ -11,7 +11,7 @@ ok() { # what, command...
 }
 rm -rf "$prefix"
 ok "make install succeeds" make -C "$build" -s install
-for f in bin/assayd bin/assay libexec/assay/assay-boxkeeper libexec/assay/assay-warden libexec/assay/assay-unpack share/assay/pits/default.json lib/assay/plugins/assay_store_sqlite.so \
+for f in bin/assayd bin/assay libexec/assay/assay-boxkeeper libexec/assay/assay-warden libexec/assay/assay-unpack libexec/assay/assay-imgfilter share/assay/processors/image.json share/assay/pits/default.json lib/assay/plugins/assay_store_sqlite.so \
   lib/assay/plugins/assay_blob_fs.so lib/assay/plugins/assay_sandbox_native.so lib/assay/plugins/assay_sandbox_docker.so share/assay/docker-seccomp.json lib/pkgconfig/assay-plugin.pc lib/libassay_sdk.a \
   include/assay/plugin.h share/assay/languages/c.json share/assay/languages/python.json share/assay/docs/openapi.json \
   share/assay/fixtures/demo/benchmark.json bin/assay-images share/assay/images/languages.image share/assay/images/languages.lock; do

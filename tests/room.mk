@@ -22,7 +22,7 @@ EXTRA_DIST += tests/lint/deps.py
 
 # ---- fuzz targets of the codecs that have none in their own rooms, and the long form -----------------------
 CODEC_FUZZ = tests/fuzz/submissions_codec_fuzz tests/fuzz/runner_codec_fuzz tests/fuzz/traces_codec_fuzz \
-	tests/fuzz/boards_codec_fuzz tests/fuzz/proxies_fuzz tests/fuzz/script_codec_fuzz tests/fuzz/remote_codec_fuzz tests/fuzz/checker_fuzz
+	tests/fuzz/boards_codec_fuzz tests/fuzz/proxies_fuzz tests/fuzz/script_codec_fuzz tests/fuzz/remote_codec_fuzz tests/fuzz/checker_fuzz tests/fuzz/filter_fuzz
 check_PROGRAMS += $(CODEC_FUZZ)
 if !FUZZ
 TESTS += $(CODEC_FUZZ)
@@ -32,10 +32,14 @@ tests_fuzz_submissions_codec_fuzz_SOURCES = tests/fuzz/submissions_codec_fuzz.c 
 tests_fuzz_submissions_codec_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_submissions_codec_fuzz_LDFLAGS = $(FUZZ_LINK)
 tests_fuzz_submissions_codec_fuzz_LDADD = $(SDK_LIBS)
-tests_fuzz_runner_codec_fuzz_SOURCES = tests/fuzz/runner_codec_fuzz.c services/runner/codec.c services/runner/domain.c services/runner/languages.c services/runner/options.c $(FUZZ_DRIVER)
+tests_fuzz_runner_codec_fuzz_SOURCES = tests/fuzz/runner_codec_fuzz.c services/runner/codec.c services/runner/definitions.c services/runner/domain.c services/runner/languages.c services/runner/options.c $(FUZZ_DRIVER)
 tests_fuzz_runner_codec_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_runner_codec_fuzz_LDFLAGS = $(FUZZ_LINK)
 tests_fuzz_runner_codec_fuzz_LDADD = $(SDK_LIBS) -lm
+tests_fuzz_filter_fuzz_SOURCES = tests/fuzz/filter_fuzz.c services/runner/filters.c $(FUZZ_DRIVER)
+tests_fuzz_filter_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_filter_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_filter_fuzz_LDADD = $(SDK_LIBS)
 tests_fuzz_checker_fuzz_SOURCES = tests/fuzz/checker_fuzz.c services/runner/checker.c $(FUZZ_DRIVER)
 tests_fuzz_checker_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_checker_fuzz_LDFLAGS = $(FUZZ_LINK)

@@ -57,6 +57,8 @@ static const struct assay_json_field script_fields[] = {
     {.name = "float_rel", .type = ASSAY_JSON_REAL, .flags = ASSAY_JSON_NULLABLE, AT(float_rel), .min = 0, .max = 1},
     {.name = "tests", .type = ASSAY_JSON_ARRAY, .flags = ASSAY_JSON_NULLABLE, AT(tests), .min = 0, .max = ASSAY_SCRIPT_TESTS_MAX,
      .fields = test_fields, .elem_size = sizeof(struct assay_script_test)},
+    {.name = "filter", .type = ASSAY_JSON_RAW, .flags = ASSAY_JSON_NULLABLE, AT(filter), .max = 4096},
+    {.name = "image", .type = ASSAY_JSON_STRING, .flags = ASSAY_JSON_NULLABLE | ASSAY_JSON_BASE64, AT(image), .min = 0, .max = (double)ASSAY_SCRIPT_MAX},
     {.name = "assay", .type = ASSAY_JSON_RAW, .flags = ASSAY_JSON_NULLABLE, AT(assay), .max = (double)ASSAY_SCRIPT_MAX},
     REST,
 };
@@ -102,7 +104,7 @@ int assay_script_decode(struct assay_str json, struct assay_arena *arena, struct
         test[i].input = or_empty(test[i].input);
         test[i].expected_output = or_empty(test[i].expected_output);
     }
-    struct assay_str *text[] = {&s->id, &s->language, &s->source, &s->input, &s->assay};
+    struct assay_str *text[] = {&s->id, &s->language, &s->source, &s->input, &s->filter, &s->image, &s->assay};
     for (size_t i = 0; i < sizeof text / sizeof text[0]; i++)
         *text[i] = or_empty(*text[i]);
     *out = *s;
@@ -172,6 +174,14 @@ int assay_script_encode(const struct assay_script *s, struct assay_buf *out, str
             assay_jw_end(w);
         }
         assay_jw_end(w);
+    }
+    if (s->filter.n != 0) {
+        ASSAY_CLEANUP_BUF struct assay_buf image = ASSAY_BUF_INIT;
+        assay_buf_base64(&image, s->image);
+        if (image.failed)
+            return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+        assay_jw_kraw(w, "filter", s->filter);
+        assay_jw_kstr(w, "image", assay_buf_view(&image));
     }
     if (s->assay.n != 0)
         assay_jw_kraw(w, "assay", s->assay);

@@ -10,7 +10,8 @@ static const char *word(const struct assay_str *s)
 
 void count_waited(struct runner *r, const struct assay_job *lease, int64_t now_ms)
 {
-    const char *label[] = {lease->kind == ASSAY_JOB_PROJECT || lease->kind == ASSAY_JOB_PROJECT_MESSAGE ? "project" : word(&lease->language)};
+    const char *label[] = {lease->kind == ASSAY_JOB_PROJECT || lease->kind == ASSAY_JOB_PROJECT_MESSAGE ? "project"
+                           : lease->kind == ASSAY_JOB_FILTER ? "filter" : word(&lease->language)};
     int64_t waited = now_ms > lease->created_ms ? now_ms - lease->created_ms : 0; /* created by another machine's clock */
     r->host->metric_observe(r->host->ctx, &runner_metrics[METRIC_QUEUE_WAIT], label, (double)waited / 1e3);
 }

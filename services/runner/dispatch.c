@@ -359,14 +359,14 @@ static int open_one(struct runner *r, const char *name, const char *kinds, struc
 int dispatch_open(struct runner *r, struct assay_err *err)
 {
     const struct assay_host *host = r->host;
-    /* the kinds of jobs that may go out, each through one broker; scripts (2) and projects that a broker brought (4) stay here */
+    /* the kinds of jobs that may go out, each through one broker; scripts (2), projects that a broker brought (4) and filters (5) stay here */
     static const struct {
         const char *option;
         int kind;
         bool http; /* where no broker has it, runners elsewhere may lease it over HTTP */
     } of[] = {{"dispatch", ASSAY_JOB_BENCHMARK, true}, {"dispatch_tasks", ASSAY_JOB_TASK, true}, {"dispatch_projects", ASSAY_JOB_PROJECT, false}};
     const char *broker[3];
-    char here[32] = " 2 4 ", http[sizeof r->away_kinds] = " - ";
+    char here[32] = " 2 4 5 ", http[sizeof r->away_kinds] = " - ";
     bool any = false;
     int rc = ASSAY_OK;
     for (size_t i = 0; i < 3; i++)

@@ -16,6 +16,7 @@
  * The store's writer thread sees the transaction and its mail (on_written), never the job; it is the loop
  * that reads the mail.  A job is freed only when no transaction is under way.
  */
+#include "filter.h"
 #include "project.h"
 
 #include <stdlib.h>
@@ -167,6 +168,8 @@ static int add_end(struct loop *l, struct job *j, struct assay_tx *tx, struct ma
             rc = project_result(j, now_ms(l), tx->arena, &end.output, err);
         if (rc < 0)
             return rc;
+    } else if (j->filtering != NULL) {
+        end.output = filter_output(j);
     } else if (j->task) {
         const struct test *t = &j->test[0];
         end.output = j->verdict == VERDICT_BF                      ? j->build_output
@@ -253,9 +256,11 @@ static void ended_well(struct loop *l, struct job *j)
     l->failures = 0;
     if (j->environment[0] != '\0')
         (void)environment_known(l, j->environment, true);
-    const char *labels[] = {j->language != NULL ? j->language->name.p : j->project != NULL ? "project" : "", j->cancel ? "cancelled" : verdict_name(j->verdict)};
+    const char *labels[] = {j->language != NULL ? j->language->name.p : j->project != NULL ? "project" : j->filtering != NULL ? "filter" : "", j->cancel ? "cancelled" : verdict_name(j->verdict)};
     count_judged(l->r, &j->lease, labels[0], labels[1]);
     traced_job(l->r, j, labels[0], labels[1]);
+    if (j->filtering != NULL && j->filtering->call.filter != NULL)
+        host->metric_add(host->ctx, &runner_metrics[METRIC_FILTERS], (const char *[]){j->filtering->call.filter->name.p, labels[1]}, 1);
     assay_log(host, ASSAY_LOG_INFO, "submission_judged", ASSAY_KS("submission_id", j->lease.submission_id),
               ASSAY_KS("request_id", j->lease.request_id), ASSAY_KZ("language", labels[0]), ASSAY_KZ("verdict", labels[1]),
               ASSAY_KR("score", j->score), ASSAY_KI("tests", j->n_tests),

@@ -14,6 +14,7 @@
  * Three kinds of fault, never mixed: the program's is a verdict; a box's or the machine's is job_failed,
  * charged to the job since the job may be its cause; busy workers are nobody's, and not charged.
  */
+#include "filter.h"
 #include "project.h"
 
 #include <string.h>
@@ -256,6 +257,8 @@ void job_next_step(struct loop *l, struct job *j)
     }
     if (j->project != NULL) {
         project_next(l, j);
+    } else if (j->filtering != NULL) {
+        filter_next(l, j);
     } else if (j->kind == JOB_SELF_TEST && j->version_text[0] == '\0') {
         if (job_placed(l, j, version_side(j)))
             run_version(l, j);
@@ -498,6 +501,10 @@ void job_box_done(struct loop *l, struct slot *s)
     }
     if (j->stage == STAGE_PROJECT) {
         project_done(l, j, o);
+        return;
+    }
+    if (j->stage == STAGE_FILTER) {
+        filter_done(l, j, o);
         return;
     }
     if (j->stage == STAGE_WARM) {

@@ -12,38 +12,12 @@
  */
 #include "local.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include <assay/warden_wire.h>
 
-#define FILE_MAX ((size_t)256 << 10)
 #define LANGUAGES_MAX 64
 #define MIB ((int64_t)1 << 20)
-
-static int read_file(const char *path, struct assay_arena *arena, struct assay_str *out, struct assay_err *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return assay_err_errno(err, ASSAY_E_IO, errno, "%s", path);
-    char *p = assay_arena_alloc(arena, FILE_MAX + 1);
-    size_t n = 0;
-    ssize_t got = p != NULL ? 1 : -1;
-    while (got > 0 && n <= FILE_MAX) {
-        got = read(fd, p + n, FILE_MAX + 1 - n);
-        n += got > 0 ? (size_t)got : 0;
-    }
-    close(fd);
-    if (got < 0)
-        return assay_err_set(err, ASSAY_E_IO, "%s cannot be read", path);
-    if (n > FILE_MAX)
-        return assay_err_set(err, ASSAY_E_TOO_LARGE, "%s is larger than %zu bytes", path, FILE_MAX);
-    *out = (struct assay_str){p, n};
-    return ASSAY_OK;
-}
 
 static bool says_warm(const struct stage *stage)
 {
@@ -202,15 +176,16 @@ struct language *languages_find(const struct languages *l, struct assay_str name
     return NULL;
 }
 
-static int load_one(const char *path, struct languages *out, struct assay_err *err)
+static int load_one(const char *path, void *arg, struct assay_err *err)
 {
+    struct languages *out = arg;
     struct assay_str text;
     struct language_file file;
     struct assay_json_faults *faults = assay_arena_alloc(out->arena, sizeof *faults);
     if (faults == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     memset(&file, 0, sizeof file);
-    int rc = read_file(path, out->arena, &text, err);
+    int rc = definition_read(path, out->arena, &text, err);
     if (rc < 0)
         return rc;
     rc = assay_json_decode(text, language_fields, &file, NULL, out->arena, faults, err);
@@ -248,11 +223,6 @@ static int load_one(const char *path, struct languages *out, struct assay_err *e
     return options_check_file(l, path, err);
 }
 
-static int only_json(const struct dirent *d)
-{
-    return d->d_name[0] != '.' && assay_str_ends(assay_str(d->d_name), ".json");
-}
-
 int languages_load(const char *const *dirs, struct languages *out, struct assay_err *err)
 {
     out->arena = assay_arena_new(0);
@@ -260,22 +230,7 @@ int languages_load(const char *const *dirs, struct languages *out, struct assay_
     out->n = 0;
     if (out->list == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
-    int rc = ASSAY_OK;
-    for (size_t d = 0; rc >= 0 && dirs[d] != NULL; d++) {
-        struct dirent **name = NULL;
-        int n = scandir(dirs[d], &name, only_json, alphasort);
-        if (n < 0)
-            return assay_err_errno(err, ASSAY_E_CONFIG, errno, "the folder of languages %s", dirs[d]);
-        for (int i = 0; i < n; i++) {
-            char path[4096];
-            snprintf(path, sizeof path, "%s/%s", dirs[d], name[i]->d_name);
-            if (rc >= 0)
-                rc = load_one(path, out, err);
-            free(name[i]);
-        }
-        free(name);
-    }
-    return rc;
+    return definitions_each(dirs, "languages", load_one, out, err);
 }
 
 void languages_free(struct languages *l)

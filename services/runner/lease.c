@@ -302,7 +302,7 @@ bool lane_fill(struct loop *l, struct lane *la)
         return true;
     for (struct job *j = l->ready_first; j != NULL; j = j->next_ready) {
         char why[sizeof j->fault];
-        if (j->project != NULL) { /* it brings its own tools' names: what it finds is for its commands to say */
+        if (j->project != NULL || j->filtering != NULL) { /* it brings its own tools' names: what it finds is for its commands to say */
             ready_remove(l, j);
             lane_give(l, la, j);
             return true;
@@ -334,7 +334,7 @@ bool lane_fill(struct loop *l, struct lane *la)
         return true;
     }
     for (struct job *j = l->ready_first; j != NULL; j = j->next_ready) {
-        if (j->project != NULL)
+        if (j->language == NULL)
             continue;
         if (test_language(l, la, j->language) || (j->checker != NULL && test_language(l, la, j->checker->language)))
             return true;

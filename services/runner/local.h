@@ -33,6 +33,8 @@
 
 struct runner;
 struct project;
+struct filtering;
+struct processors_list;
 
 /* ---- compare.c: outputs; no I/O -------------------------------------------------------------------- */
 
@@ -240,6 +242,18 @@ int options_check_file(const struct language *l, const char *path, struct assay_
 int options_of(const struct languages *all, const struct language *l, const struct assay_strs *asked,
                const struct assay_json_array *problem, struct assay_str out[OPTIONS_GROUPS_MAX], size_t *n, struct assay_err *err);
 
+/* ---- definitions.c: files that are read at the start --------------------------------------------------------- */
+
+#define DEFINITION_DIRS 33
+/* share_dir/folder and what the option names; ends with NULL. */
+int definition_dirs(struct runner *r, const char *folder, const char *option, const char *dirs[DEFINITION_DIRS + 1], struct assay_err *err);
+/* Each *.json of the folders, by name; the first failure ends it. what: what they are, for errors. */
+int definitions_each(const char *const *dirs, const char *what, int (*fn)(const char *path, void *arg, struct assay_err *err), void *arg,
+                     struct assay_err *err);
+int definition_read(const char *path, struct assay_arena *arena, struct assay_str *out, struct assay_err *err);
+/* A program of libexec_dir (or by its absolute path) that goes into boxes, into the runner's arena. */
+int tool_read(struct runner *r, const char *name, struct assay_str *out, struct assay_err *err);
+
 /* ---- environment.c: where boxes stand -------------------------------------------------------------- */
 
 #define IMAGE_MAX 256 /* bytes of an image's name, its NUL included */
@@ -320,7 +334,7 @@ enum job_kind { JOB_SUBMISSION, JOB_SELF_TEST, JOB_CHECKER /* part of another on
 enum job_stage {
     STAGE_PREPARE, STAGE_READY, STAGE_REFUSED, STAGE_VERSION, STAGE_WARM_FIND, STAGE_WARM, STAGE_WARM_GET, STAGE_WARM_KEEP,
     STAGE_RECALL, STAGE_BRING, STAGE_BUILD, STAGE_LOAD, STAGE_PLACE, STAGE_CARRY, STAGE_TEST, STAGE_CHECK, STAGE_PRESTART, STAGE_WEIGH,
-    STAGE_CHECKED, STAGE_SEAT, STAGE_JUDGE, STAGE_FEEDBACK, STAGE_LIMBO, STAGE_PROJECT, STAGE_STORE, STAGE_FINISH
+    STAGE_CHECKED, STAGE_SEAT, STAGE_JUDGE, STAGE_FEEDBACK, STAGE_LIMBO, STAGE_PROJECT, STAGE_FILTER, STAGE_STORE, STAGE_FINISH
 };
 #define LOOP_MAIL_SIZE 648 /* a message of the loop; see loop.h */
 
@@ -396,6 +410,7 @@ struct job {
     bool only_warm;            /* or forked ones */
     bool task;                 /* run once, nothing compared */
     struct project *project;   /* a project: project.h; then language is NULL */
+    struct filtering *filtering; /* a filter: filter.h; then language is NULL */
     struct assay_str away_id;  /* the gateway's submission, when a gateway elsewhere wants it judged; else "" */
     int64_t away_fence;
     struct assay_str made_by;  /* the runner elsewhere that judged it, or "" */
@@ -667,7 +682,7 @@ void loop_look(struct runner *r, struct loop_state *out);
 enum {
     METRIC_VERDICTS, METRIC_QUEUE_WAIT, METRIC_BUILD, METRIC_RUN, METRIC_VERDICT, METRIC_LANGUAGE, METRIC_SLOTS, METRIC_SLOTS_READY, METRIC_SLOTS_BUSY, METRIC_WARDEN_DEATHS, METRIC_REFUSED,
     METRIC_CHECKER_FAULTS, METRIC_CHECK, METRIC_CACHE, METRIC_DATA_CACHE, METRIC_CACHE_BYTES, METRIC_WORKERS, METRIC_AWAY_LEASED,
-    METRIC_AWAY_RESULTS, METRIC_COUNT
+    METRIC_AWAY_RESULTS, METRIC_FILTERS, METRIC_FILTER_SECONDS, METRIC_COUNT
 };
 extern const struct assay_metric runner_metrics[METRIC_COUNT];
 
@@ -727,6 +742,8 @@ struct runner {
     struct assay_str project_tool, unpack_tool; /* what goes into a project's box; "": projects are not offered, */
     char project_lacks[260];                    /* and why */
     int64_t project_timeout_ms, project_grace_ms, project_memory, project_log_bytes;
+    struct processors_list *filters; /* set before the loop begins, then only read */
+    int64_t filter_time_ms, filter_memory, filter_result_max;
     size_t result_max; /* bytes of a script's result */
     bool judges; /* there is a boxkeeper to ask for wardens */
 };

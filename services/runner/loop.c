@@ -15,10 +15,12 @@
  *   finish.c  FINISH               environment.c  what the places have
  *   recall.c  builds that were done before           warm.c  what makes builds faster
  *   project.c  projects: LOAD, PROJECT, STORE in place of BUILD and TEST
+ *   filter.c   filters: FILTER, STORE in place of them
  *
  * Here is the rest: the thread itself, its mailbox, the list of all jobs, and time (each TICK_MS every job
  * is looked at: leases renewed, cancellations seen, news written, what failed tried again).
  */
+#include "filter.h"
 #include "project.h"
 
 #include <assert.h>
@@ -123,7 +125,10 @@ static void on_mail(struct loop *l, struct mail *m)
         job_warmed(l, m);
         break;
     case MAIL_STORED:
-        project_stored(l, m);
+        if (m->job->project != NULL)
+            project_stored(l, m);
+        else
+            filter_stored(l, m);
         break;
     case MAIL_KEPT:
         keep_ended(l, m);

@@ -11,6 +11,7 @@
  * One that is only not there yet (an image that is being fetched, a boxkeeper that starts again) is waited for;
  * the lease is renewed meanwhile, and a cancel ends the wait.
  */
+#include "filter.h"
 #include "project.h"
 
 #include <string.h>
@@ -37,7 +38,7 @@ static bool transfer(struct loop *l, struct job *j, int rc, const struct assay_e
 
 size_t job_environment(const struct job *j, enum side side)
 {
-    return j->project != NULL ? j->project->env : j->language->env[side];
+    return j->project != NULL ? j->project->env : j->filtering != NULL ? 0 : j->language->env[side];
 }
 
 bool job_placed(struct loop *l, struct job *j, enum side side)

@@ -1,4 +1,5 @@
 /* The runner: its tables, and its beginning and end. */
+#include "filter.h"
 #include "project.h"
 #include "remote.h"
 
@@ -77,6 +78,11 @@ static const struct assay_option options[] = {
      "memory of a project's box, its files (at most 1 GiB) included", 0, 0},
     {"project_log_max", "RUNNER_MAX_LOG_BYTES", ASSAY_OPT_BYTES, "200000", 1024, 64 << 20, NULL,
      "bytes of a project's log; of a longer one the beginning and the end are kept", 0, 0},
+    {"processors_path", NULL, ASSAY_OPT_STRING, "", 0, 0, NULL,
+     "more folders of processors' definitions (filters), separated by ':'; a later file replaces an earlier one of its name", 0, 0},
+    {"filter_time_limit", NULL, ASSAY_OPT_DURATION, "10s", 100, 3600000, NULL, "CPU time of a filter", 0, 1000},
+    {"filter_memory_limit", NULL, ASSAY_OPT_BYTES, "512m", 16 << 20, INT64_C(1) << 36, NULL, "memory of a filter", 0, 0},
+    {"filter_result_max", NULL, ASSAY_OPT_BYTES, "16m", 4096, 32 << 20, NULL, "bytes of a filter's result", 0, 0},
     {"languages_path", NULL, ASSAY_OPT_STRING, "", 0, 0, NULL,
      "more folders of language definitions, separated by ':'; a later file replaces an earlier one of its name", 0, 0},
 };
@@ -96,6 +102,8 @@ static const struct assay_route routes[] = {
      "A worker agent fetches a test's data by its hash"},
     {ASSAY_GET, "/languages", ASSAY_ROLES_PUBLIC, "results:read", ASSAY_ROUTE_NO_QUERY, 0, http_languages, "languages_list",
      "Languages with their versions and whether they are offered"},
+    {ASSAY_GET, "/filters", ASSAY_ROLES_PUBLIC, "results:read", ASSAY_ROUTE_NO_QUERY, 0, http_filters, "filters_list",
+     "Filters with their parameters and whether they are offered"},
     {ASSAY_GET, "/runners", ASSAY_ROLES_STAFF, NULL, ASSAY_ROUTE_NO_QUERY, 0, http_runners, "runners_list",
      "The runner's slots and what its sandbox can do"},
 };
@@ -131,6 +139,8 @@ const struct assay_metric runner_metrics[METRIC_COUNT] = {
                              "What runners elsewhere brought (taken, returned, late, refused)", "outcome", NULL},
     [METRIC_DATA_CACHE] = {"assay_runner_data_cache_total", ASSAY_METRIC_COUNTER,
                            "Look-ups of manifests and test data in memory (hit, miss)", "outcome", NULL},
+    [METRIC_FILTERS] = {"assay_filters_total", ASSAY_METRIC_COUNTER, "Filters applied, by their verdict, or cancelled", "filter,result", NULL},
+    [METRIC_FILTER_SECONDS] = {"assay_filter_seconds", ASSAY_METRIC_HISTOGRAM, "Wall time of a filter", "filter", seconds},
     [METRIC_CACHE_BYTES] = {"assay_runner_build_cache_bytes", ASSAY_METRIC_GAUGE, "Disk space of the build cache", "", NULL},
 };
 
@@ -181,33 +191,22 @@ static int take_options(void *self, struct assay_str canonical, const struct ass
     return rc == ASSAY_E_CONFIG ? ASSAY_OK : rc; /* the problem's fault, which its verdict says */
 }
 
-static const struct assay_languages_ops languages_ops = {.size = sizeof languages_ops, .resolve = resolve, .options = take_options};
+static int resolve_filter(void *self, struct assay_str json, struct assay_arena *arena, struct assay_json_faults *faults,
+                          struct assay_str *canonical, struct assay_err *err)
+{
+    return filter_resolve(self, json, arena, faults, canonical, err);
+}
+
+static const struct assay_languages_ops languages_ops = {.size = sizeof languages_ops, .resolve = resolve, .options = take_options,
+                                                       .filter = resolve_filter};
 
 static int load_languages(struct runner *r, struct assay_err *err)
 {
-    const struct assay_host *host = r->host;
-    const char *dirs[34] = {NULL};
-    size_t n = 0;
-    char own[4096];
-    const char *share = host->option_str(host->ctx, "share_dir");
-    snprintf(own, sizeof own, "%s/languages", share);
-    if (share[0] != '\0')
-        dirs[n++] = own;
-    struct assay_str rest = assay_str(host->option_str(host->ctx, "languages_path"));
-    while (rest.n != 0 && n < 33) {
-        const char *colon = memchr(rest.p, ':', rest.n);
-        struct assay_str one = {rest.p, colon != NULL ? (size_t)(colon - rest.p) : rest.n};
-        size_t skip = one.n + (colon != NULL ? 1 : 0);
-        rest.p += skip;
-        rest.n -= skip;
-        if (one.n == 0)
-            continue;
-        dirs[n] = assay_arena_z(r->arena, one);
-        if (dirs[n++] == NULL)
-            return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
-    }
-    int rc = languages_load(dirs, &r->languages, err);
-    return rc < 0 ? rc : environments_choose(host, &r->languages, &r->environments, r->arena, err);
+    const char *dirs[DEFINITION_DIRS + 1] = {NULL};
+    int rc = definition_dirs(r, "languages", "languages_path", dirs, err);
+    if (rc >= 0)
+        rc = languages_load(dirs, &r->languages, err);
+    return rc < 0 ? rc : environments_choose(r->host, &r->languages, &r->environments, r->arena, err);
 }
 
 static int init(const struct assay_host *host, void **self, struct assay_err *err)
@@ -253,6 +252,9 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     r->project_grace_ms = host->option_int(host->ctx, "project_grace");
     r->project_memory = host->option_int(host->ctx, "project_memory");
     r->project_log_bytes = host->option_int(host->ctx, "project_log_max");
+    r->filter_time_ms = host->option_int(host->ctx, "filter_time_limit");
+    r->filter_memory = host->option_int(host->ctx, "filter_memory_limit");
+    r->filter_result_max = host->option_int(host->ctx, "filter_result_max");
     r->pits = host->need(host->ctx, ASSAY_PITS_INTERFACE, &r->pits_self);
     int rc = remote_new(r, err);
     if (rc >= 0)
@@ -276,6 +278,8 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
         rc = load_languages(r, err);
     if (rc >= 0)
         rc = project_tools(r, err);
+    if (rc >= 0)
+        rc = filters_load(r, err);
     if (rc >= 0)
         r->jobs->set_languages(r->jobs_self, &languages_ops, r);
     return rc;

@@ -2,6 +2,7 @@
  * From a lease to a job that can run: manifest, language, source, limits, test data.  On worker threads;
  * the job belongs to the one that prepares it.
  */
+#include "filter.h"
 #include "project.h"
 #include "remote.h"
 
@@ -324,10 +325,16 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
     int rc = ASSAY_OK;
     if (lease->kind == ASSAY_JOB_PROJECT || lease->kind == ASSAY_JOB_PROJECT_MESSAGE)
         return project_prepare(r, j, err);
+    if (lease->kind == ASSAY_JOB_FILTER) {
+        rc = read_bytes(r, j, lease->payload, lease->payload_ref, PAYLOAD_READ_MAX, &j->payload, err);
+        return rc < 0 ? assay_err_prefix(err, "the image") : filter_prepare(r, j, lease->source, j->payload, err);
+    }
     if (lease->kind == ASSAY_JOB_SCRIPT) {
         rc = assay_script_decode(lease->payload, j->arena, &script, err);
         if (rc < 0)
             return assay_err_prefix(err, "the message");
+        if (script.filter.n != 0)
+            return filter_prepare(r, j, script.filter, script.image, err);
         lease->assay = script.assay;
         source = script.source;
     }

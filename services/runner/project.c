@@ -3,12 +3,8 @@
 
 #include "remote.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define UNPACK_MS 60000
 #define SLACK_MS 30000 /* what the box may take beyond what its steps may */
@@ -16,7 +12,6 @@
 #define SCRATCH_FILES 200000
 #define PROCESSES 1024
 #define OPEN_FILES 8192
-#define TOOL_MAX ((off_t)64 << 20)
 #define FEATURE_LEAF_MEMORY (1u << 1) /* of a hello */
 
 static int no_memory(struct assay_err *err)
@@ -26,28 +21,6 @@ static int no_memory(struct assay_err *err)
 
 /* ---- the programs that go into the box -------------------------------------------------------------------------- */
 
-static int read_tool(struct runner *r, const char *name, struct assay_str *out, struct assay_err *err)
-{
-    char path[4096];
-    struct stat st;
-    (void)snprintf(path, sizeof path, "%.4000s/%s", r->host->option_str(r->host->ctx, "libexec_dir"), name);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return assay_err_errno(err, ASSAY_E_CONFIG, errno, "%s", path);
-    char *bytes = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= TOOL_MAX ? assay_arena_alloc(r->arena, (size_t)st.st_size + 1) : NULL;
-    size_t n = 0;
-    ssize_t got = bytes != NULL ? 1 : -1;
-    while (got > 0 && n < (size_t)st.st_size) {
-        got = read(fd, bytes + n, (size_t)st.st_size - n);
-        n += got > 0 ? (size_t)got : 0;
-    }
-    close(fd);
-    if (got <= 0 || n != (size_t)st.st_size)
-        return assay_err_set(err, ASSAY_E_CONFIG, "%s cannot be read", path);
-    *out = (struct assay_str){bytes, n};
-    return ASSAY_OK;
-}
-
 int project_tools(struct runner *r, struct assay_err *err)
 {
     struct assay_err why = {0, ""};
@@ -56,7 +29,7 @@ int project_tools(struct runner *r, struct assay_err *err)
         return rc;
     if (!r->judges)
         return rc;
-    if (read_tool(r, "assay-project", &r->project_tool, &why) < 0 || read_tool(r, "assay-unpack", &r->unpack_tool, &why) < 0) {
+    if (tool_read(r, "assay-project", &r->project_tool, &why) < 0 || tool_read(r, "assay-unpack", &r->unpack_tool, &why) < 0) {
         r->project_tool = ASSAY_STR(""); /* projects end as IE, and say so; all else works */
         put_text(r->project_lacks, sizeof r->project_lacks, "%.250s", why.msg);
         assay_log(r->host, ASSAY_LOG_WARN, "projects_not_offered", ASSAY_KZ("error", r->project_lacks));

@@ -2,7 +2,7 @@
 # libseccomp is included by seccomp.c only, expat by junit.c
 plugins_LTLIBRARIES += services/runner/assay_runner.la
 services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runner/cache.c services/runner/calibrate.c services/runner/check.c services/runner/checker.c \
-	services/runner/codec.c services/runner/compare.c services/runner/counts.c services/runner/dispatch.c services/runner/domain.c services/runner/points.c services/runner/environment.c services/runner/finish.c services/runner/http.c \
+	services/runner/codec.c services/runner/compare.c services/runner/counts.c services/runner/definitions.c services/runner/dispatch.c services/runner/domain.c services/runner/points.c services/runner/environment.c services/runner/filter.c services/runner/filter.h services/runner/filters.c services/runner/finish.c services/runner/http.c \
 	services/runner/judge.c services/runner/junit.c services/runner/junit.h services/runner/languages.c services/runner/lease.c services/runner/local.h \
 	services/runner/loop.c services/runner/loop.h services/runner/machine.c services/runner/place.c services/runner/plugin.c \
 	services/runner/failures.c services/runner/prefork.c services/runner/project.c services/runner/project.h services/runner/project_codec.c \
@@ -53,6 +53,11 @@ TESTS += tests/unit/builds_test
 tests_unit_builds_test_SOURCES = tests/unit/builds_test.c services/runner/builds.c services/runner/failures.c
 tests_unit_builds_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/runner
 tests_unit_builds_test_LDADD = $(SVC_TEST_LIBS)
+check_PROGRAMS += tests/unit/filters_test
+TESTS += tests/unit/filters_test
+tests_unit_filters_test_SOURCES = tests/unit/filters_test.c services/runner/filters.c
+tests_unit_filters_test_CPPFLAGS = $(SVC_TEST_CPPFLAGS) -I$(top_srcdir)/services/runner
+tests_unit_filters_test_LDADD = $(SVC_TEST_LIBS)
 check_PROGRAMS += tests/unit/remote_test
 TESTS += tests/unit/remote_test
 tests_unit_remote_test_SOURCES = tests/unit/remote_test.c

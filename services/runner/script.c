@@ -3,6 +3,7 @@
  *
  * Nothing of them is kept by the runner: the result goes to the job's end whole.
  */
+#include "filter.h"
 #include "remote.h"
 
 #include <math.h>
@@ -102,6 +103,8 @@ int script_result(const struct job *j, struct assay_arena *arena, struct assay_s
         res.duration_ms = job_build_ms(j);
         res.stderr_text = j->build_output;
     }
+    if (j->filtering != NULL)
+        res.stdout_text = j->filtering->encoded;
     for (size_t i = 0; i < j->n_tests && j->verdict != VERDICT_BF; i++) {
         const struct test *t = &j->test[i];
         struct assay_script_result_test *to = &list[i];
@@ -121,10 +124,10 @@ int script_result(const struct job *j, struct assay_arena *arena, struct assay_s
         res.exit_code = to->exit_code != 0 ? to->exit_code : res.exit_code;
         res.stdout_text = to->stdout_text.n != 0 ? to->stdout_text : res.stdout_text;
         res.stderr_text = to->stderr_text.n != 0 ? to->stderr_text : res.stderr_text;
-        if (j->uncompared)
+        if (j->uncompared || j->filtering != NULL)
             res.error = to->error;
     }
-    if (j->verdict != VERDICT_BF && !j->uncompared)
+    if (j->verdict != VERDICT_BF && !j->uncompared && j->filtering == NULL)
         res.tests = (struct assay_json_array){list, j->n_tests};
     if (j->away_id.n != 0) { /* a gateway wants the whole truth */
         int rc = away_result_encode(j, res.timestamp_ms, arena, &res.assay, err);

@@ -56,10 +56,13 @@ const struct assay_json_field task_fields[] = {
     F("translator", NULL, ASSAY_JSON_STRING, ASSAY_JSON_NULLABLE, task_body, translator, 1, 64),
     F("lang", NULL, ASSAY_JSON_STRING, ASSAY_JSON_NULLABLE, task_body, lang, 1, 64),
     F("language", NULL, ASSAY_JSON_STRING, ASSAY_JSON_NULLABLE, task_body, language, 1, 64),
-    F("code", "source", ASSAY_JSON_STRING, ASSAY_JSON_REQUIRED | ASSAY_JSON_NUL_OK, task_body, code, 1, (double)SOURCE_MAX),
+    {.name = "code", .alias = "source", .type = ASSAY_JSON_STRING, .flags = ASSAY_JSON_NULLABLE | ASSAY_JSON_NUL_OK,
+     .offset = offsetof(struct task_body, code), .min = 1, .max = (double)SOURCE_MAX, .has_offset = offsetof(struct task_body, has_code)},
     F("compiler_options", NULL, ASSAY_JSON_STRINGS, ASSAY_JSON_NULLABLE, task_body, compiler_options, 0, ASSAY_OPTIONS_MAX),
     F("input", "stdin", ASSAY_JSON_STRING, ASSAY_JSON_NULLABLE | ASSAY_JSON_NUL_OK, task_body, input, 0,
       (double)PAYLOAD_MAX),
+    FH("filter", ASSAY_JSON_RAW, ASSAY_JSON_NULLABLE, task_body, filter, has_filter, 0, 4096),
+    FH("image", ASSAY_JSON_STRING, ASSAY_JSON_NULLABLE | ASSAY_JSON_BASE64, task_body, image, has_image, 1, (double)IMAGE_MAX),
     {.name = NULL},
 };
 
@@ -92,8 +95,9 @@ int files_encode(const struct assay_json_map *files, struct assay_arena *arena, 
 static const char *kind_name(int64_t kind)
 {
     static const char *const names[] = {[ASSAY_JOB_BENCHMARK] = "benchmark", [ASSAY_JOB_TASK] = "task", [ASSAY_JOB_SCRIPT] = "script",
-                                        [ASSAY_JOB_PROJECT] = "project", [ASSAY_JOB_PROJECT_MESSAGE] = "project"};
-    return kind >= 0 && kind <= ASSAY_JOB_PROJECT_MESSAGE ? names[kind] : "benchmark";
+                                        [ASSAY_JOB_PROJECT] = "project", [ASSAY_JOB_PROJECT_MESSAGE] = "project",
+                                        [ASSAY_JOB_FILTER] = "filter"};
+    return kind >= 0 && kind <= ASSAY_JOB_FILTER ? names[kind] : "benchmark";
 }
 
 int created_encode(const struct draft *d, struct assay_arena *arena, struct assay_str *out, struct assay_err *err)
@@ -194,7 +198,11 @@ void sent_write(struct assay_jw *w, const struct view *v, const struct sent *sen
         assay_jw_kraw(w, "files", sent->source); /* kept as the JSON that files_encode made */
     else
         assay_jw_kz(w, "files", NULL);
-    if (sent->payload.p != NULL)
+    ASSAY_CLEANUP_BUF struct assay_buf image = ASSAY_BUF_INIT;
+    if (v->kind == ASSAY_JOB_FILTER && sent->payload.p != NULL) { /* bytes, and no text */
+        assay_buf_base64(&image, sent->payload);
+        assay_jw_kstr(w, "payload", assay_buf_view(&image));
+    } else if (sent->payload.p != NULL)
         assay_jw_kstr(w, "payload", sent->payload);
     else
         assay_jw_kz(w, "payload", NULL);
@@ -205,7 +213,7 @@ int accepted_encode(const struct draft *d, struct assay_response *rs, struct ass
 {
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
     assay_jw_object(w);
-    if (d->kind == ASSAY_JOB_TASK) {
+    if (d->kind == ASSAY_JOB_TASK || d->kind == ASSAY_JOB_FILTER) {
         assay_jw_kz(w, "task_id", d->id);
         assay_jw_end(w);
         return assay_reply_json(rs, 201, w, err);

@@ -116,6 +116,40 @@ static int draft_of_submission(struct pending *p, struct assay_err *err)
     return draft_from(p, &b, "", err);
 }
 
+/* No code but a filter, and what it is to be applied to. */
+static int draft_of_filter(struct pending *p, const struct task_body *b, struct assay_err *err)
+{
+    static const char *const code[] = {"/code", "/translator", "/lang", "/language", "/input"};
+    const bool given[] = {b->has_code, b->translator.n != 0, b->lang.n != 0, b->language.n != 0, b->input.n != 0};
+    struct assay_json_faults *faults = assay_faults(p->rq, &p->rs), own = {.n = 0};
+    struct draft *d = &p->draft;
+    for (size_t i = 0; i < sizeof given / sizeof given[0]; i++) {
+        if (given[i])
+            assay_json_fault(faults, p->arena, code[i], "a task is code or a filter, and not both");
+    }
+    if (!b->has_filter)
+        assay_json_fault(faults, p->arena, "/filter", "is required with an image: GET /filters lists them");
+    if (!b->has_image)
+        assay_json_fault(faults, p->arena, "/image", "is required: the image that the filter is to be applied to, in base64");
+    int rc = b->has_filter ? filters_resolve(p->s, b->filter, p->arena, &own, &d->source, err) : ASSAY_OK;
+    if (rc < 0 && rc != ASSAY_E_INVALID)
+        return rc;
+    for (size_t i = 0; i < own.n; i++) {
+        struct assay_str at = assay_arena_fmt(p->arena, "/filter%.*s", ASSAY_FMT(own.item[i].pointer));
+        assay_json_fault(faults, p->arena, at.p != NULL ? at.p : "/filter", "%.*s", ASSAY_FMT(own.item[i].detail));
+    }
+    if (faults->n != 0)
+        return assay_err_set(err, ASSAY_E_INVALID, "the task breaks a rule");
+    draft_common(p);
+    d->kind = ASSAY_JOB_FILTER;
+    d->agent_id = p->rq->who->agent_id;
+    d->language = ASSAY_STR("");
+    d->source_kind = SOURCE_TEXT;
+    d->has_payload = true;
+    d->payload = b->image;
+    return ASSAY_OK;
+}
+
 static int draft_of_task(struct pending *p, struct assay_err *err)
 {
     struct task_body b;
@@ -123,6 +157,10 @@ static int draft_of_task(struct pending *p, struct assay_err *err)
     int rc = assay_body_json(p->rq, &p->rs, task_fields, &b, err);
     if (rc < 0)
         return rc;
+    if (b.has_filter || b.has_image)
+        return draft_of_filter(p, &b, err);
+    if (!b.has_code)
+        return assay_fault(p->rq, &p->rs, err, "/code", "is required");
     struct assay_str name[] = {b.translator, b.lang, b.language};
     const char *const pointer[] = {"/translator", "/lang", "/language"};
     int given = -1;

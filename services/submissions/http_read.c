@@ -175,7 +175,7 @@ static int find_task(struct submissions *s, struct assay_request *rq, struct ass
     if (!assay_id_valid(id))
         return assay_err_set(err, ASSAY_E_INVALID, "a task's id is a UUID");
     int rc = find(s, rq, id, out, err);
-    if (rc == ASSAY_E_NOT_FOUND || (rc >= 0 && out->kind != ASSAY_JOB_TASK))
+    if (rc == ASSAY_E_NOT_FOUND || (rc >= 0 && out->kind != ASSAY_JOB_TASK && out->kind != ASSAY_JOB_FILTER))
         return assay_err_set(err, ASSAY_E_NOT_FOUND, "there is no such task of yours");
     return rc;
 }
@@ -193,6 +193,31 @@ int http_task_status(void *self, struct assay_request *rq, struct assay_response
     return assay_reply_json(rs, 200, w, err);
 }
 
+/* The result's bytes are a blob; why there are none is the output itself. */
+static int filter_result(struct submissions *s, struct assay_response *rs, const struct view *view, struct assay_str output,
+                         struct assay_arena *arena, struct assay_err *err)
+{
+    ASSAY_CLEANUP_BUF struct assay_buf text = ASSAY_BUF_INIT;
+    struct assay_str bytes = ASSAY_STR("");
+    bool good = view->has_verdict && assay_str_is(view->verdict, "OK");
+    int rc = good ? assay_blob_get(s->host->blobs, output, PART_READ_MAX, arena, &bytes, err) : ASSAY_OK;
+    if (rc == ASSAY_E_NOT_FOUND)
+        return assay_err_set(err, ASSAY_E_CORRUPT, "the result of %.*s is not stored", ASSAY_FMT(view->id));
+    if (rc < 0)
+        return rc;
+    assay_buf_puts(&text, "");
+    assay_buf_base64(&text, bytes);
+    if (text.failed)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    assay_jw_object(w);
+    assay_jw_kstr(w, "result", assay_buf_view(&text));
+    if (state_ended(view->state) && !good)
+        assay_jw_kstr(w, "error", output.n != 0 ? output : assay_str_is(view->state, "cancelled") ? ASSAY_STR("cancelled") : ASSAY_STR("failed: this server could not apply it"));
+    assay_jw_end(w);
+    return assay_reply_json(rs, 200, w, err);
+}
+
 int http_task_result(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     struct submissions *s = self;
@@ -201,6 +226,8 @@ int http_task_result(void *self, struct assay_request *rq, struct assay_response
     int rc = find_task(s, rq, rq->param[0], &view, err);
     if (rc >= 0 && state_ended(view.state))
         rc = repo_output(s, view.id, rq->arena, &output, err);
+    if (rc >= 0 && view.kind == ASSAY_JOB_FILTER)
+        return filter_result(s, rs, &view, output, rq->arena, err);
     if (rc < 0)
         return rc;
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();

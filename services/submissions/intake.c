@@ -141,11 +141,34 @@ static void kick(struct intake *in, struct entry *e)
     }
 }
 
+/* Why a filter cannot be asked for, or NULL. */
+static const char *filter_fault(struct submissions *s, const struct assay_script *c, struct assay_arena *arena, char *text, size_t room)
+{
+    struct assay_err err = {0, ""};
+    struct assay_json_faults faults = {.n = 0};
+    struct assay_str canonical;
+    if (c->language.n != 0 || c->source.n != 0 || c->files.n != 0)
+        return "code and a filter cannot be given both";
+    if (c->image.n == 0)
+        return "the filter has no image";
+    int rc = filters_resolve(s, c->filter, arena, &faults, &canonical, &err);
+    if (rc >= 0)
+        return NULL;
+    if (faults.n != 0)
+        (void)snprintf(text, room, "filter%.*s: %.*s", ASSAY_FMT(faults.item[0].pointer), ASSAY_FMT(faults.item[0].detail));
+    else
+        (void)snprintf(text, room, "%.*s", (int)room - 1, err.msg);
+    return text;
+}
+
 /* Why a script cannot become a submission, or NULL. */
-static const char *script_fault(struct submissions *s, const struct assay_script *c, struct assay_str *language, char *text, size_t room)
+static const char *script_fault(struct submissions *s, const struct assay_script *c, struct assay_arena *arena, struct assay_str *language,
+                                char *text, size_t room)
 {
     struct assay_err err = {0, ""};
     size_t total = 0;
+    if (c->filter.n != 0)
+        return filter_fault(s, c, arena, text, room);
     if (c->assay.n != 0 && c->language.n == 0)
         return NULL; /* a gateway's job of which only a payload is judged */
     if (c->assay.n == 0 && c->source.n == 0 && c->files.n == 0)
@@ -230,8 +253,8 @@ static enum next store(struct entry *e)
         assay_log(host, ASSAY_LOG_INFO, "intake_done", ASSAY_KZ("broker", e->from->name), ASSAY_KZ("stops", stop ? "yes" : "no"));
         return stop ? NEXT_WAIT : NEXT_SETTLE;
     }
-    char text[200];
-    const char *fault = project >= 0 ? NULL : script_fault(s, &c, &d.language, text, sizeof text);
+    char text[400];
+    const char *fault = project >= 0 ? NULL : script_fault(s, &c, arena, &d.language, text, sizeof text);
     if (fault != NULL)
         return poison(e, id, fault, false);
     assay_id_new(d.id);

@@ -237,6 +237,18 @@ int languages_options(struct submissions *s, struct assay_str language, const st
     return ASSAY_OK;
 }
 
+int filters_resolve(struct submissions *s, struct assay_str json, struct assay_arena *arena, struct assay_json_faults *faults,
+                    struct assay_str *canonical, struct assay_err *err)
+{
+    int rc = ASSAY_OK;
+    *canonical = json;
+    pthread_mutex_lock(&s->lock);
+    if (s->languages != NULL && s->languages->size >= offsetof(struct assay_languages_ops, filter) + sizeof s->languages->filter)
+        rc = s->languages->filter(s->languages_self, json, arena, faults, canonical, err);
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
 int languages_resolve(struct submissions *s, struct assay_str name, struct assay_str *canonical, struct assay_err *err)
 {
     int rc = ASSAY_OK;

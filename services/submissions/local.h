@@ -24,6 +24,7 @@
 #define SUBMISSIONS_GROUP "submissions" /* the durable subscription that feeds the projections */
 #define SOURCE_MAX ((size_t)1 << 20)
 #define PAYLOAD_MAX ((size_t)4 << 20)
+#define IMAGE_MAX ((size_t)5 << 20) /* in base64 it fits into BODY_SUBMIT */
 #define INLINE_MAX ((size_t)64 << 10) /* larger bytes become blobs, smaller ones part of the row's transaction */
 #define PART_READ_MAX ((size_t)32 << 20) /* above what any accepted body can hold, encoded */
 #define FILES_MAX 64
@@ -76,6 +77,8 @@ struct task_body {
     struct assay_str language, lang, translator; /* one of the three */
     struct assay_str code, input;
     struct assay_strs compiler_options;
+    struct assay_str filter, image; /* or no code at all: filter is raw JSON */
+    bool has_code, has_filter, has_image;
 };
 
 /* Adds a fault for each rule of the request alone that is broken. prefix: "" or "/items/3". */
@@ -291,6 +294,9 @@ int languages_resolve(struct submissions *s, struct assay_str name, struct assay
  * languages, what can be an option at all and is not refused by the problem may pass: the runner asks again. ASSAY_E_INVALID. */
 int languages_options(struct submissions *s, struct assay_str language, const struct assay_strs *asked,
                       const struct assay_json_array *problem, struct assay_err *err);
+/* A request's member "filter", as assay/jobs.h has it; as it is written where nobody here knows the filters. */
+int filters_resolve(struct submissions *s, struct assay_str json, struct assay_arena *arena, struct assay_json_faults *faults,
+                    struct assay_str *canonical, struct assay_err *err);
 
 struct stream_benchmark; /* below */
 

@@ -96,13 +96,13 @@ static const struct assay_route routes[] = {
     {ASSAY_GET, "/submissions/mine", ASSAY_ROLES_ANY, "submissions:read", ASSAY_ROUTE_PAGED, 0, http_project_mine, "projects_mine",
      "The caller's projects, newest first"},
     {ASSAY_POST, "/task", WRITERS, "submissions:write", ASSAY_ROUTE_INLINE | ASSAY_ROUTE_IDEMPOTENT | ASSAY_ROUTE_NO_QUERY,
-     BODY_SUBMIT, http_task_create, "task_create", "Run a program once, without a benchmark"},
+     BODY_SUBMIT, http_task_create, "task_create", "Run a program once, or apply a filter to an image, without a benchmark"},
     {ASSAY_DELETE, "/task", WRITERS, "submissions:write", 0, 0, http_task_delete, "task_delete",
      "Remove a task, ending it when it runs"},
     {ASSAY_GET, "/status/{id}", ASSAY_ROLES_ANY, "submissions:read", ASSAY_ROUTE_NO_QUERY, 0, http_task_status, "task_status",
      "Whether a task is in progress or ready"},
     {ASSAY_GET, "/result/{id}", ASSAY_ROLES_ANY, "submissions:read", ASSAY_ROUTE_NO_QUERY, 0, http_task_result, "task_result",
-     "What a task printed; empty while it is in progress"},
+     "What a task printed, or a filtered image; empty while it is in progress"},
 };
 
 static const double publish_seconds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 0};

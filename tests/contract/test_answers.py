@@ -633,6 +633,7 @@ def test_languages_and_runners(server):
     names = [language["name"] for language in Checked(server.port).get("/languages").json["items"]]
     assert {"c", "python"} <= set(names), names
     admin.get("/languages")
+    Checked(server.port).get("/filters")
     admin.get("/runners")
     person(server, "walter").call("GET", "/runners", expect=403)
 
@@ -661,6 +662,15 @@ def test_tasks(server):
     user, other = person(server, "walter"), person(server, "someone-else")
     task = user.post("/task", {"translator": "python3", "code": "print(6 * 7)"}, headers={"Idempotency-Key": "t"}, expect=201)
     user.post("/task", {"translator": "python3", "code": "print(6 * 7)"}, headers={"Idempotency-Key": "t"}, expect=201)
+    image = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
+    for body, keys in (({"filter": {"name": "negative"}, "image": image}, {"result"}),
+                       ({"filter": {"name": "blur", "parameters": {"sigma": 1}}, "image": "eA=="}, {"result", "error"})):
+        filtered = user.post("/task", body, expect=201).json["task_id"]
+        wait_for("a filter", lambda f=filtered: user.get(f"/status/{f}").json["status"] == "ready")
+        assert set(user.get(f"/result/{filtered}").json) == keys
+    user.get(f"/submissions/{filtered}")
+    user.get(f"/submissions/{filtered}/source")
+    user.get(f"/results/{filtered}")
     user.post("/task", {"lang": "gcc", "source": "int main(void) { return 0; }", "stdin": "x"}, expect=201)
     user.call("POST", "/task", {"code": "x"}, expect=400)
     user.call("POST", "/task", {"translator": "klingon", "code": "x"}, expect=400)

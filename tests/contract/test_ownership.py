@@ -242,7 +242,7 @@ class Plans:
         get, post, patch, put, delete = (lambda p, b=None, m=m, **k: Cell(m, p, b, **k) for m in ("GET", "POST", "PATCH", "PUT", "DELETE"))
         for op, path in (("health_live", "/healthz"), ("health_ready", "/readyz"), ("metrics_get", "/metrics"), ("openapi_get", "/swagger.json"),
                          ("index_get", "/"), ("dashboard_file", "/ui/nothing.js"), ("swagger_door", "/swagger"), ("swagger_ui", "/swagger/"),
-                         ("swagger_file", "/swagger/nothing.js"), ("me", "/me"), ("languages_list", "/languages"), ("runners_list", "/runners")):
+                         ("swagger_file", "/swagger/nothing.js"), ("me", "/me"), ("languages_list", "/languages"), ("filters_list", "/filters"), ("runners_list", "/runners")):
             w(op, same, lambda x, who, rel, path=path: get(path))
 
         # accounts

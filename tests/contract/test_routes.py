@@ -141,6 +141,9 @@ def test_the_contract_is_sound():
                     faults.append(f"{where}: the schema of {what} is empty")
                 elif "example" in body:
                     faults += [f"{where}: the example of {what}{f}" for f in c.faults(body["example"], schema, strict=True)]
+                elif body.get("examples"):
+                    for name, named in body["examples"].items():
+                        faults += [f"{where}: the example {name} of {what}{f}" for f in c.faults(named["value"], schema, strict=True)]
                 elif example and media == "application/json":
                     faults.append(f"{where}: {what} has no example")
     for name, schema in c.document["components"]["schemas"].items():

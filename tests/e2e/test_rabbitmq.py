@@ -1,5 +1,6 @@
 """Workers on a real RabbitMQ: what old producers send is judged and answered, each message once, through deaths of workers and of the broker."""
 
+import base64
 import collections
 import contextlib
 import json
@@ -11,6 +12,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "parts"))
 from harness import PREFIX, Server, Skip, main, wait_for  # noqa: E402
+import pictures  # noqa: E402
 import sharing  # noqa: E402
 from rabbitmq import Missing, RabbitMQ  # noqa: E402
 
@@ -115,6 +117,31 @@ def test_old_and_new_bodies_are_answered(server):
     assert r["id"] == "5" and "error" in r and "status" not in r, r
     r = ask({"id": "6", "lang": "python", "code": ""}, "-t", "answers")
     assert r["id"] == "6" and "error" in r, r
+    wait_for("all to be acknowledged", lambda: MQ.counts("tasks") == (0, 0), 30, 0.3)
+
+
+def test_filters_of_images(server):
+    rows = [[(10, 200, 30, 255), (0, 0, 255, 9)]]
+    image = base64.b64encode(pictures.png(rows)).decode()
+
+    def ask(body):
+        MQ.publish("tasks", json.dumps(body))
+        return result("task-results")
+    r = ask({"id": "n-1", "filter": {"name": "Negative"}, "image": image})
+    assert r["id"] == "n-1" and r["status"] == "OK" and r["exit_code"] == 0 and "tests" not in r and "stderr" not in r, r
+    assert pictures.png_rows(base64.b64decode(r["stdout"])) == [[(245, 55, 225, 255), (255, 255, 0, 9)]], r
+    r = ask({"id": "n-2", "filter": {"name": "resize", "parameters": {"width": 4, "height": 1, "mode": "stretch"}}, "image": image})
+    assert [p[3] for p in pictures.png_rows(base64.b64decode(r["stdout"]))[0]][0] == 255, r
+    r = ask({"id": "n-3", "filter": {"name": "negative"}, "image": base64.b64encode(b"no image").decode()})
+    assert r["id"] == "n-3" and r["status"] == "RE" and r["error"].startswith("not_an_image") and "stdout" not in r, r
+    noise = [[(x * y * 7919 >> 3 & 255, (x ^ y * 31) * 97 & 255, x * 2654435761 * (y + 3) >> 9 & 255, 255) for x in range(700)] for y in range(700)]
+    r = ask({"id": "n-4", "filter": {"name": "negative"}, "image": base64.b64encode(pictures.png(noise)).decode()})
+    assert r["status"] == "OL" and r["error"].startswith("too_large") and "stdout" not in r, "a message has 900,000 bytes at most, and half of an image is none"
+    for body, why in (({"filter": {"name": "sepia"}, "image": image}, "filter/name: there is no such filter; there are: negative"),
+                      ({"filter": {"name": "blur", "parameters": {"sigma": 0}}, "image": image}, "filter/parameters/sigma"),
+                      ({"filter": {"name": "blur"}}, "no image"), ({"filter": {"name": "blur"}, "image": image, "lang": "c", "code": "x"}, "both")):
+        r = ask({"id": "n-5", **body})
+        assert r["id"] == "n-5" and why in r["error"] and "status" not in r, r
     wait_for("all to be acknowledged", lambda: MQ.counts("tasks") == (0, 0), 30, 0.3)
 
 

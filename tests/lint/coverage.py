@@ -14,7 +14,7 @@ import sys
 
 MAP = "tests/coverage.map"
 WHOLE = {  # a file that is a test as a whole: where it must be named for that to be so
-    "tests/fuzz/": ["tests/room.mk", "gateway/room.mk", "plugins/warden/room.mk", "plugins/unpack/room.mk", "services/auth/room.mk", "services/runner/room.mk", "services/agents/room.mk",
+    "tests/fuzz/": ["tests/room.mk", "gateway/room.mk", "plugins/warden/room.mk", "plugins/unpack/room.mk", "plugins/imgfilter/room.mk", "services/auth/room.mk", "services/runner/room.mk", "services/agents/room.mk",
                     "services/benchmarks/room.mk", "services/pits/room.mk", "plugins/aws/room.mk", "plugins/blob_s3/room.mk", "plugins/broker_sqs/room.mk", "plugins/session_redis/room.mk"],
     "tests/mutation/": ["runtests"],
     "tests/vm/": ["runtests"],

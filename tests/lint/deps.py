@@ -46,6 +46,7 @@ LIBRARIES = [
     (r"yaml\.h", "yaml"),
     (r"zip\.h", "libzip"),
     (r"zlib\.h", "zlib"),
+    (r"png\.h|jpeglib\.h|jerror\.h|libexif/.*|pixman\.h", "images"),
     (r"cmocka\.h", "cmocka"),
 ]
 
@@ -54,7 +55,7 @@ FLAG_OF = {
     "LIBEVENT": "libevent", "LIBJWT": "libjwt", "SQLITE": "sqlite", "JANSSON": "jansson", "SODIUM": "sodium",
     "SECCOMP": "seccomp", "CURL": "curl", "INIH": "inih", "CMOCKA": "cmocka", "LIBPQ": "libpq", "PQ": "libpq",
     "RDKAFKA": "librdkafka", "RABBITMQ": "rabbitmq-c", "LIBARCHIVE": "libarchive", "ARCHIVESTATIC": "libarchive", "EXPAT": "xml", "LIBXML": "xml",
-    "HIREDIS": "hiredis", "YAML": "yaml", "ZLIB": "zlib", "LIBZIP": "libzip",
+    "HIREDIS": "hiredis", "YAML": "yaml", "ZLIB": "zlib", "LIBZIP": "libzip", "IMAGES": "images", "IMAGESTATIC": "images",
 }
 LINKER_FREE = {"-lpthread", "-pthread", "-lm", "-ldl", "-lrt"}  # parts of the C library
 
@@ -115,6 +116,8 @@ def room_of(path):
             return Room("warden", {"sdk"}, assay_headers={"assay/warden_wire.h"})
         if parts[1] == "unpack":  # a program for boxes
             return Room("plugins/unpack", {"sdk"}, {"libarchive", "sodium"})
+        if parts[1] == "imgfilter":  # another
+            return Room("plugins/imgfilter", (), {"images"})
         if parts[1] in SHARED_LIBRARY:
             return Room(f"plugins/{parts[1]}", {"sdk"}, SHARED_LIBRARY[parts[1]])
         if parts[1] in DRIVER_LIBRARY:

@@ -35,6 +35,7 @@ enum assay_job_kind {
     ASSAY_JOB_SCRIPT,    /* a broker's message (script.h) as the payload: program, tests and limits; request_id is its id */
     ASSAY_JOB_PROJECT,   /* a project: the payload says which (pit.h); its output is the feedback, whole */
     ASSAY_JOB_PROJECT_MESSAGE, /* a broker's message that asks for a project: it is the payload; its output is the result as script.h has it */
+    ASSAY_JOB_FILTER,    /* no code: source is what is asked ({"name","parameters"}), payload its input; its output is the result's blob, or why there is none */
 };
 
 struct assay_job {
@@ -95,6 +96,10 @@ struct assay_languages_ops {
      * Never blocks; any thread. */
     int (*options)(void *self, struct assay_str canonical, const struct assay_strs *asked, const struct assay_json_array *problem,
                    struct assay_err *err);
+    /* What a request's member "filter" becomes: a name as it is written here, and every parameter with a value.  ASSAY_E_INVALID with
+     * at least one fault, whose pointers begin at the member.  Never blocks; any thread. */
+    int (*filter)(void *self, struct assay_str json, struct assay_arena *arena, struct assay_json_faults *faults, struct assay_str *canonical,
+                  struct assay_err *err);
 };
 
 struct assay_jobs_ops {

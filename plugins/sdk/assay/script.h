@@ -5,10 +5,11 @@
  * Both are written by either side: a worker decodes scripts and encodes results, a gateway encodes scripts and decodes
  * results.  What a broker does with the bytes is broker.h's business.
  *
- * Two forms of a script are taken, told apart by no mark, since their members do not clash:
+ * Three forms of a script are taken, told apart by no mark, since their members do not clash:
  *   {"type":"script","id":…,"language":…,"source":…,"limits":{"time_limit_ms":…,"memory_limit_bytes":…},
  *    "tests":[{"number":…,"input":…,"expected_output":…}]}
  *   {"id":…,"translator":…,"code":…,"input":…}     ("lang" and "language" say the same as "translator")
+ *   {"id":…,"filter":{"name":…,"parameters":{…}},"image":base64}     no code: its result's "stdout" is base64 too
  * and {"type":"done"} says that its sender has no more.  "files" (path to text) may stand for "source", "comparison"
  * ("exact", "tokens" or "float", with "float_abs" and "float_rel") changes how outputs are compared, "compiler_options" are
  * words that its language's file allows, and "assay" carries whatever a gateway wants of its runners.  Members that are not
@@ -58,6 +59,8 @@ struct assay_script {
     int compare;                /* enum assay_compare; 0 is exact */
     double float_abs, float_rel;
     struct assay_json_array tests; /* struct assay_script_test */
+    struct assay_str filter;    /* raw JSON, or "": then neither language nor source count, */
+    struct assay_str image;     /* and this is its input */
     struct assay_str assay;     /* raw JSON, or "" */
 };
 
@@ -67,7 +70,7 @@ struct assay_script {
  */
 int assay_script_decode(struct assay_str json, struct assay_arena *arena, struct assay_script *out, struct assay_err *err)
     ASSAY_MUST_CHECK;
-/* In the first of the two forms; empty members are left out. Appends. */
+/* In the first of the forms, or the last; empty members are left out. Appends. */
 int assay_script_encode(const struct assay_script *s, struct assay_buf *out, struct assay_err *err) ASSAY_MUST_CHECK;
 
 struct assay_script_result_test {
