@@ -165,10 +165,10 @@ bool set_compose_go(const struct set_language *l, const struct set_parts *parts,
 {
     CLI_CLEANUP_JSON json_t *of_prompt = json_array(), *all = json_array();
     CLI_CLEANUP_STR char *prompt = go_without_imports(parts->prompt, of_prompt);
-    CLI_CLEANUP_STR char *rest = go_without_imports(parts->test_setup, all); /* of which only the imports are of use */
     CLI_CLEANUP_STR char *test = go_without_imports(parts->test, all);
     const char *head = NULL, *open = strrchr(prompt, '{');
 
+    free(go_without_imports(parts->test_setup, all)); /* of which only the imports are of use */
     for (const char *p = strstr(prompt, "func "); p != NULL; p = strstr(p + 1, "func "))
         if (p == prompt || p[-1] == '\n')
             head = p;
