@@ -22,7 +22,8 @@ void assay_audit(struct assay_tx *tx, const struct assay_request *rq, struct ass
         assay_jw_kstr(w, "detail", detail);
         assay_jw_end(w);
     }
-    if (w != NULL && assay_jw_finish(w, &buf, NULL) == 0)
+    /* a detail that could not be made is no detail left out */
+    if (w != NULL && detail.p != NULL && assay_jw_finish(w, &buf, NULL) == 0)
         ev.payload = assay_arena_take(tx->arena, &buf);
     if (ev.payload.p != NULL)
         assay_tx_event(tx, ev);
