@@ -106,6 +106,11 @@ bool zip_named(const char *path); /* a file whose name ends in .zip */
 typedef int (*zip_fn)(void *arg, const char *name, const char *bytes, size_t n);
 int zip_each(const char *path, size_t most, zip_fn fn, void *arg) CLI_MUST_CHECK;
 
+/* ---- base64.c ---- */
+char *base64_encode(const char *bytes, size_t n); /* NULL: no memory */
+/* Bytes; 0 when it is none. out has room for 3 of 4. */
+size_t base64_decode(const char *text, unsigned char *out);
+
 /* ---- config.c ---- */
 int config_load(struct cli *c) CLI_MUST_CHECK;
 int config_save(struct cli *c) CLI_MUST_CHECK;
@@ -207,6 +212,7 @@ int pit_command(struct cli *c, const struct cli_command *cmd, const struct pit_w
 int cmd_submissions(struct cli *c, int argc, char **argv);
 int cmd_source(struct cli *c, int argc, char **argv);
 int cmd_import(struct cli *c, int argc, char **argv);
+int cmd_filter(struct cli *c, int argc, char **argv);
 int cmd_export(struct cli *c, int argc, char **argv);
 int cmd_cancel(struct cli *c, int argc, char **argv);
 int cmd_rejudge(struct cli *c, int argc, char **argv);

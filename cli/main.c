@@ -105,6 +105,12 @@ static const struct cli_command commands[] = {
      "  --grades               CSV: one line for each submission, with verdict and score\n"
      "  --sources DIR          one folder for each submission below DIR, as programs that look for plagiarism take them\n"
      "Without either: the benchmark with all its problems and tests, as JSON that assay import takes.\n"},
+    {"filter", cmd_filter, "filter [list | NAME FILE -o OUT]", "apply a filter to an image",
+     "  -o, --output FILE      the result, a PNG: write there (- or nothing: to standard output, unless that is a terminal)\n"
+     "  -p, --param NAME=VALUE of the filter; may be repeated\n"
+     "  --timeout SECONDS      give up waiting after that (default: never)\n"
+     "FILE is a PNG or JPEG, - for standard input. Alone, or with list, it lists the filters with their parameters. Exit status 1 when\n"
+     "the image could not be filtered.\n"},
     {"submit-samples", cmd_submit_samples, "submit-samples -b BENCHMARK -a AGENT FILE", "submit a file of completions, and pass@k",
      "FILE holds {task_id, completion} or {task_id, solution} a line, gzipped or not (- for standard input). A completion is put\n"
      "behind the problem's statement, unless the set's completions are whole programs (mbpp); a solution is sent as it is.\n"

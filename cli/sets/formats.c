@@ -84,33 +84,11 @@ int set_lines(const char *file, int (*f)(void *arg, json_t *row, size_t line), v
     return rc;
 }
 
-/* Bytes of base64, without line breaks; 0 when it is none. out has room for 3 of 4. */
-static size_t base64(const char *text, unsigned char *out)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    unsigned bits = 0, have = 0;
-    size_t n = 0;
-
-    for (; *text != '\0' && *text != '='; text++) {
-        const char *at = strchr(digits, *text);
-
-        if (at == NULL)
-            return 0;
-        bits = bits << 6 | (unsigned)(at - digits);
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            out[n++] = (unsigned char)(bits >> have & 255);
-        }
-    }
-    return n;
-}
-
 char *set_calls(const char *text)
 {
     uLongf room = 65536;
     unsigned char *bytes = malloc(strlen(text) + 1);
-    size_t got = bytes != NULL ? base64(text, bytes) : 0;
+    size_t got = bytes != NULL ? base64_decode(text, bytes) : 0;
     char *out = NULL;
     int rc = Z_BUF_ERROR;
 

@@ -356,17 +356,19 @@ static int open_one(struct runner *r, const char *name, const char *kinds, struc
     return host->broker(host->ctx, assay_str(name), &d->broker, err);
 }
 
+_Static_assert(ASSAY_JOB_BENCHMARK == 0 && ASSAY_JOB_TASK == 1 && ASSAY_JOB_PROJECT == 3 && ASSAY_JOB_FILTER == 5, "as they stand below");
+
 int dispatch_open(struct runner *r, struct assay_err *err)
 {
     const struct assay_host *host = r->host;
-    /* the kinds of jobs that may go out, each through one broker; scripts (2), projects that a broker brought (4) and filters (5) stay here */
+    /* the kinds of jobs that may go out, each through one broker; scripts (2) and projects that a broker brought (4) stay here; filters (5) are tasks too */
     static const struct {
         const char *option;
-        int kind;
+        const char *kinds;
         bool http; /* where no broker has it, runners elsewhere may lease it over HTTP */
-    } of[] = {{"dispatch", ASSAY_JOB_BENCHMARK, true}, {"dispatch_tasks", ASSAY_JOB_TASK, true}, {"dispatch_projects", ASSAY_JOB_PROJECT, false}};
+    } of[] = {{"dispatch", "0", true}, {"dispatch_tasks", "1 5", true}, {"dispatch_projects", "3", false}};
     const char *broker[3];
-    char here[32] = " 2 4 5 ", http[sizeof r->away_kinds] = " - ";
+    char here[32] = " 2 4 ", http[sizeof r->away_kinds] = " - ";
     bool any = false;
     int rc = ASSAY_OK;
     for (size_t i = 0; i < 3; i++)
@@ -381,14 +383,14 @@ int dispatch_open(struct runner *r, struct assay_err *err)
             if (strcmp(broker[i], broker[k]) != 0)
                 continue;
             first = k >= i; /* else it is open already */
-            (void)snprintf(kinds + strlen(kinds), sizeof kinds - strlen(kinds), "%d ", of[k].kind);
+            (void)snprintf(kinds + strlen(kinds), sizeof kinds - strlen(kinds), "%s ", of[k].kinds);
         }
         if (first)
             rc = open_one(r, broker[i], kinds, err);
         if (broker[i][0] == '\0')
-            (void)snprintf(here + strlen(here), sizeof here - strlen(here), "%d ", of[i].kind);
+            (void)snprintf(here + strlen(here), sizeof here - strlen(here), "%s ", of[i].kinds);
         if (broker[i][0] == '\0' && of[i].http)
-            (void)snprintf(http + strlen(http), sizeof http - strlen(http), "%d ", of[i].kind);
+            (void)snprintf(http + strlen(http), sizeof http - strlen(http), "%s ", of[i].kinds);
     }
     if (rc < 0)
         return rc;

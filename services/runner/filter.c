@@ -65,7 +65,7 @@ int filter_resolve(struct runner *r, struct assay_str json, struct assay_arena *
     int rc = filter_request(r->filters, json, arena, faults, &call, err);
     if (rc < 0)
         return rc;
-    if (!r->judges || call.filter->by->lacks[0] != '\0') {
+    if (call.filter->by->lacks[0] != '\0') {
         assay_json_fault(faults, arena, "/name", "the filter %.*s is not offered on this server", ASSAY_FMT(call.filter->name));
         return assay_err_set(err, ASSAY_E_INVALID, "the filter is not offered");
     }

@@ -247,7 +247,7 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
         return assay_err_set(err, ASSAY_E_CONFIG, "the runner needs the submissions service");
     if (r->jobs->size < sizeof *r->jobs || r->jobs->lease_away == NULL)
         return assay_err_set(err, ASSAY_E_CONFIG, "the submissions service is older than the runner");
-    memcpy(r->away_kinds, " 0 1 ", sizeof " 0 1 ");
+    memcpy(r->away_kinds, " 0 1 5 ", sizeof " 0 1 5 ");
     r->project_timeout_ms = host->option_int(host->ctx, "project_timeout");
     r->project_grace_ms = host->option_int(host->ctx, "project_grace");
     r->project_memory = host->option_int(host->ctx, "project_memory");

@@ -333,8 +333,6 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
         rc = assay_script_decode(lease->payload, j->arena, &script, err);
         if (rc < 0)
             return assay_err_prefix(err, "the message");
-        if (script.filter.n != 0)
-            return filter_prepare(r, j, script.filter, script.image, err);
         lease->assay = script.assay;
         source = script.source;
     }
@@ -346,6 +344,8 @@ int job_prepare(struct runner *r, struct job *j, struct assay_err *err)
         return rc;
     j->away_id = away.submission_id;
     j->away_fence = away.fence;
+    if (script.filter.n != 0)
+        return filter_prepare(r, j, script.filter, script.image, err);
     j->task = lease->kind == ASSAY_JOB_TASK || (j->away_id.n != 0 && away.kind == ASSAY_JOB_TASK);
     if (j->away_id.n != 0)
         j->payload = away.payload;

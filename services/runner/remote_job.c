@@ -6,6 +6,7 @@
  * from the tests' here, and sizes are bounded.  All of it is written as a local job's end is: rows, the terminal state and the
  * event in one transaction that the fence guards.
  */
+#include "filter.h"
 #include "project.h"
 #include "remote.h"
 
@@ -106,8 +107,14 @@ int away_export(struct runner *r, const struct assay_job *lease, bool whole, str
     }
     if (rc >= 0 && lease->files)
         rc = files_decode(source, arena, &s.files, err);
-    else if (rc >= 0)
+    else if (rc >= 0 && lease->kind != ASSAY_JOB_FILTER)
         s.source = source;
+    if (lease->kind == ASSAY_JOB_FILTER) { /* to whoever takes it a task without code */
+        a.kind = ASSAY_JOB_TASK;
+        s.filter = source;
+        s.image = a.payload;
+        a.payload = ASSAY_STR("");
+    }
     if (rc >= 0)
         rc = assay_options_split(lease->compiler_options, arena, &s.compiler_options, err);
     if (rc >= 0)
@@ -371,6 +378,8 @@ static int write_end(struct runner *r, struct job *j, struct assay_err *err)
                      : t->out.n != 0 || j->verdict == VERDICT_OK ? t->out
                                                                    : t->err;
     }
+    if (j->lease.kind == ASSAY_JOB_FILTER)
+        end.output = filter_output(j);
     rc = news(r, j, tx, err);
     if (rc >= 0)
         rc = summary_encode(j, arena, &end.summary, err);
@@ -381,6 +390,26 @@ static int write_end(struct runner *r, struct job *j, struct assay_err *err)
     if (rc >= 0)
         rc = repo_add_result(tx, j, r->host->now_ms(r->host->ctx), err);
     return rc < 0 ? rc : assay_store_exec(r->host->store, tx, err);
+}
+
+/* A filter's result becomes a blob as if it had been made here; of a program that is not ours it is bytes all the same. */
+static int filter_take(struct runner *r, struct job *j, struct assay_str encoded, struct assay_err *err)
+{
+    struct test *t = &j->test[0];
+    ASSAY_CLEANUP_BUF struct assay_buf bytes = ASSAY_BUF_INIT;
+    j->filtering = assay_arena_alloc(j->arena, sizeof *j->filtering);
+    if (j->filtering == NULL)
+        return no_memory(err);
+    t->out = ASSAY_STR("");
+    if (j->verdict != VERDICT_OK) {
+        struct assay_str why = j->verdict == VERDICT_BF ? j->build_output : assay_str(t->outcome.message);
+        snprintf(j->filtering->why, sizeof j->filtering->why, "%.*s", ASSAY_FMT(why.n != 0 ? why : ASSAY_STR("failed: the runner does not say why")));
+        return ASSAY_OK;
+    }
+    int rc = assay_base64_decode(encoded, &bytes, err);
+    if (rc >= 0 && (bytes.n == 0 || bytes.n > (size_t)r->filter_result_max))
+        rc = assay_err_set(err, ASSAY_E_INVALID, "the filter's result has %zu bytes; 1 to %lld are taken", bytes.n, (long long)r->filter_result_max);
+    return rc < 0 ? rc : assay_blob_put(r->host->blobs, assay_buf_view(&bytes), j->filtering->ref, err);
 }
 
 static int give_back(struct runner *r, const struct assay_job *lease, struct assay_str holder, bool charge, bool alarm,
@@ -471,14 +500,16 @@ int away_import(struct runner *r, struct assay_str holder, struct assay_str subm
         job_free(j);
         return rc;
     }
-    j->task = j->lease.kind == ASSAY_JOB_TASK;
+    j->task = j->lease.kind == ASSAY_JOB_TASK || j->lease.kind == ASSAY_JOB_FILTER;
     j->made_by = holder;
     if (rc >= 0)
         rc = fill(r, j, &a, err);
+    if (rc >= 0 && j->lease.kind == ASSAY_JOB_FILTER)
+        rc = filter_take(r, j, result->stdout_text, err);
     if (rc >= 0)
         rc = write_end(r, j, err);
     if (rc >= 0) {
-        const char *labels[] = {j->language != NULL ? j->language->name.p : "", verdict_name(j->verdict)};
+        const char *labels[] = {j->language != NULL ? j->language->name.p : j->filtering != NULL ? "filter" : "", verdict_name(j->verdict)};
         count_judged(r, &j->lease, labels[0], labels[1]);
         traced_away(r, &j->lease, labels[0], labels[1], holder);
         assay_log(host, ASSAY_LOG_INFO, "submission_judged", ASSAY_KS("submission_id", j->lease.submission_id),

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import tempfile
 
-import harness
-import projects
-from harness import ADMIN_PASSWORD, PREFIX, Server, wait_for
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "parts"))
+import harness  # noqa: E402
+import pictures  # noqa: E402
+import projects  # noqa: E402
+from harness import ADMIN_PASSWORD, PREFIX, Server, wait_for  # noqa: E402
 
 ASSAY = str(PREFIX / "bin" / "assay")
 DRIVEN = set()
@@ -243,6 +245,30 @@ def test_webhooks(server):
     assert ada.json("webhooks", "replay", made["id"], "--since", "2020-01-01T00:00:00Z") == {"replayed": 2}
     ada("webhooks", "delete", made["id"])
     assert "no such webhook" in ada("webhooks", "show", made["id"], expect=5)
+
+
+def test_images_are_filtered(server):
+    staff, ada = homes(server)
+    assert re.search(r"^blur +sigma=2 ", ada("filter"), re.M) and ada("filter") == ada("filter", "list")
+    assert [f["name"] for f in ada.json("filter", "list")][:2] == ["negative", "grayscale"]
+    rows = [[(x * 9, 255 - x, 7, 255) for x in range(23)] for _ in range(11)]
+    (ada.dir / "a.png").write_bytes(pictures.png(rows))
+    assert ada("filter", "negative", "a.png", "-o", "b.png") == ""
+    assert pictures.png_rows((ada.dir / "b.png").read_bytes()) == [[(255 - r, 255 - g, 255 - b, a) for r, g, b, a in row] for row in rows]
+    said = ada.json("filter", "Resize", "a.png", "-p", "width=46", "--param", "mode=stretch", "-p", "height=3", "--output=b.png")
+    got = pictures.png_rows((ada.dir / "b.png").read_bytes())
+    assert (len(got[0]), len(got)) == (46, 3) and said["output"] == "b.png" and said["bytes"] == (ada.dir / "b.png").stat().st_size, said
+    p = subprocess.run([ASSAY, "filter", "rotate", "-"], input=pictures.png(rows), capture_output=True, env=ada.env, timeout=60)
+    assert p.returncode == 0 and len(pictures.png_rows(p.stdout)) == 23, p
+    before = (ada.dir / "b.png").read_bytes()
+    ada.file("c.png", "no image")
+    assert "not_an_image: " in ada("filter", "negative", "c.png", "-o", "b.png", expect=1)
+    assert "filter/name" in ada("filter", "sepia", "a.png", "-o", "b.png", expect=4) and "sigma" in ada("filter", "blur", "a.png", "-p", "sigma=0", "-o", "b.png", expect=4)
+    assert (ada.dir / "b.png").read_bytes() == before and sorted(f.name for f in ada.dir.glob("*.png*")) == ["a.png", "b.png", "c.png"]
+    assert "NAME=VALUE" in ada("filter", "blur", "a.png", "-p", "sigma", "-o", "b.png", expect=2)
+    ada("filter", "blur", "a.png", "b.png", "-o", "c", expect=2)
+    ada("filter", "blur", "absent.png", "-o", "b.png", expect=9)
+    ada("filter", "blur", "a.png", "-o", "no/such/folder/b.png", expect=9)
 
 
 def test_without_a_server():

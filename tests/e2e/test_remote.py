@@ -1,16 +1,20 @@
 """A gateway that judges nothing itself, and runners elsewhere that take its work over HTTP: the same verdicts, and each
 submission ends once, whoever is killed, stopped or started again."""
 
+import base64
 import os
+import pathlib
 import re
 import signal
 import sys
 import time
 
-import test_judging
-from harness import FIXTURES, Server, free_port, main, program, wait_for
-from test_checkers import PAIR, checker
-from test_interactive import GUESS, SOLVE
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "parts"))
+import pictures  # noqa: E402
+import test_judging  # noqa: E402
+from harness import FIXTURES, Server, free_port, main, program, wait_for  # noqa: E402
+from test_checkers import PAIR, checker  # noqa: E402
+from test_interactive import GUESS, SOLVE  # noqa: E402
 
 LEASE_S = 4
 SLEEPER = "import time\ntime.sleep({})\nprint(sum(map(int, input().split())))\n"
@@ -100,6 +104,30 @@ def test_the_demo_gets_its_verdicts_from_runners_elsewhere(server):
     finally:
         one.close()
         two.close()
+
+
+def test_filters_are_applied_elsewhere(server):
+    admin = published(server)
+    image = base64.b64encode(pictures.png([[(1, 2, 3, 255), (4, 5, 6, 7)]])).decode()
+    noise = base64.b64encode(pictures.png([[(x * y * 7919 >> 3 & 255, (x ^ y * 31) * 97 & 255, x * y & 255, 255) for x in range(250)] for y in range(200)])).decode()
+    ask = lambda body: admin.post("/task", body, expect=201).json["task_id"]
+    tasks = [ask({"filter": {"name": "negative"}, "image": image}), ask({"filter": {"name": "rotate", "parameters": {"angle": 180}}, "image": noise}),
+             ask({"filter": {"name": "blur"}, "image": base64.b64encode(b"GIF89a").decode()})]
+    admin.call("POST", "/task", {"filter": {"name": "sepia"}, "image": image}, expect=400)
+    w = worker(server, admin, "w1")
+    try:
+        w.start()
+        for t in tasks:
+            wait_for("the filter", lambda t=t: admin.get(f"/status/{t}").json["status"] == "ready", 60)
+        said = [admin.get(f"/result/{t}").json for t in tasks]
+        assert pictures.png_rows(base64.b64decode(said[0]["result"])) == [[(254, 253, 252, 255), (251, 250, 249, 7)]], said[0]
+        assert pictures.png_rows(base64.b64decode(said[1]["result"])) == [r[::-1] for r in pictures.png_rows(base64.b64decode(noise))[::-1]]
+        assert said[2]["result"] == "" and said[2]["error"].startswith("not_an_image"), said[2]
+        r = admin.get(f"/results/{tasks[0]}").json
+        assert r["runner"] == "agent:w1" and r["tests"][0]["cpu_us"] > 0 and not r["tests"][0]["stdout"], r
+        assert counter(w, "assay_filters_total", 'result="OK"') == 2
+    finally:
+        w.close()
 
 
 def test_answers_cancels_and_orderly_stops(server):
