@@ -620,10 +620,11 @@ void result_write(struct assay_jw *w, const struct result *r, const struct resul
 
 /* ---- repo.c ---------------------------------------------------------------------------------------------------------- */
 
-#define RUNNER_MIGRATIONS 9
-#define RUNNER_STATEMENTS 20
+#define RUNNER_MIGRATIONS 10
+#define RUNNER_STATEMENTS 25
 extern const struct assay_migration runner_migrations[RUNNER_MIGRATIONS];
 extern const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS];
+extern const struct assay_stmt fetched_get_stmt, fetched_put_stmt, fetched_old_stmt, fetched_mark_stmt, fetched_gone_stmt; /* fetched.c */
 
 struct rules {
     int feedback, warm_interpreters; /* enum assay_feedback, assay_warm_pin */
@@ -741,6 +742,7 @@ struct runner {
     struct assay_strs pit_dirs;
     struct assay_str project_tool, unpack_tool; /* what goes into a project's box; "": projects are not offered, */
     char project_lacks[260];                    /* and why */
+    int64_t fetched_keep_ms; /* 0: for ever */
     int64_t project_timeout_ms, project_grace_ms, project_memory, project_log_bytes;
     struct processors_list *filters; /* set before the loop begins, then only read */
     int64_t filter_time_ms, filter_memory, filter_result_max;

@@ -48,6 +48,10 @@ static const struct assay_option options[] = {
      "how long a stop waits for programs that run; then they are handed back", 0, 1000},
     {"runner_cache", NULL, ASSAY_OPT_BYTES, "64m", 0, INT64_C(1) << 36, NULL,
      "memory that keeps manifests and test data of the last problems", 0, 0},
+    {"fetched_keep", NULL, ASSAY_OPT_DURATION, "0", 0, INT64_C(1) << 50, NULL,
+     "on a worker with a blob folder of its own: how long tests, manifests and sources that it fetched are kept after they were last wanted; "
+     "what is wanted again is fetched again; 0 for ever",
+     0, 1000},
     {"build_cache", NULL, ASSAY_OPT_BYTES, "1g", 0, INT64_C(1) << 44, NULL,
      "disk space in data_dir/builds for what builds made, so that the same source is not built twice; 0 builds always", 0, 0},
     {"pin_refusals", NULL, ASSAY_OPT_INT, "10", 1, 1000, NULL,
@@ -258,6 +262,8 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
     r->pits = host->need(host->ctx, ASSAY_PITS_INTERFACE, &r->pits_self);
     int rc = remote_new(r, err);
     if (rc >= 0)
+        rc = fetched_new(r, err);
+    if (rc >= 0)
         rc = dispatch_open(r, err);
     if (rc >= 0)
         rc = processors_choose(host->option_str(host->ctx, "runner_pin"), &r->processors, err);
@@ -288,6 +294,8 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
 static int start(void *self, struct assay_err *err)
 {
     int rc = dispatch_start(self, err);
+    if (rc >= 0)
+        rc = fetched_start(self, err);
     return rc < 0 ? rc : loop_start(self, err);
 }
 

@@ -105,6 +105,15 @@ int away_read(struct runner *r, const struct job *j, struct assay_str ref, size_
 /* Keeps the blobs that came with a job. Blocks. */
 int away_keep(struct runner *r, const struct away_job *a, struct assay_err *err);
 
+/* ---- fetched.c ---- */
+
+/* ASSAY_E_CONFIG: not for such a process. */
+int fetched_new(struct runner *r, struct assay_err *err);
+/* Begins to remove what has not been wanted for long. */
+int fetched_start(struct runner *r, struct assay_err *err);
+/* Stores what was fetched under its hash. Blocks. */
+int fetched_put(struct runner *r, struct assay_str bytes, struct assay_err *err);
+
 /* ---- dispatch.c: through brokers ------------------------------------------------------------------------------------ */
 
 int dispatch_open(struct runner *r, struct assay_err *err); /* before anything is leased */

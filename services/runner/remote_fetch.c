@@ -24,20 +24,18 @@ static int fetch(struct runner *r, struct assay_str ref, size_t max, struct assa
 int away_read(struct runner *r, const struct job *j, struct assay_str ref, size_t max, struct assay_arena *arena,
               struct assay_str *out, struct assay_err *err)
 {
-    char kept[ASSAY_BLOB_REF];
     int rc = cache_read(r->cache, r->host->blobs, ref, max, arena, out, err);
     if (rc != ASSAY_E_NOT_FOUND || j->away_id.n == 0)
         return rc;
     rc = fetch(r, ref, max, arena, out, err);
-    return rc < 0 ? rc : assay_blob_put(r->host->blobs, *out, kept, err);
+    return rc < 0 ? rc : fetched_put(r, *out, err);
 }
 
 int away_keep(struct runner *r, const struct away_job *a, struct assay_err *err)
 {
     const struct away_blob *list = a->blobs.items;
-    char kept[ASSAY_BLOB_REF];
     int rc = ASSAY_OK;
     for (size_t i = 0; rc >= 0 && i < a->blobs.n; i++)
-        rc = assay_blob_put(r->host->blobs, list[i].data, kept, err);
+        rc = fetched_put(r, list[i].data, err);
     return rc;
 }

@@ -7,7 +7,7 @@ services_runner_assay_runner_la_SOURCES = services/runner/builds.c services/runn
 	services/runner/loop.c services/runner/loop.h services/runner/machine.c services/runner/place.c services/runner/plugin.c \
 	services/runner/failures.c services/runner/prefork.c services/runner/project.c services/runner/project.h services/runner/project_codec.c \
 	services/runner/prepare.c services/runner/recall.c services/runner/remote.c services/runner/remote.h \
-	services/runner/interact.c services/runner/remote_codec.c services/runner/remote_fetch.c services/runner/remote_http.c services/runner/remote_job.c \
+	services/runner/interact.c services/runner/remote_codec.c services/runner/fetched.c services/runner/schema/010_fetched.h services/runner/remote_fetch.c services/runner/remote_http.c services/runner/remote_job.c \
 	services/runner/report.c services/runner/report.h services/runner/summary.c services/runner/summary.h \
 	services/runner/schema/006_runner_elsewhere.h services/runner/schema/007_checkers.h services/runner/schema/008_points.h services/runner/options.c services/runner/schema/009_compiler_options.h services/runner/repo.c services/runner/schema/001_runner.h \
 	services/runner/schema/002_build_cached.h services/runner/schema/003_measured.h \
