@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 
 import harness
 from harness import program, wait_for
@@ -379,6 +380,57 @@ def test_a_running_submission_can_be_cancelled(server):
     assert admin.get(f"/submissions/{s['id']}").json["verdict"] is None
     admin.call("GET", f"/results/{s['id']}", expect=404)
     assert verdict(admin, publish(admin, [("", "x\n")]), "print('x')") == "OK", "the slot is free again"
+
+
+def test_a_set_of_one_agents_submissions_is_cancelled_without_a_trace_and_applied(server):
+    """ASSAY_REJUDGE of them (60; at night 10,000), a multiple of four. What anybody sees after a cancel is what was seen before, and the board after
+    applying is the one that is derived from nothing."""
+    n = int(os.environ.get("ASSAY_REJUDGE", "10000" if os.environ.get("ASSAY_NIGHT") == "1" else "60"))
+    admin = start(server)
+    b = publish(admin, [("", "1\n")])
+    problem = admin.get(f"/benchmarks/{b}/problems").json["items"][0]["id"]
+    for at in range(0, n, 100):
+        items = [{"benchmark_id": b, "agent_id": "ada", "language": "bash", "source": f"echo {'1223'[k % 4]}\n"} for k in range(at, min(n, at + 100))]
+        while items:
+            left = [i for i, r in zip(items, admin.post("/submissions/batch", {"items": items}).json["items"]) if r["status"] != 202]
+            time.sleep(1 if left else 0)
+            items = left
+
+    def seen():
+        rows, cursor = [], ""
+        while cursor is not None:
+            page = admin.get(f"/scores?benchmark_id={b}&limit=500" + (f"&cursor={cursor}" if cursor else "")).json
+            rows += [(s["submission_id"], s["verdict"], s["score"]) for s in page["items"]]
+            cursor = page.get("next_cursor")
+        return rows
+
+    def board():
+        return admin.get(f"/leaderboard?benchmark_id={b}&with=problems").json["items"]
+    wait_for("all to be judged", lambda: (x := board()) and x[0]["problems"][0]["submissions"] == n, 60 + n)
+    before = seen(), board()
+    assert len(before[0]) == n and sum(v == "OK" for _, v, _ in before[0]) == n // 4
+
+    def judged():
+        made = admin.post("/rejudgings", {"benchmark_id": b, "reason": "another answer"}, expect=201).json["id"]
+        return wait_for("the set to be judged", lambda: (r := admin.get(f"/rejudgings/{made}").json)["judged"] == n and r, 60 + n)
+
+    admin.put(f"/problems/{problem}/tests", {"tests": [{"input": "", "expected_output": "2\n"}]})
+    r = judged()
+    assert r["changed"] == 3 * n // 4 and r["failed"] == 0, r
+    assert (seen(), board()) == before
+    admin.post(f"/rejudgings/{r['id']}/cancel")
+    assert (seen(), board()) == before
+    r = judged()
+    began = time.monotonic()
+    assert admin.post(f"/rejudgings/{r['id']}/apply").json["state"] == "applied"
+    now = wait_for("the board", lambda: (x := board())[0]["problems"][0]["correct"] == n // 2 and x, 60 + n)
+    print(f"# {n} of one agent applied and on the board in {time.monotonic() - began:.1f} s")
+    assert sum(v == "OK" for _, v, _ in seen()) == n // 2
+    for rule in ("mean", "best"):  # another rule and back: derived anew
+        admin.patch(f"/benchmarks/{b}", {"scoring": rule})
+        wait_for("the rule", lambda: admin.get(f"/leaderboard?benchmark_id={b}").json["scoring"] == rule, 20)
+    anew = wait_for("the board anew", lambda: (x := board()) and x, 20)
+    assert anew == now, (anew, now)
 
 
 def test_a_change_of_a_problem_is_in_force_when_it_is_answered(server):
