@@ -19,7 +19,7 @@ from harness import PREFIX, ROOT, free_port, program, wait_for
 MONITORING = PREFIX / "share" / "assay" / "monitoring"
 # Metrics that exist only with a part that this server has not in use, or once something has gone wrong.
 ONLY_WITH = re.compile(r"assay_(broker|intake|otlp|webhook|kafka|amqp|sqs|s3|session|docker)_|assay_runner_(checker_faults|check_seconds|away)|"
-                       r"assay_(submissions_refused|http_limited|store_errors|native_leaves|dispatch_dead)|outcome=\"failed\"")
+                       r"assay_(submissions_refused|http_limited|filter|store_errors|native_leaves|dispatch_dead)|outcome=\"failed\"")
 JUDGED = (("c", "right.c", "OK"), ("c", "wrong.c", "WA"), ("python", "right.py", "OK"), ("c", "uncompilable.c", "BF"), ("c", "right.c", "OK"))
 
 
@@ -240,7 +240,7 @@ def test_each_query_of_the_dashboard_is_answered_by_a_prometheus_that_scrapes_a_
                 asked += 1
         assert asked > 50
         titles = " ".join(x["title"] for x in board["panels"] if x["type"] == "row")
-        for part in ("Latency", "Throughput", "Languages and compilers", "Verdicts"):
+        for part in ("Latency", "Throughput", "Languages and compilers", "Verdicts", "Image filters"):
             assert part in titles
 
         # the filters filter
