@@ -89,6 +89,7 @@ struct sq_store {
     unsigned careful;      /* so many groups more with savepoints; writer thread */
     bool reopen;           /* writer thread: the connection may not be used before it is made anew */
     int64_t retry_ns;      /* when a broken connection or a full disk is tried next */
+    int retry_for;         /* the status of the try before that */
     int64_t prune_ns;      /* when old events are looked for next */
 
     _Atomic int64_t head;      /* last committed seq of the outbox */
