@@ -60,6 +60,7 @@ static void note_failure(struct sq_store *s, int status, const struct assay_err 
             return;
     } while (!atomic_compare_exchange_weak(&s->health, &before, status));
     s->retry_ns = assay_mono_ns() + RETRY_NS;
+    s->retry_for = status;
     if (before != status)
         assay_log(s->host, ASSAY_LOG_ERROR, "store_cannot_commit", ASSAY_KZ("reason", assay_err_word(status)),
                   ASSAY_KZ("error", err->msg), ASSAY_KZ("path", s->path));
