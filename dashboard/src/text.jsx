@@ -11,9 +11,8 @@ const hex = (c) => `U+${c.toString(16).toUpperCase().padStart(4, '0')}`;
 
 function sign(c) {
   const code = c.codePointAt(0);
-  if (code < 0x20) return String.fromCodePoint(0x2400 + code);
-  if (code === 0x7f) return '\u2421';
-  return `\u27e8${hex(code)}\u27e9`;
+  // names, since few fonts have the pictures of control characters
+  return `\u27e8${code < 0x20 ? NAMES[code] : code === 0x7f ? 'DEL' : hex(code)}\u27e9`;
 }
 
 function named(c) {

@@ -12,7 +12,7 @@ import shutil
 import sys
 import urllib.request
 
-from browser import ROOT, Browser, By, Keys
+from browser import ROOT, SHOTS, Browser, By, Keys
 
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 import harness  # noqa: E402
@@ -56,7 +56,7 @@ WORLD = None
 
 
 def make_server():
-    """Python's programs are slow enough here for a page to be looked at while they run."""
+    shutil.rmtree(SHOTS, ignore_errors=True)  # pictures are this run's
     return Server(env={"RUNNER_MAX_PARALLEL": "2"})
 
 
@@ -238,7 +238,7 @@ def test_output_of_programs_is_shown_harmlessly(w, b):
     shown = [e.get_attribute("title") for e in b.all("pre[aria-label=Output] .ctl")]
     assert "ESC (U+001B)" in shown and "BEL (U+0007)" in shown and "NUL (U+0000)" in shown, shown
     assert "U+202E" in shown and "U+200B" in shown and "U+FEFF" in shown, shown
-    assert "\u202e" not in text and "\u001b" not in text
+    assert "\u202e" not in text and "\u001b" not in text and "\u27e8ESC\u27e9[31mred\u27e8BEL\u27e9" in text, text
     accessible(b, "hostile output")
     b.shot("hostile-output")
 
