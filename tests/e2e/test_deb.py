@@ -148,7 +148,8 @@ exec /bin/sh -ec "$2"
 def inside(script, timeout=900):
     """Runs a script in the root, with namespaces of its own for mounts and processes."""
     a = run("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "sh", "-c", ENTER, "sh", root(),
-            "export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive HOME=/root LC_ALL=C.UTF-8\n" + script, timeout=timeout)
+            "export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive HOME=/root LC_ALL=C.UTF-8\n" + script, timeout=timeout,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})  # the ASSAY_* of the tests are no options of the server
     assert a.returncode == 0, f"{script}\n{a.stdout[-2500:]}\n{a.stderr[-2500:]}"
     return a.stdout
 
