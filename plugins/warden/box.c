@@ -25,6 +25,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -56,9 +57,18 @@ int box_prepare(struct box *b, const struct box_world *w, struct slot *s, struct
         .pidfd = (uint64_t)(uintptr_t)&pidfd,
         .exit_signal = SIGCHLD,
     };
+    /* From its first moment a cancel's SIGTERM waits for init (init.c), and does not run our handler (reduced.c), which ends the stream. */
+    sigset_t term, before;
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &term, &before);
     pid_t pid = sys_clone3(&args);
-    if (pid == 0)
+    if (pid == 0) {
+        if (!reduced)
+            (void)sigprocmask(SIG_SETMASK, &before, NULL);
         init_main(w, s, ours, theirs);
+    }
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
     if (pid < 0)
         (void)note_errno(why, "cannot make a box's namespaces");
     close_three(theirs);

@@ -189,8 +189,8 @@ static const struct assay_stmt forget_result = {.name = "runner.forget_result",
                                                 .columns = "",
                                                 .write = true};
 
-const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS] = {&fetched_get_stmt, &fetched_put_stmt, &fetched_old_stmt, &fetched_mark_stmt, &fetched_gone_stmt,
-                                                                   
+const struct assay_stmt *const runner_statements[RUNNER_STATEMENTS] = {
+    &fetched_get_stmt, &fetched_put_stmt, &fetched_old_stmt, &fetched_mark_stmt, &fetched_gone_stmt,
     &put_result,  &put_test,      &drop_tests,        &get_rules,     &results_one,
     &results_all, &results_owner, &results_benchmark, &results_agent, &tests_stmt,
     &project_benchmark, &put_environment, &get_environment, &drop_attempt,

@@ -45,7 +45,7 @@ static void a_child_keeps_the_trace_and_has_a_span_of_its_own(void **state)
     assert_int_equal(strlen(one), 55);
     assert_memory_equal(one, SOUND, 36);
     assert_string_equal(one + 52, "-01"); /* as the trace's first decided */
-    assert_memory_not_equal(one + 36, SOUND + 36, 16);
+    assert_memory_not_equal(one + 36, &SOUND[36], 16);
     assert_memory_not_equal(one + 36, two + 36, 16);
     assay_trace_child(ASSAY_STR("nothing"), true, one);
     assay_trace_child(ASSAY_STR(""), false, two);

@@ -30,6 +30,9 @@ static const char *built(const char *name)
 
 /* ---- files ---- */
 
+#define TEXT(x) #x
+#define NUMBER(x) TEXT(x)
+
 static void refuse(const char *file, int status, const char *why, bool constructed)
 {
     const struct assay_plugin *p = NULL;
@@ -45,7 +48,7 @@ static void refuse(const char *file, int status, const char *why, bool construct
 static void another_abi_is_refused_before_its_code_runs(void **state)
 {
     (void)state;
-    refuse(built("faulty_abi"), ASSAY_E_UNSUPPORTED, "was built for ABI 2.3 and this program speaks 1.3", false);
+    refuse(built("faulty_abi"), ASSAY_E_UNSUPPORTED, "was built for ABI 2." NUMBER(ASSAY_ABI_MINOR) " and this program speaks 1." NUMBER(ASSAY_ABI_MINOR), false);
     refuse(built("faulty_magic"), ASSAY_E_UNSUPPORTED, "its magic number is 0x12345678", false);
     refuse(built("faulty_short"), ASSAY_E_UNSUPPORTED, "its descriptor says 24 bytes", false);
     refuse(built("faulty_nothing"), ASSAY_E_UNSUPPORTED, "has no symbol assay_plugin", false);

@@ -826,6 +826,8 @@ static void test_warm_material_is_made_kept_and_checked(void **state)
     snprintf(share, sizeof share, "%.200s/share", dir);
     snprintf(shared_option, sizeof shared_option, "--shared=%.200s/warm", dir);
     assert_int_equal(mkdir(share, 0755), 0);
+    snprintf(path, sizeof path, "%s/processors", share);
+    assert_int_equal(mkdir(path, 0755), 0);
     snprintf(path, sizeof path, "%s/languages", share);
     assert_int_equal(mkdir(path, 0755), 0);
     snprintf(path, sizeof path, "%s/languages/c.json", share);
