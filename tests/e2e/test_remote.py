@@ -63,43 +63,6 @@ def counter(server, name, label=""):
     return sum(float(m.group(1)) for m in re.finditer(rf"^{name}{{?[^}}\n]*{label}[^}}\n]*}}? ([0-9.e+]+)$", text, re.M))
 
 
-def test_a_change_of_a_problem_reaches_runners_elsewhere_before_what_is_submitted_after_it(server):
-    admin = test_judging.start(server)
-    b = test_judging.publish(admin, [("", "1\n")])
-    problem = admin.get(f"/benchmarks/{b}/problems").json["items"][0]["id"]
-    w = worker(server, admin, "w3")
-    try:
-        w.start()
-        stale = test_judging.changes(admin, admin, problem, b, test_judging.TIMES // 4)
-        assert not stale, stale
-    finally:
-        w.close()
-
-
-def test_what_a_worker_fetched_goes_when_it_is_not_wanted_and_is_fetched_again(server):
-    admin = published(server)
-    right = program("right.py")
-    w = worker(server, admin, "w4", {"ASSAY_FETCHED_KEEP": "3s", "ASSAY_RUNNER_CACHE": "0"})  # nothing is kept in memory
-    held = lambda: sum(f.is_file() for f in (w.data / "blobs" / "sha256").rglob("*"))  # noqa: E731
-    try:
-        w.start()
-        for _ in range(2):
-            sid = send(admin, "sum-integers", "python", right)
-            assert server.wait_done(admin, sid, timeout=120)["verdict"] == "OK"
-            assert held() > 0, "it keeps what it fetched"
-            wait_for("what is not wanted to go", lambda: held() == 0, 30)
-    finally:
-        w.close()
-    both = Server(env={"ASSAY_FETCHED_KEEP": "3s"})
-    try:
-        both.start()
-        raise AssertionError("a server with problems of its own started with fetched_keep")
-    except AssertionError as why:
-        assert "fetched_keep is for workers" in both.log_text() or "fetched_keep is for workers" in str(why), why
-    finally:
-        both.close()
-
-
 def test_the_demo_gets_its_verdicts_from_runners_elsewhere(server):
     admin = published(server)
     lines = [x.split("\t")[1:] for x in (FIXTURES / "demo" / "submissions.tsv").read_text().splitlines() if not x.startswith("#")]
@@ -295,6 +258,43 @@ def test_what_is_missing_is_said(server):
             assert code != 0 and words in w.log_text(), (code, w.log_text()[-2000:])
         finally:
             w.close()
+
+
+def test_a_change_of_a_problem_reaches_runners_elsewhere_before_what_is_submitted_after_it(server):
+    admin = published(server)
+    b = test_judging.publish(admin, [("", "1\n")])
+    problem = admin.get(f"/benchmarks/{b}/problems").json["items"][0]["id"]
+    w = worker(server, admin, "w3")
+    try:
+        w.start()
+        stale = test_judging.changes(admin, admin, problem, b, test_judging.TIMES // 4)
+        assert not stale, stale
+    finally:
+        w.close()
+
+
+def test_what_a_worker_fetched_goes_when_it_is_not_wanted_and_is_fetched_again(server):
+    admin = published(server)
+    right = program("right.py")
+    w = worker(server, admin, "w4", {"ASSAY_FETCHED_KEEP": "3s", "ASSAY_RUNNER_CACHE": "0"})  # nothing is kept in memory
+    held = lambda: sum(f.is_file() for f in (w.data / "blobs" / "sha256").rglob("*"))  # noqa: E731
+    try:
+        w.start()
+        for _ in range(2):
+            sid = send(admin, "sum-integers", "python", right)
+            assert server.wait_done(admin, sid, timeout=120)["verdict"] == "OK"
+            assert held() > 0, "it keeps what it fetched"
+            wait_for("what is not wanted to go", lambda: held() == 0, 30)
+    finally:
+        w.close()
+    both = Server(env={"ASSAY_FETCHED_KEEP": "3s"})
+    try:
+        both.start()
+        raise AssertionError("a server with problems of its own started with fetched_keep")
+    except AssertionError as why:
+        assert "fetched_keep is for workers" in both.log_text() or "fetched_keep is for workers" in str(why), why
+    finally:
+        both.close()
 
 
 if __name__ == "__main__":
