@@ -311,6 +311,10 @@ static int signing_keys(struct assay_server *s, struct assay_keys *keys, struct 
         if (rc == 0)
             rc = assay_keys_read(keys, path, err);
     }
+    /* the one that was made here has its length, in development too */
+    for (size_t i = 0; rc == 0 && file[0] == '\0' && i < keys->n; i++)
+        if (assay_secret_reveal(keys->key[i].secret).n < ASSAY_SIGNING_SECRET_MIN)
+            rc = assay_err_set(err, ASSAY_E_CORRUPT, "%s is damaged: delete it to make a new one (all must sign in again)", path);
     return rc == ASSAY_E_NOT_FOUND ? assay_err_set(err, ASSAY_E_CONFIG, "jwt_secrets_file: there is no %s", file) : rc;
 }
 

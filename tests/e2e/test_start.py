@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import sqlite3
@@ -152,8 +153,9 @@ def test_a_folder_with_other_files_is_not_taken_over():
 def test_a_faulty_plugin_stops_the_start_with_one_clear_error():
     if sanitized():
         raise Skip("the plugins of this test are built without sanitizers")
+    minor = re.search(r"plugin ABI 1\.(\d+)", subprocess.run([ASSAYD, "--version"], capture_output=True, text=True).stdout).group(1)
     faults = {
-        "WRONG_ABI": "was built for ABI 2.3 and this program speaks 1.3: rebuild the plugin",
+        "WRONG_ABI": f"was built for ABI 2.{minor} and this program speaks 1.{minor}: rebuild the plugin",
         "WRONG_MAGIC": "its magic number is 0x12345678",
         "SHORT_STRUCT": "its descriptor says 24 bytes",
         "NO_DESCRIPTOR": "has no symbol assay_plugin: not a plugin",
