@@ -14,6 +14,7 @@ EXTRA_DIST += docs/dependencies.md
 EXTRA_DIST += docs/deploy-ecs.md
 EXTRA_DIST += docs/guide.md
 EXTRA_DIST += docs/install-deb.md
+EXTRA_DIST += docs/image-filters.md
 EXTRA_DIST += docs/instructors.md
 EXTRA_DIST += docs/judging.md
 EXTRA_DIST += docs/languages.md

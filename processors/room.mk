@@ -1,4 +1,3 @@
 # processors: what is not code is done by programs that are described here, one file each (docs/image-filters.md)
 processorsdir = $(pkgdatadir)/processors
 dist_processors_DATA = processors/image.json
-EXTRA_DIST += docs/image-filters.md
