@@ -463,6 +463,7 @@ ENDPOINTS = {
     "agents_lease": Row(lambda w, n: ("POST", "/agents/ada/lease", {"max": 1}), {200}, held_back, queued, **WORKER),
     "blobs_get": get(lambda w, n: f"/blobs/{w.ref}", **WORKER),
     "languages_list": get("/languages"),
+    "filters_list": get("/filters"),
     "runners_list": get("/runners"),
     "scores_list": get("/scores?benchmark_id=swept"),
     "traces_list": get(lambda w, n: f"/traces?submission_id={w.done}"),
