@@ -76,6 +76,37 @@ def test_a_restart_of_the_database_loses_nothing(server):
         assert s["status"] == "done" and s["verdict"] == "OK", s
 
 
+def test_a_dump_and_a_backup_of_the_blobs_make_the_same_server(server):
+    """As docs/operating.md says: pg_dump, then assayd backup, beside the running server; and the way back into another database."""
+    admin = server.login()
+    before = {s["id"]: s for s in admin.get("/submissions?limit=100").json["items"]}
+    results = {i: admin.get(f"/results/{i}").json for i in list(before)[:10]}
+    tests = admin.get("/benchmarks/sum-integers/problems").json
+    dump = PG.run(PG.bin / "pg_dump", "--format=custom", "--file=assay.dump", PG.dsn)
+    assert dump.returncode == 0, dump.stderr
+    folder = server.tmp / "backup"
+    assayd = str(PREFIX / "bin" / "assayd")
+    a = subprocess.run([assayd, "backup", str(folder)], env=server.env, capture_output=True, text=True, timeout=120)
+    assert a.returncode == 0 and "the database (store_postgres) is not in it" in a.stderr, a
+    assert PG.run(PG.bin / "createdb", "-h", PG.dir, "-U", "assay", "again").returncode == 0
+    dsn = PG.dsn.replace("/postgres?", "/again?")
+    a = PG.run(PG.bin / "pg_restore", "--dbname", dsn, "assay.dump")
+    assert a.returncode == 0, a.stderr
+    other = Server(env={"STORAGE_DSN": dsn}, name="again", data=server.tmp / "again")
+    try:
+        a = subprocess.run([assayd, "restore", str(folder)], env=other.env, capture_output=True, text=True, timeout=120)
+        assert a.returncode == 0, a
+        other.start()
+        again = other.login()
+        assert {s["id"]: s for s in again.get("/submissions?limit=100").json["items"]} == before
+        assert {i: again.get(f"/results/{i}").json for i in results} == results
+        assert again.get("/benchmarks/sum-integers/problems").json == tests
+        sid = send(again, "c", "right.c")
+        assert other.wait_done(again, sid, timeout=120)["verdict"] == "OK"
+    finally:
+        other.close()
+
+
 def test_three_servers_share_a_database_and_a_killed_ones_work_is_done_by_the_others(server):
     server.stop()
     silence_s, sent = 3, {}
@@ -137,37 +168,6 @@ def test_gateways_on_one_database_keep_one_bound(server):
     finally:
         for g in gateways:
             g.close()
-
-
-def test_a_dump_and_a_backup_of_the_blobs_make_the_same_server(server):
-    """As docs/operating.md says: pg_dump, then assayd backup, beside the running server; and the way back into another database."""
-    admin = server.login()
-    before = {s["id"]: s for s in admin.get("/submissions?limit=100").json["items"]}
-    results = {i: admin.get(f"/results/{i}").json for i in list(before)[:10]}
-    tests = admin.get("/benchmarks/sum-integers/problems").json
-    dump = PG.run(PG.bin / "pg_dump", "--format=custom", "--file=assay.dump", PG.dsn)
-    assert dump.returncode == 0, dump.stderr
-    folder = server.tmp / "backup"
-    assayd = str(PREFIX / "bin" / "assayd")
-    a = subprocess.run([assayd, "backup", str(folder)], env=server.env, capture_output=True, text=True, timeout=120)
-    assert a.returncode == 0 and "the database (store_postgres) is not in it" in a.stderr, a
-    assert PG.run(PG.bin / "createdb", "-h", PG.dir, "-U", "assay", "again").returncode == 0
-    dsn = PG.dsn.replace("/postgres?", "/again?")
-    a = PG.run(PG.bin / "pg_restore", "--dbname", dsn, "assay.dump")
-    assert a.returncode == 0, a.stderr
-    other = Server(env={"STORAGE_DSN": dsn}, name="again", data=server.tmp / "again")
-    try:
-        a = subprocess.run([assayd, "restore", str(folder)], env=other.env, capture_output=True, text=True, timeout=120)
-        assert a.returncode == 0, a
-        other.start()
-        again = other.login()
-        assert {s["id"]: s for s in again.get("/submissions?limit=100").json["items"]} == before
-        assert {i: again.get(f"/results/{i}").json for i in results} == results
-        assert again.get("/benchmarks/sum-integers/problems").json == tests
-        sid = send(again, "c", "right.c")
-        assert other.wait_done(again, sid, timeout=120)["verdict"] == "OK"
-    finally:
-        other.close()
 
 
 def test_the_older_variables_name_the_database(server):
