@@ -192,6 +192,8 @@ const char *js_str(const json_t *o, const char *key);                        /* 
 double js_num(const json_t *o, const char *key, double absent);
 const char *js_id(const json_t *o);
 void js_cell(struct term_table *t, const json_t *o, const char *key);        /* string, number, or "-" */
+/* Prints a row for each object: a column for each head, with the member of that key. */
+void js_table(const json_t *rows, size_t columns, const char *const *heads, const char *const *keys);
 
 /* ---- the commands ---- */
 struct pit_wish { /* of "assay pit", but new */

@@ -60,10 +60,7 @@ static int list_print(struct cli *c, const char *path, size_t limit, size_t n, c
                       const char *const *heads, const char *none)
 {
     CLI_CLEANUP_JSON json_t *items = NULL;
-    struct term_table t = {.columns = n};
     int rc = api_list(c, path, limit, &items);
-    size_t i;
-    json_t *o;
 
     if (rc != CLI_OK)
         return rc;
@@ -75,12 +72,7 @@ static int list_print(struct cli *c, const char *path, size_t limit, size_t n, c
         puts(none);
         return CLI_OK;
     }
-    for (size_t k = 0; k < n; k++)
-        term_cell(&t, heads[k]);
-    json_array_foreach(items, i, o)
-        for (size_t k = 0; k < n; k++)
-            js_cell(&t, o, keys[k]);
-    term_table_print(&t, stdout);
+    js_table(items, n, heads, keys);
     return CLI_OK;
 }
 

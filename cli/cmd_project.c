@@ -307,27 +307,6 @@ static int publish(struct cli *c, const struct cli_command *cmd, const char *fil
 
 /* ---- lists ----------------------------------------------------------------------------------------------------- */
 
-static void table(const json_t *rows, size_t columns, const char *const *keys, const char *const *heads)
-{
-    struct term_table t = {.columns = columns};
-    const json_t *row;
-    size_t i;
-
-    for (size_t k = 0; k < columns; k++)
-        term_cell(&t, heads[k]);
-    json_array_foreach(rows, i, row) {
-        for (size_t k = 0; k < columns; k++) {
-            const json_t *v = json_object_get(row, keys[k]);
-
-            if (json_is_boolean(v))
-                term_cell(&t, json_is_true(v) ? "yes" : "no");
-            else
-                js_cell(&t, row, keys[k]);
-        }
-    }
-    term_table_print(&t, stdout);
-}
-
 static int list(struct cli *c, size_t limit)
 {
     static const char *const keys[] = {"id", "title", "language", "buildTool", "maxTimeoutMs", "hasTests", "active"};
@@ -342,7 +321,7 @@ static int list(struct cli *c, size_t limit)
     else if (json_array_size(items) == 0)
         puts("No PITs that you may see.");
     else
-        table(items, 7, keys, heads);
+        js_table(items, 7, heads, keys);
     return CLI_OK;
 }
 
@@ -363,7 +342,7 @@ static int mine(struct cli *c, const char *pit, size_t limit)
     else if (json_array_size(a.json) == 0)
         puts("You have submitted no projects. Submit one: assay pit submit PIT DIR-OR-ZIP");
     else
-        table(a.json, 5, keys, heads);
+        js_table(a.json, 5, heads, keys);
     return CLI_OK;
 }
 

@@ -52,9 +52,6 @@ static int show(struct cli *c, const char *id, json_t *set)
     static const char *const keys[] = {"submission_id", "agent_id", "problem_id", "old_verdict", "old_score", "new_verdict", "new_score", "outcome"};
     static const char *const heads[] = {"SUBMISSION", "AGENT", "PROBLEM", "WAS", ">SCORE", "IS", ">SCORE", "OUTCOME"};
     CLI_CLEANUP_JSON json_t *items = NULL;
-    struct term_table t = {.columns = 8};
-    const json_t *row;
-    size_t i;
     int rc = changes(c, id, &items);
 
     if (rc != CLI_OK)
@@ -67,12 +64,7 @@ static int show(struct cli *c, const char *id, json_t *set)
     say(set);
     if (json_array_size(items) == 0)
         return CLI_OK;
-    for (size_t k = 0; k < 8; k++)
-        term_cell(&t, heads[k]);
-    json_array_foreach(items, i, row)
-        for (size_t k = 0; k < 8; k++)
-            js_cell(&t, row, keys[k]);
-    term_table_print(&t, stdout);
+    js_table(items, 8, heads, keys);
     if (!ended(set) && judged(set))
         term_note("To let it stand: assay rejudgings apply %s; to forget it: assay rejudgings cancel %s", id, id);
     return CLI_OK;
@@ -140,9 +132,6 @@ static int list(struct cli *c)
     static const char *const keys[] = {"id", "benchmark_id", "state", "created_at", "created_by", "reason"};
     static const char *const heads[] = {"SET", "BENCHMARK", "STATE", "MADE", "BY", "WHY"};
     CLI_CLEANUP_JSON json_t *items = NULL;
-    struct term_table t = {.columns = 6};
-    const json_t *row;
-    size_t i;
     int rc = api_list(c, "/rejudgings", 1000, &items);
 
     if (rc != CLI_OK)
@@ -151,12 +140,7 @@ static int list(struct cli *c)
         term_json(items);
         return CLI_OK;
     }
-    for (size_t k = 0; k < 6; k++)
-        term_cell(&t, heads[k]);
-    json_array_foreach(items, i, row)
-        for (size_t k = 0; k < 6; k++)
-            js_cell(&t, row, keys[k]);
-    term_table_print(&t, stdout);
+    js_table(items, 6, heads, keys);
     return CLI_OK;
 }
 

@@ -427,10 +427,7 @@ int cmd_submissions(struct cli *c, int argc, char **argv)
     const struct cli_command *cmd = cli_command_find("submissions");
     CLI_CLEANUP_STR char *path = cli_strdup("/submissions");
     CLI_CLEANUP_JSON json_t *items = NULL;
-    struct term_table t = {.columns = 8};
     long limit = 20;
-    size_t i;
-    json_t *row;
     int rc = cli_options(c, cmd, &argc, argv, o);
 
     if (rc != CLI_OK)
@@ -454,12 +451,7 @@ int cmd_submissions(struct cli *c, int argc, char **argv)
         term_json(items);
         return CLI_OK;
     }
-    for (size_t k = 0; k < 8; k++)
-        term_cell(&t, heads[k]);
-    json_array_foreach(items, i, row)
-        for (size_t k = 0; k < 8; k++)
-            js_cell(&t, row, keys[k]);
-    term_table_print(&t, stdout);
+    js_table(items, 8, heads, keys);
     return CLI_OK;
 }
 

@@ -6,9 +6,6 @@
 static int table(struct cli *c, const char *path, const char *const *keys, const char *const *heads, size_t columns, size_t max)
 {
     CLI_CLEANUP_JSON json_t *items = NULL;
-    struct term_table t = {.columns = columns};
-    const json_t *row;
-    size_t i;
     int rc = api_list(c, path, max, &items);
 
     if (rc != CLI_OK)
@@ -17,12 +14,7 @@ static int table(struct cli *c, const char *path, const char *const *keys, const
         term_json(items);
         return CLI_OK;
     }
-    for (size_t k = 0; k < columns; k++)
-        term_cell(&t, heads[k]);
-    json_array_foreach(items, i, row)
-        for (size_t k = 0; k < columns; k++)
-            js_cell(&t, row, keys[k]);
-    term_table_print(&t, stdout);
+    js_table(items, columns, heads, keys);
     return CLI_OK;
 }
 

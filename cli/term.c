@@ -294,3 +294,17 @@ void js_cell(struct term_table *t, const json_t *o, const char *key)
     } else
         term_cell(t, "-");
 }
+
+void js_table(const json_t *rows, size_t columns, const char *const *heads, const char *const *keys)
+{
+    struct term_table t = {.columns = columns};
+    const json_t *row;
+    size_t i;
+
+    for (size_t k = 0; k < columns; k++)
+        term_cell(&t, heads[k]);
+    json_array_foreach(rows, i, row)
+        for (size_t k = 0; k < columns; k++)
+            js_cell(&t, row, keys[k]);
+    term_table_print(&t, stdout);
+}
