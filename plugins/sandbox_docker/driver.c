@@ -768,6 +768,7 @@ void sd_drain(void *self)
 
     d->draining = true;
     d->stop = true;
+    sd_listen_close(d); /* first: the next boxkeeper waits for it */
     for (size_t i = 0; i < d->max_wardens; i++)
         sd_warden_end(d, &d->w[i]);
     for (int turn = 0; turn < DRAIN_TURNS && d->work != NULL && d->engine_up; turn++) {
@@ -782,7 +783,6 @@ void sd_drain(void *self)
             break;
         usleep(10000);
     }
-    sd_listen_close(d);
     if (d->leaves.count > 0)
         assay_log(d->host, ASSAY_LOG_WARN, "leaves_stay", ASSAY_KI("count", d->leaves.count));
     assay_leaves_close(&d->leaves);

@@ -22,12 +22,14 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #define JOIN_NS (30LL * 1000000000)    /* a container that runs and says nothing for so long will not */
+#define TAKE_NS (5LL * 1000000000)    /* for a boxkeeper before us to let go of the folder */
 #define SAY_NS (5LL * 1000000000)      /* a connection that does not say whose it is */
 #define END_RETRY_NS (2LL * 1000000000)
 #define FAILURES_MAX 3
@@ -295,20 +297,40 @@ void sd_warden_ended(struct sd_driver *d, struct sd_task *t)
 
 /* ---- what wardens say ---- */
 
+/* Makes and opens the folder, and locks it.  BUSY: another boxkeeper has it, or has removed it between. */
+static int dir_take(struct sd_driver *d, struct assay_err *err)
+{
+    const char *dir = d->setup.socket_dir;
+    struct stat st, now;
+
+    if (mkdir(dir, 0711) != 0 && errno != EEXIST)
+        return assay_err_errno(err, ASSAY_E_CONFIG, errno, "cannot make %s (docker_socket_dir)", dir);
+    d->socket_dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (d->socket_dir_fd < 0 && errno == ENOENT)
+        return assay_err_set(err, ASSAY_E_BUSY, "%s was removed", dir);
+    if (d->socket_dir_fd < 0 || fstat(d->socket_dir_fd, &st) != 0)
+        return assay_err_errno(err, ASSAY_E_CONFIG, errno, "cannot open %s (docker_socket_dir)", dir);
+    if (st.st_uid != geteuid() || (st.st_mode & 022) != 0)
+        return assay_err_set(err, ASSAY_E_CONFIG, "%s must belong to the boxkeeper's user and be writable for nobody else; remove it "
+                             "or name another folder in docker_socket_dir", dir);
+    if (flock(d->socket_dir_fd, LOCK_EX | LOCK_NB) == 0 && lstat(dir, &now) == 0 && now.st_ino == st.st_ino && now.st_dev == st.st_dev)
+        return 0;
+    close(d->socket_dir_fd);
+    d->socket_dir_fd = -1;
+    return assay_err_set(err, ASSAY_E_BUSY, "%s (docker_socket_dir) is in use by another boxkeeper", dir);
+}
+
 int sd_listen_open(struct sd_driver *d, struct assay_err *err)
 {
     struct sockaddr_un where = {.sun_family = AF_UNIX};
-    struct stat st;
-    int fd;
+    int64_t end = assay_mono_ns() + TAKE_NS;
+    int fd, rc;
 
-    if (mkdir(d->setup.socket_dir, 0711) != 0 && errno != EEXIST)
-        return assay_err_errno(err, ASSAY_E_CONFIG, errno, "cannot make %s (docker_socket_dir)", d->setup.socket_dir);
-    d->socket_dir_fd = open(d->setup.socket_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (d->socket_dir_fd < 0 || fstat(d->socket_dir_fd, &st) != 0)
-        return assay_err_errno(err, ASSAY_E_CONFIG, errno, "cannot open %s (docker_socket_dir)", d->setup.socket_dir);
-    if (st.st_uid != geteuid() || (st.st_mode & 022) != 0)
-        return assay_err_set(err, ASSAY_E_CONFIG, "%s must belong to the boxkeeper's user and be writable for nobody else; remove it "
-                             "or name another folder in docker_socket_dir", d->setup.socket_dir);
+    /* The boxkeeper of the life before, whose supervisor was killed, may be clearing up yet: what it removes must not be ours. */
+    while ((rc = dir_take(d, err)) == ASSAY_E_BUSY && assay_mono_ns() < end)
+        usleep(10000);
+    if (rc != 0)
+        return rc;
     if (fchmod(d->socket_dir_fd, 0711) != 0)
         return assay_err_errno(err, ASSAY_E_CONFIG, errno, "chmod of %s", d->setup.socket_dir);
     if (unlinkat(d->socket_dir_fd, "s", 0) != 0 && errno != ENOENT)
@@ -335,9 +357,9 @@ void sd_listen_close(struct sd_driver *d)
     close_one(d, &d->listener, true);
     if (d->socket_dir_fd >= 0) {
         (void)unlinkat(d->socket_dir_fd, "s", 0);
-        close(d->socket_dir_fd);
-        d->socket_dir_fd = -1;
         (void)rmdir(d->setup.socket_dir); /* one that is not empty is not ours to remove */
+        close(d->socket_dir_fd);          /* gives the lock back, so it comes last */
+        d->socket_dir_fd = -1;
     }
 }
 

@@ -399,6 +399,37 @@ static void a_missing_image_is_named(void **state)
     down(self);
 }
 
+static void *up_later(void *arg)
+{
+    (void)arg;
+    return up();
+}
+
+/* After a supervisor's death two boxkeepers of one data directory live for a while: the old one's clearing up must not take the new one's folder. */
+static void a_boxkeeper_waits_for_the_one_before(void **state)
+{
+    char path[160];
+    struct stat st;
+    pthread_t other;
+    void *self = NULL, *first = up();
+
+    (void)state;
+    snprintf(path, sizeof(path), "%.120s/s", socket_dir);
+    assert_int_equal(((struct sd_driver *)first)->transport, SD_BY_UNKNOWN);
+    assert_int_equal(pthread_create(&other, NULL, up_later, NULL), 0);
+    assert_int_equal(stat(path, &st), 0);
+    ino_t mine = st.st_ino;
+    for (int i = 0; i < 100 && stat(path, &st) == 0 && st.st_ino == mine; i++)
+        usleep(10000); /* the second has nothing to do but to wait */
+    assert_int_equal(st.st_ino, mine);
+    down(first);
+    assert_int_equal(pthread_join(other, &self), 0);
+    assert_int_equal(((struct sd_driver *)self)->transport, SD_BY_UNKNOWN);
+    assert_int_equal(stat(path, &st), 0);
+    down(self);
+    assert_int_not_equal(stat(socket_dir, &st), 0);
+}
+
 static void bad_answers_are_errors_and_bounded(void **state)
 {
     static const struct {
@@ -721,6 +752,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_warden_joins_and_is_handed_out, reset),
         cmocka_unit_test_setup(a_missing_image_is_named, reset),
+        cmocka_unit_test_setup(a_boxkeeper_waits_for_the_one_before, reset),
         cmocka_unit_test_setup(bad_answers_are_errors_and_bounded, reset),
         cmocka_unit_test_setup(a_missing_image_is_pulled, reset),
         cmocka_unit_test_setup(what_is_never_pulled, reset),
