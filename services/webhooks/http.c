@@ -71,19 +71,26 @@ static int check_url(const struct webhooks *s, struct assay_request *rq, struct 
     return 0;
 }
 
+/* The body of a create or of a change, checked. */
+static int read_hook(const struct webhooks *s, struct assay_request *rq, struct assay_response *rs, const struct assay_json_field *fields,
+                     struct wh_create_in *in, struct assay_err *err)
+{
+    int rc = assay_body_json(rq, rs, fields, in, err);
+    if (rc == ASSAY_OK || rc == ASSAY_E_INVALID) {
+        wh_check(in, fields == wh_create_fields, assay_faults(rq, rs), rq->arena);
+        if (check_url(s, rq, rs, in) < 0)
+            return no_memory(err);
+    }
+    return assay_faults_end(rq, rs, rc, err);
+}
+
 int wh_do_create(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     const struct webhooks *s = self;
     static struct assay_str dflt[] = {{"submission.done", 15}};
     struct wh_create_in in = {.active = true};
     char id[ASSAY_ID_SIZE];
-    int rc = assay_body_json(rq, rs, wh_create_fields, &in, err);
-    if (rc == ASSAY_OK || rc == ASSAY_E_INVALID) {
-        wh_check(&in, true, assay_faults(rq, rs), rq->arena);
-        if (check_url(s, rq, rs, &in) < 0)
-            return no_memory(err);
-    }
-    rc = assay_faults_end(rq, rs, rc, err);
+    int rc = read_hook(s, rq, rs, wh_create_fields, &in, err);
     if (rc < 0)
         return rc;
     struct assay_idem idem;
@@ -174,13 +181,7 @@ int wh_do_update(void *self, struct assay_request *rq, struct assay_response *rs
 {
     const struct webhooks *s = self;
     struct wh_create_in in = {.active = true};
-    int rc = assay_body_json(rq, rs, wh_patch_fields, &in, err);
-    if (rc == ASSAY_OK || rc == ASSAY_E_INVALID) {
-        wh_check(&in, false, assay_faults(rq, rs), rq->arena);
-        if (check_url(s, rq, rs, &in) < 0)
-            return no_memory(err);
-    }
-    rc = assay_faults_end(rq, rs, rc, err);
+    int rc = read_hook(s, rq, rs, wh_patch_fields, &in, err);
     if (rc < 0)
         return rc;
     for (int i = 0; i < TRIES; i++) {
