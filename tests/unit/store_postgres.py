@@ -16,7 +16,8 @@ from postgres import Missing, Postgres  # noqa: E402
 
 STORE = ["store_common_postgres_test", "store_postgres_test"]
 SERVICES = ["sdk_request_test", "auth_http_test", "agents_http_test", "benchmarks_http_test", "submissions_test", "leases_test", "intake_test", "scoring_test",
-            "traces_test", "leaderboard_test", "leaderboard_buckets_test", "leaderboard_rules_test", "rejudge_test", "runner_test"]
+            "traces_test", "leaderboard_test", "leaderboard_buckets_test", "leaderboard_rules_test", "rejudge_test", "runner_test", "runner_builds_test",
+            "runner_languages_test"]
 BUILD = pathlib.Path(os.environ.get("abs_top_builddir", os.getcwd()))
 
 TRACER_DIED = "LeakSanitizer has encountered a fatal error"
