@@ -3,7 +3,8 @@
 # runs service plugins against a fake host over the real store driver; unit tests of services link it
 if HAVE_CMOCKA
 check_LTLIBRARIES += tests/unit/libsvc_harness.la
-tests_unit_libsvc_harness_la_SOURCES = tests/unit/fake_broker.c tests/unit/fake_broker.h tests/unit/memory_blobs.c tests/unit/memory_blobs.h tests/unit/svc_harness.c tests/unit/svc_harness.h
+tests_unit_libsvc_harness_la_SOURCES = tests/unit/fake_broker.c tests/unit/fake_broker.h tests/unit/memory_blobs.c tests/unit/memory_blobs.h tests/unit/svc_events.c tests/unit/svc_harness.c \
+	tests/unit/svc_harness.h tests/unit/svc_host.c tests/unit/svc_impl.h tests/unit/svc_requests.c
 tests_unit_libsvc_harness_la_CPPFLAGS = $(SDK_CPPFLAGS) $(JANSSON_CFLAGS)
 tests_unit_libsvc_harness_la_LIBADD = $(SDK_LIBS) $(JANSSON_LIBS) -ldl -lpthread
 SVC_TEST_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)/tests/unit
