@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "http.h"
 #include "metrics.h"
 #include "pages.h"
 #include "server.h"
@@ -72,11 +73,11 @@ static int metrics_get(void *self, struct assay_request *rq, struct assay_respon
 static int openapi_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     const struct core *c = self;
-    (void)rq;
+    (void)rs;
     if (c->openapi.n == 0)
         return assay_err_set(err, ASSAY_E_NOT_FOUND, "the API description is not installed beside this server");
-    assay_buf_str(&rs->body, assay_buf_view(&c->openapi));
-    return rs->body.failed ? assay_err_set(err, ASSAY_E_NOMEM, "out of memory") : ASSAY_OK;
+    assay_front_reply_fixed(rq, assay_buf_view(&c->openapi));
+    return ASSAY_OK;
 }
 
 #define HOW_TO_BUILD "`make dashboard`, then `make install` (needs Node.js and npm: packaging/install-deps dashboard)"
@@ -95,12 +96,22 @@ static int page(struct assay_response *rs, const char *html, struct assay_err *e
     "<p>" what " was not built into this installation. Build and install it: " HOW_TO_BUILD ".</p>\n"                   \
     "<p>The API is there: <a href=\"" up "swagger.json\">its contract</a>, <a href=\"" up "readyz\">readiness</a>.</p></html>\n"
 
+static int answer_page(const struct core *c, const char *folder, struct assay_str name, struct assay_request *rq, struct assay_response *rs,
+                       struct assay_err *err)
+{
+    struct assay_str bytes = ASSAY_STR("");
+    int rc = assay_pages_answer(c->pages, folder, name, rq, rs, &bytes, err);
+    if (rc >= 0)
+        assay_front_reply_fixed(rq, bytes);
+    return rc;
+}
+
 /* For people the dashboard, for programs where to look next. */
 static int index_get(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     const struct core *c = self;
     if (assay_pages_wanted(rq) && c->pages != NULL)
-        return assay_pages_answer(c->pages, "", ASSAY_STR("index.html"), rq, rs, err);
+        return answer_page(c, "", ASSAY_STR("index.html"), rq, rs, err);
     if (assay_pages_wanted(rq))
         return page(rs, NOT_BUILT("The dashboard", ""), err);
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
@@ -130,7 +141,7 @@ static int from_folder(const struct core *c, const char *folder, struct assay_st
 {
     if (c->pages == NULL)
         return assay_err_set(err, ASSAY_E_NOT_FOUND, "this was not built into this installation: " HOW_TO_BUILD);
-    return assay_pages_answer(c->pages, folder, name, rq, rs, err);
+    return answer_page(c, folder, name, rq, rs, err);
 }
 static int dashboard_file(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {

@@ -53,7 +53,7 @@ struct assay_front_config {
     size_t connections_max;        /* [10,000] over all loops: 503 and close */
     unsigned pipelined_max;        /* [32] requests of one connection answered before others have their turn */
     size_t body_memory_max;        /* [256 MiB] bodies under way over all loops: 503 */
-    size_t unsent_max;             /* [256 MiB] answers that clients have not taken, over all loops: those that take longest are cut off */
+    size_t unsent_max;             /* [256 MiB] answers that clients have not taken, over all loops, but for what is fixed: those that take longest are cut off */
     int64_t header_deadline_ms;    /* [10 s] from the first byte (or the accept) to the end of the headers: 408 */
     int64_t body_grace_ms;         /* [20 s] and body_min_rate: a body may take grace + bytes / rate: 408 */
     int64_t body_min_rate;         /* [1000 bytes/s] an answer must be taken at this rate too */
@@ -104,6 +104,10 @@ void assay_front_free(struct assay_front *f);
 assay_ticket assay_front_defer(struct assay_request *rq);
 void assay_front_resume(struct assay_front *f, assay_ticket t, int status, struct assay_response *rs,
                         const struct assay_err *err);
+
+/* In a handler of the gateway's own, which then answers with success: the body is these bytes, in the place of rs->body.  They are
+ * sent from where they are, so however many clients take them slowly they are in memory once; they live as long as the front. */
+void assay_front_reply_fixed(struct assay_request *rq, struct assay_str bytes);
 
 /* assay_host.stream_begin, .stream_write and .stream_end; see there. */
 int assay_front_stream_begin(struct assay_front *f, assay_ticket t, struct assay_response *rs, void (*writable)(void *arg), void *arg,

@@ -198,7 +198,7 @@ static void owed_out(struct conn *c)
     c->owed_before = c->owed_after = NULL;
 }
 
-/* Counts what is unsent now.  All together it is bounded, for a client that reads a byte a second costs as much memory as the
+/* Counts what is unsent now, and in memory.  All together it is bounded, for a client that reads a byte a second costs as much memory as the
  * longest answer it may ask for: over the bound, whoever has been taking longest is given up.  Its end comes with
  * the next turn of the wheel, so that no connection but the one in hand is ever destroyed. */
 static void settle(struct conn *c, size_t unsent)
@@ -228,23 +228,39 @@ static void settle(struct conn *c, size_t unsent)
     }
 }
 
-void assay_conn_flush(struct conn *c, struct assay_buf *body)
+/* What waits to be sent and is in memory for this connection's sake.  Of fixed bytes the last piece alone is known: of an earlier
+ * one that still waits at most OUTPUT_MAX are counted for memory, and are none. */
+static size_t unsent_memory(const struct conn *c)
+{
+    size_t n = evbuffer_get_length(output(c));
+    uint64_t gone = c->put - n, from = c->fixed_from > gone ? c->fixed_from : gone;
+    return c->fixed_to > from ? n - (size_t)(c->fixed_to - from) : n;
+}
+
+static void flush_out(struct conn *c, bool more)
 {
     struct assay_buf *out = &c->loop->out;
     if (out->failed)
         c->dead = true; /* half an answer must not go out */
     if (out->n && !c->dead) {
-        size_t sent = send_now(c, out->p, out->n, body && body->n ? MSG_MORE : 0);
+        size_t sent = send_now(c, out->p, out->n, more ? MSG_MORE : 0);
         if (!c->dead && sent < out->n) {
             if (evbuffer_add(output(c), out->p + sent, out->n - sent) != 0)
                 c->dead = true;
+            c->put += out->n - sent;
             owe(c, out->n - sent);
         }
     }
     assay_buf_reset(out);
     if (out->room > OUTPUT_MAX)
         assay_buf_free(out);
-    if (!body || !body->n || c->dead)
+}
+
+void assay_conn_flush(struct conn *c, struct assay_buf *body)
+{
+    bool more = body && body->n;
+    flush_out(c, more);
+    if (!more || c->dead)
         return;
     size_t sent = send_now(c, body->p, body->n, 0);
     if (c->dead || sent == body->n)
@@ -256,7 +272,26 @@ void assay_conn_flush(struct conn *c, struct assay_buf *body)
         c->dead = true;
         return;
     }
+    c->put += n - sent;
     owe(c, n - sent);
+}
+
+void assay_conn_flush_fixed(struct conn *c, struct assay_str bytes)
+{
+    flush_out(c, true);
+    if (c->dead)
+        return;
+    size_t sent = send_now(c, bytes.p, bytes.n, 0);
+    if (c->dead || sent == bytes.n)
+        return;
+    if (evbuffer_add_reference(output(c), bytes.p + sent, bytes.n - sent, NULL, NULL) != 0) {
+        c->dead = true;
+        return;
+    }
+    c->fixed_from = c->put;
+    c->put += bytes.n - sent;
+    c->fixed_to = c->put;
+    owe(c, bytes.n - sent);
 }
 
 /* ---- phases --------------------------------------------------------------------------------------- */
@@ -423,7 +458,7 @@ void assay_conn_end(struct conn *c)
         conn_destroy(c);
         return;
     }
-    settle(c, evbuffer_get_length(output(c)));
+    settle(c, unsent_memory(c));
     int64_t tick = due_tick(c);
     if (tick < c->due_tick) {
         wheel_out(c);

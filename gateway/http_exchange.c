@@ -435,6 +435,11 @@ void assay_exchange_dispatch(struct exchange *x)
     }
 }
 
+void assay_front_reply_fixed(struct assay_request *rq, struct assay_str bytes)
+{
+    exchange_check(rq->impl)->fixed = bytes;
+}
+
 /* ---- tickets ------------------------------------------------------------------------------------- */
 
 assay_ticket assay_front_defer(struct assay_request *rq)

@@ -127,6 +127,7 @@ struct exchange {
     struct assay_response rs;
     struct assay_str message; /* of the error, in the arena */
     struct stream *stream;    /* NULL: the answer comes at once */
+    struct assay_str fixed;   /* in the place of a body: bytes that outlive every connection */
 
     char request_id[65];
     char trace[ASSAY_TRACEPARENT]; /* with rq.traceparent, where the host keeps traces */
@@ -164,7 +165,9 @@ struct conn {
     int64_t due_tick;
     int64_t deadline_ns;       /* of the phase; while idle it waits for the output to go out */
     int64_t write_deadline_ns; /* 0: nothing unsent */
-    size_t unsent;             /* as the loop has counted it */
+    size_t unsent;             /* of memory, as the loop has counted it */
+    uint64_t put;              /* bytes that were ever put into the output */
+    uint64_t fixed_from, fixed_to; /* of those, the last that are fixed and cost no memory */
     struct conn *owed_before, *owed_after; /* while unsent: among those of the loop, by when it began */
     bool cut;                  /* given up: the loop had too much unsent */
     size_t head_wire;          /* bytes of the present head, white space and all */
@@ -282,6 +285,8 @@ void assay_conn_consume(struct conn *c);
 void assay_conn_answered(struct conn *c, bool keep);
 /* Sends the loop's out, and then *body, whose memory it takes; body may be NULL. */
 void assay_conn_flush(struct conn *c, struct assay_buf *body);
+/* Sends the loop's out, and then bytes that outlive the connection: they are not copied. */
+void assay_conn_flush_fixed(struct conn *c, struct assay_str bytes);
 /* Until when the body that is under way must have come. */
 void assay_conn_body_deadline(struct conn *c);
 void assay_conn_tick(struct loop *l);

@@ -17,6 +17,7 @@ struct answer {
     int status;
     const char *type;       /* NULL: no Content-Type */
     struct assay_buf *body; /* NULL: none */
+    struct assay_str fixed; /* a body in its place that need not be copied */
     const struct assay_json_pair *header;
     size_t n_headers;
     bool stream; /* the body comes later, in pieces */
@@ -237,14 +238,16 @@ static void emit(struct exchange *x, const struct answer *a)
     struct loop *l = x->loop;
     struct conn *c = x->conn;
     struct assay_buf *out = &l->out;
-    size_t length = a->body ? a->body->n : 0;
+    size_t length = a->fixed.n ? a->fixed.n : a->body ? a->body->n : 0;
     bool keep = x->keep_alive && !l->draining;
     bool bodiless = a->status == 204 || a->status == 304;
     put_head(x, a, length, bodiless, keep);
     size_t sent = bodiless || x->head_only ? 0 : length;
     assay_reply_record(x, a->status, sent);
     if (sent && sent <= BODY_COPY_MAX)
-        assay_buf_add(out, a->body->p, sent);
+        assay_buf_add(out, a->fixed.n ? a->fixed.p : a->body->p, sent);
+    else if (sent && a->fixed.n)
+        assay_conn_flush_fixed(c, a->fixed);
     else if (sent)
         assay_conn_flush(c, a->body);
     c->x = NULL;
@@ -366,8 +369,9 @@ void assay_reply(struct exchange *x, int rc, struct assay_response *rs, struct a
         reply_error(x, rc, &mine, message);
     } else {
         struct answer a = {.status = mine.status ? mine.status : 200,
-                           .type = mine.body.n ? mine.content_type ? mine.content_type : "application/json" : NULL,
+                           .type = mine.body.n || x->fixed.n ? mine.content_type ? mine.content_type : "application/json" : NULL,
                            .body = &mine.body,
+                           .fixed = x->fixed,
                            .header = mine.header,
                            .n_headers = mine.n_headers};
         if (not_modified(x, &a))

@@ -4,8 +4,10 @@
  * Theory of operation.  The holder and the loop share one struct stream.  A write frames its bytes as a chunk, puts
  * it behind `pending` and rings the loop (one mail, posted only when it is not under way).  The loop takes all of
  * pending at once, but only when the connection has nothing unsent: so what a stream holds is bounded by what is
- * on its way to the client plus STREAM_PENDING_MAX, and a client that reads slowly makes the writer wait, not the
- * memory grow.  The rate that any answer must be taken at (http_conn.c) holds for streams too.
+ * on its way to the client plus what may be pending, and a client that reads slowly makes the writer wait, not the
+ * memory grow.  Little may be pending of a stream that has no end of its own: there are thousands of those, all written to
+ * at the same moment, and their holders can always come back later.  The rate that any answer must be taken at
+ * (http_conn.c) holds for streams too.
  *
  * The exchange is `away` from the handler's ticket to the end, so neither it nor its stream can vanish under the
  * holder; when the client goes only `gone` is set.  The end comes through the same swap of the ticket's
@@ -24,6 +26,8 @@
 #include <event2/buffer.h>
 
 #define STREAM_PENDING_MAX ((size_t)64 << 10)
+#define ENDLESS_PENDING_MAX ((size_t)8 << 10)
+#define CHUNK_FRAME 24 /* what a chunk costs besides its bytes, at most */
 
 struct stream {
     struct exchange *x;
@@ -43,14 +47,20 @@ struct stream {
     bool ended;
 };
 
+/* It is a stream of events, not of a file: it has no end of its own. */
+static bool ends_with_the_server(const struct exchange *x)
+{
+    return (x->bound->route->flags & ASSAY_ROUTE_STREAM) != 0;
+}
+
 /* ---- the holder's side ---------------------------------------------------------------------------- */
 
 /* RFC 9112, 7.1.  A chunk of no bytes would be the last one. */
 static void frame(struct stream *st, const void *p, size_t n)
 {
     bool chunked = !st->x->http10;
-    if (n == 0)
-        return;
+    if (n == 0 || !assay_buf_reserve(&st->pending, n + CHUNK_FRAME))
+        return; /* no memory: the buffer has failed */
     if (chunked)
         assay_buf_fmt(&st->pending, "%zx\r\n", n);
     assay_buf_add(&st->pending, p, n);
@@ -139,7 +149,7 @@ int assay_front_stream_begin(struct assay_front *f, assay_ticket t, struct assay
 
 static bool fits(const struct stream *st, size_t n)
 {
-    return st->pending.n == 0 || st->pending.n + n <= STREAM_PENDING_MAX;
+    return st->pending.n == 0 || st->pending.n + n <= (ends_with_the_server(st->x) ? ENDLESS_PENDING_MAX : STREAM_PENDING_MAX);
 }
 
 static void wait_for_room(struct stream *st, size_t n, int64_t wait_ms)
@@ -225,11 +235,6 @@ void assay_stream_gone(struct exchange *x)
     if (news)
         tell(st);
     pthread_mutex_unlock(&st->lock);
-}
-
-static bool ends_with_the_server(const struct exchange *x)
-{
-    return (x->bound->route->flags & ASSAY_ROUTE_STREAM) != 0;
 }
 
 static void begin(struct exchange *x)

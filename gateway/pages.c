@@ -306,7 +306,7 @@ static const struct page *find(const struct assay_pages *p, const char *folder, 
 }
 
 int assay_pages_answer(const struct assay_pages *p, const char *folder, struct assay_str name, struct assay_request *rq,
-                       struct assay_response *rs, struct assay_err *err)
+                       struct assay_response *rs, struct assay_str *bytes, struct assay_err *err)
 {
     const struct page *page = find(p, folder, name);
     if (page == NULL)
@@ -330,6 +330,6 @@ int assay_pages_answer(const struct assay_pages *p, const char *folder, struct a
         assay_reply_header(rs, ASSAY_STR("content-encoding"), assay_str(encodings[e].token));
     if (assay_str_starts(assay_str(page->type), "text/html"))
         assay_pages_harden(rs, folder);
-    assay_buf_str(&rs->body, page->form[e].bytes);
-    return rs->body.failed ? assay_err_set(err, ASSAY_E_NOMEM, "out of memory") : ASSAY_OK;
+    *bytes = page->form[e].bytes;
+    return ASSAY_OK;
 }

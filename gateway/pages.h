@@ -19,9 +19,10 @@ int assay_pages_load(const char *dir, struct assay_pages **ret, struct assay_err
 void assay_pages_free(struct assay_pages *p); /* NULL is fine */
 size_t assay_pages_count(const struct assay_pages *p);
 
-/* Answers with folder/name (folder "": the top), in the encoding that the request likes best.  ASSAY_E_NOT_FOUND. */
+/* Answers with folder/name (folder "": the top), in the encoding that the request likes best: the headers into *rs, the
+ * body as *bytes, which live as long as p.  ASSAY_E_NOT_FOUND. */
 int assay_pages_answer(const struct assay_pages *p, const char *folder, struct assay_str name, struct assay_request *rq,
-                       struct assay_response *rs, struct assay_err *err) ASSAY_MUST_CHECK;
+                       struct assay_response *rs, struct assay_str *bytes, struct assay_err *err) ASSAY_MUST_CHECK;
 
 /* Whether a request would rather have a page for people than JSON (its Accept names text/html). */
 bool assay_pages_wanted(const struct assay_request *rq);

@@ -442,7 +442,7 @@ int intake_ready(struct submissions *s, struct assay_err *why);
 void intake_drain(struct submissions *s); /* answers what has ended, and gives the rest back */
 void intake_free(struct submissions *s);
 
-/* ---- stream.c, stream_view.c: events to clients as they happen ----------------------------------- */
+/* ---- stream.c, stream_view.c, stream_tail.c: events to clients as they happen --------------------- */
 
 #define STREAM_SLUG 72
 struct stream_hub;
@@ -467,6 +467,26 @@ int stream_frame(struct assay_buf *out, int64_t seq, const char *name, struct as
 /* Appends the event as v may see it: at most ASSAY_STREAM_WRITE_MAX bytes. Blocks on the store. */
 int stream_tell(struct submissions *s, const struct assay_event_row *ev, const struct viewer *v, struct assay_arena *arena,
                 struct assay_buf *out, struct assay_err *err);
+
+/* The last events, as they were told; under the hub's lock. */
+struct stream_tail;
+struct tail_event {
+    struct assay_event_row row; /* its strings are in text */
+    struct assay_buf said[VOICES]; /* empty: not told in this voice yet */
+    bool asked;
+    struct stream_benchmark benchmark; /* once asked; its owner's id is the hub's */
+    size_t bytes, texts;
+    char text[];
+};
+struct stream_tail *stream_tail_new(void); /* NULL: no memory */
+void stream_tail_free(struct stream_tail *t);
+/* The event that comes next. NULL: it could not be kept, and nothing before it is either. */
+struct tail_event *stream_tail_add(struct stream_tail *t, const struct assay_event_row *ev);
+void stream_tail_told(struct stream_tail *t, struct tail_event *e); /* e->said has changed */
+bool stream_tail_covers(const struct stream_tail *t, int64_t seen); /* all that the subscription brought after `seen` is here */
+struct tail_event *stream_tail_after(const struct stream_tail *t, int64_t seq); /* the first one; NULL: none */
+/* The texts that tell of the submission ("": none), or of the benchmark's submissions, do not hold any more. */
+void stream_tail_forget(struct stream_tail *t, struct assay_str submission, struct assay_str benchmark);
 
 int stream_hub_new(struct submissions *s, struct assay_err *err);
 int stream_hub_start(struct submissions *s, struct assay_err *err);

@@ -4,18 +4,20 @@
  * Theory of operation.  The log of events is the truth; a stream is a place in it, `seen`.  One subscription of this
  * process brings each event once, in order, and writes it to every stream that is LIVE, which means that it has seen all
  * that came before.  Everything else is BEHIND: a stream that resumes with Last-Event-ID, and one whose client did
- * not read fast enough.  Those are brought forward by reading the log itself, a page at a time, CATCHING_MAX of them
+ * not read fast enough.  Those that have missed no more than the last events, which are kept (stream_tail.c), are told them at once.
+ * The others are brought forward by reading the log itself, a page at a time, CATCHING_MAX of them
  * at once so that they cannot take all worker threads, and become LIVE under the lock when they have reached what
  * the subscription has brought.  So nothing is kept in memory for a slow reader, there is no gap, and no event is
  * told twice.
  *
- *   open ─▶ BEHIND ─▶ (reads the log) ─▶ LIVE ─▶ (no room) ─▶ STUCK ─▶ (room) ─▶ BEHIND
+ *   open ─▶ BEHIND ─▶ (the last events, or the log) ─▶ LIVE ─▶ (no room) ─▶ STUCK ─▶ (room) ─▶ BEHIND
  *
  * A STUCK stream whose client takes nothing for stuck_ms is cut off.  A stream ends by itself with its submission, after
  * age_max_ms (access tokens live as long: the client comes back with Last-Event-ID), and when the server stops.
  *
- * The hub's lock guards the list and the states.  `owned`: a worker reads for the stream, and nobody else calls the
- * host for its ticket.  The host calls on_room on an event loop: it only sets a flag and leaves the rest to a worker.
+ * The hub's lock guards the lists, one for each state.  `owned`: a worker reads for the stream, and nobody else calls the
+ * host for its ticket.  The host calls on_room on an event loop, when there is room and when the client has left: it only sets
+ * a flag and leaves the rest to a worker, one for all that are flagged by then.
  */
 #include "local.h"
 
@@ -29,10 +31,10 @@
 #define POSITION_TICKS 2
 #define STOP_MS 5000
 
-enum stream_state { STREAM_BEHIND, STREAM_LIVE, STREAM_STUCK };
+enum stream_state { STREAM_BEHIND, STREAM_LIVE, STREAM_STUCK, STREAM_STATES };
 
 struct stream {
-    struct stream *next;
+    struct stream *next, **link; /* of its state's list */
     struct submissions *s;
     assay_ticket ticket;
     struct stream_filter filter;
@@ -47,7 +49,7 @@ struct stream {
 
 struct stream_hub {
     pthread_mutex_t lock; /* guards all below */
-    struct stream *list;
+    struct stream *list[STREAM_STATES];
     size_t n, max, n_catching;
     int64_t last; /* the last event that the subscription brought */
     int64_t heartbeat_ms, stuck_ms, age_max_ms;
@@ -59,7 +61,9 @@ struct stream_hub {
         char id[STREAM_SLUG], owner[STREAM_SLUG];
     } *benchmarks;
     size_t n_benchmarks;
-    struct assay_buf said[VOICES]; /* the event under way, told once per voice */
+    struct assay_buf said[VOICES]; /* the event under way, when it is not in the tail: told once per voice */
+    struct stream_tail *tail;
+    atomic_bool looking; /* after_room is under way, and will look at all that are flagged */
 };
 
 static int64_t mono_ms(const struct submissions *s)
@@ -80,22 +84,38 @@ static void show(struct submissions *s)
 
 /* ---- the list ------------------------------------------------------------------------------------ */
 
-static void forget(struct stream_hub *h, struct stream *st)
+static void list_in(struct stream_hub *h, struct stream *st)
 {
-    for (struct stream **at = &h->list; *at != NULL; at = &(*at)->next) {
-        if (*at != st)
-            continue;
-        *at = st->next;
-        h->n--;
+    struct stream **first = &h->list[st->state];
+    st->next = *first;
+    st->link = first;
+    if (st->next != NULL)
+        st->next->link = &st->next;
+    *first = st;
+}
+
+static void list_out(struct stream *st)
+{
+    *st->link = st->next;
+    if (st->next != NULL)
+        st->next->link = st->link;
+}
+
+static void set_state(struct stream *st, enum stream_state state)
+{
+    if (st->state == state)
         return;
-    }
+    list_out(st);
+    st->state = state;
+    list_in(st->s->hub, st);
 }
 
 /* With the lock; the stream is nobody's. how: for the metric. */
 static void end(struct stream *st, int status, const char *how)
 {
     struct submissions *s = st->s;
-    forget(s->hub, st);
+    list_out(st);
+    s->hub->n--;
     s->host->stream_end(s->host->ctx, st->ticket, status);
     count(s, how);
     show(s);
@@ -110,7 +130,7 @@ static bool wrote(struct stream *st, int rc)
         return true;
     }
     if (rc < 0) { /* from the log, later: when there is room, or at the next tick when something else is wrong */
-        st->state = STREAM_STUCK;
+        set_state(st, STREAM_STUCK);
         st->stuck_ms = mono_ms(st->s);
         if (rc != ASSAY_E_BUSY)
             atomic_store(&st->room, true);
@@ -172,22 +192,23 @@ static struct stream_benchmark benchmark_of(struct submissions *s, const struct 
 static void benchmark_changed(struct submissions *s, const struct assay_event_row *ev, struct assay_arena *arena)
 {
     struct assay_ev_benchmark b;
+    stream_tail_forget(s->hub->tail, ASSAY_STR(""), ev->ev.subject); /* its feedback policy may be another */
     if (benchmark_entry(s->hub, ev->ev.subject) != NULL && assay_ev_benchmark_decode(ev->ev.payload, arena, &b, NULL) == 0)
         benchmark_keep(s->hub, ev->ev.subject, b.deleted ? ASSAY_STR("") : b.owner_id, b.deleted ? ASSAY_VISIBLE_PRIVATE : b.visibility);
 }
 
 /* ---- one event to one stream ------------------------------------------------------------------------- */
 
-/* With the lock. Tells it in the stream's voice, into h->said; NULL: it is not for this stream (or cannot be told now: rc). */
+/* With the lock. Tells it in the stream's voice, into said; NULL: it is not for this stream (or cannot be told now: rc). */
 static const struct assay_buf *tell(struct stream *st, const struct assay_event_row *ev, const struct stream_benchmark *b,
-                                    struct assay_arena *arena, int *rc)
+                                    struct assay_buf said_in[VOICES], struct assay_arena *arena, int *rc)
 {
     struct submissions *s = st->s;
     *rc = ASSAY_OK;
     enum voice voice = stream_wants(&st->filter, ev) ? stream_voice(&st->filter, b, ev) : VOICE_NONE;
     if (voice == VOICE_NONE)
         return NULL;
-    struct assay_buf *said = &s->hub->said[voice];
+    struct assay_buf *said = &said_in[voice];
     if (said->n == 0) {
         struct viewer v = {.user_id = ev->ev.owner, .agent_id = ASSAY_STR(""), .staff = voice == VOICE_ALL};
         *rc = stream_tell(s, ev, &v, arena, said, NULL);
@@ -213,6 +234,30 @@ static bool note(struct stream *st, const struct assay_event_row *ev)
     return stream_ends(ev->ev.topic);
 }
 
+/* With the lock. One event, to a stream that has seen all before it; said: of that event. True: the stream has gone. */
+static bool bring(struct stream *st, const struct assay_event_row *ev, struct assay_buf said_in[VOICES], struct stream_benchmark *b, bool *asked,
+                  struct assay_arena *arena)
+{
+    int rc = ASSAY_OK;
+    const struct assay_buf *said = NULL;
+    if (stream_wants(&st->filter, ev)) {
+        if (!*asked)
+            *b = benchmark_of(st->s, ev, arena);
+        *asked = true;
+        said = tell(st, ev, b, said_in, arena, &rc);
+    }
+    if (said != NULL)
+        rc = write_all(st, assay_buf_view(said));
+    if (rc >= 0)
+        st->seen = ev->seq;
+    bool over = said != NULL && rc >= 0 && note(st, ev);
+    if ((said != NULL || rc < 0) && wrote(st, rc))
+        return true;
+    if (over)
+        end(st, ASSAY_OK, "ended");
+    return over;
+}
+
 int stream_on_event(void *self, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err)
 {
     struct submissions *s = self;
@@ -227,46 +272,81 @@ int stream_on_event(void *self, const struct assay_event_row *ev, struct assay_t
         pthread_mutex_unlock(&h->lock);
         return ASSAY_OK;
     }
+    if (assay_str_is(ev->ev.topic, "submission.deleted"))
+        stream_tail_forget(h->tail, ev->ev.subject, ASSAY_STR(""));
     new_event(h);
+    struct tail_event *kept = ev->seq > h->last ? stream_tail_add(h->tail, ev) : NULL;
     struct stream_benchmark b = {.known = false};
     bool asked = false;
-    for (struct stream *st = h->list, *next; st != NULL; st = next) {
+    for (struct stream *st = h->list[STREAM_LIVE], *next; st != NULL; st = next) {
         next = st->next;
-        if (st->state != STREAM_LIVE || st->owned || st->seen >= ev->seq)
-            continue;
-        int rc = ASSAY_OK;
-        const struct assay_buf *said = NULL;
-        if (stream_wants(&st->filter, ev)) {
-            if (!asked)
-                b = benchmark_of(s, ev, arena);
-            asked = true;
-            said = tell(st, ev, &b, arena, &rc);
-        }
-        if (said != NULL)
-            rc = write_all(st, assay_buf_view(said));
-        if (rc >= 0)
-            st->seen = ev->seq;
-        bool over = said != NULL && rc >= 0 && note(st, ev);
-        if ((said != NULL || rc < 0) && wrote(st, rc))
-            continue;
-        if (over)
-            end(st, ASSAY_OK, "ended");
+        if (!st->owned && st->seen < ev->seq)
+            (void)bring(st, ev, kept != NULL ? kept->said : h->said, kept != NULL ? &kept->benchmark : &b, kept != NULL ? &kept->asked : &asked,
+                        arena);
     }
-    h->last = ev->seq;
+    if (kept != NULL)
+        stream_tail_told(h->tail, kept);
+    if (ev->seq > h->last)
+        h->last = ev->seq;
     pthread_mutex_unlock(&h->lock);
     return ASSAY_OK;
+}
+
+/* ---- from the last events --------------------------------------------------------------------------------- */
+
+/* With the lock, a stream that is BEHIND and nobody's. False: it needs the log. Else it is LIVE, STUCK or gone. */
+static bool from_the_tail(struct stream *st, struct assay_arena *arena)
+{
+    struct stream_hub *h = st->s->hub;
+    if (!stream_tail_covers(h->tail, st->seen))
+        return false;
+    set_state(st, STREAM_LIVE);
+    for (struct tail_event *e; st->state == STREAM_LIVE && (e = stream_tail_after(h->tail, st->seen)) != NULL;) {
+        bool gone = bring(st, &e->row, e->said, &e->benchmark, &e->asked, arena);
+        stream_tail_told(h->tail, e);
+        if (gone)
+            return true;
+    }
+    return true;
 }
 
 /* ---- from the log ------------------------------------------------------------------------------------- */
 
 static void catch_up(void *arg);
 
-/* With the lock: gives workers to streams that are behind, as far as there are any to give. */
+/* With the lock, a stream that is nobody's: if it was flagged, whether its client has left, which only a write tells. True: it has gone. */
+static bool look(struct stream *st)
+{
+    if (!atomic_exchange(&st->room, false))
+        return false;
+    if (wrote(st, write_all(st, ASSAY_STR(":\n\n"))))
+        return true;
+    if (st->state == STREAM_STUCK && !atomic_load(&st->room))
+        set_state(st, STREAM_BEHIND);
+    return false;
+}
+
+/* With the lock: all that were flagged. */
+static void look_at_all(struct stream_hub *h)
+{
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+    for (int state = 0; state < STREAM_STATES; state++) {
+        for (struct stream *st = h->list[state], *next; st != NULL; st = next) {
+            next = st->next;
+            if (!st->owned && !look(st) && st->state == STREAM_BEHIND && arena != NULL)
+                (void)from_the_tail(st, arena);
+        }
+    }
+}
+
+/* With the lock: brings forward those that are behind, or gives them workers as far as there are any to give. */
 static void send_workers(struct submissions *s)
 {
     struct stream_hub *h = s->hub;
-    for (struct stream *st = h->list; st != NULL && h->n_catching < CATCHING_MAX && !h->stopping; st = st->next) {
-        if (st->owned || st->state != STREAM_BEHIND)
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = h->list[STREAM_BEHIND] != NULL ? assay_arena_new(0) : NULL;
+    for (struct stream *st = h->list[STREAM_BEHIND], *next; st != NULL && h->n_catching < CATCHING_MAX && !h->stopping; st = next) {
+        next = st->next;
+        if (st->owned || (arena != NULL && from_the_tail(st, arena)))
             continue;
         st->owned = true;
         h->n_catching++;
@@ -304,7 +384,7 @@ static int one_page(struct stream *st, struct assay_arena *arena, size_t *n, boo
         struct stream_benchmark b = {.known = false};
         if (stream_wants(&st->filter, &ev[i]))
             b = benchmark_of(s, &ev[i], arena);
-        const struct assay_buf *said = tell(st, &ev[i], &b, arena, &rc);
+        const struct assay_buf *said = tell(st, &ev[i], &b, s->hub->said, arena, &rc);
         if (said != NULL)
             rc = write_all(st, assay_buf_view(said));
         pthread_mutex_unlock(&s->hub->lock);
@@ -335,25 +415,21 @@ static void catch_up(void *arg)
         ;
     else if (over)
         end(st, ASSAY_OK, "ended");
-    else if (rc == ASSAY_E_BUSY && atomic_load(&st->room))
-        st->state = STREAM_BEHIND; /* room came while we were here */
-    else if (rc >= 0 && n == 0 && st->seen >= h->last)
-        st->state = STREAM_LIVE;
+    else if ((rc >= 0 || rc == ASSAY_E_BUSY) && !look(st) && st->state == STREAM_BEHIND && !from_the_tail(st, arena) && n < PAGE &&
+             st->seen >= h->last)
+        set_state(st, STREAM_LIVE); /* all that was in the log when it was read, and nothing has come since */
     send_workers(s);
     pthread_mutex_unlock(&h->lock);
 }
 
-/* There is room again: the streams that waited for it read on. */
+/* The flagged streams read on, or have gone. */
 static void after_room(void *arg)
 {
     struct submissions *s = arg;
     struct stream_hub *h = s->hub;
+    atomic_store(&h->looking, false); /* who is flagged from here on asks for another round */
     pthread_mutex_lock(&h->lock);
-    for (struct stream *st = h->list, *next; st != NULL; st = next) {
-        next = st->next;
-        if (st->state == STREAM_STUCK && !st->owned && atomic_load(&st->room))
-            st->state = STREAM_BEHIND;
-    }
+    look_at_all(h);
     send_workers(s);
     pthread_mutex_unlock(&h->lock);
 }
@@ -362,8 +438,10 @@ static void after_room(void *arg)
 static void on_room(void *arg)
 {
     struct stream *st = arg;
+    struct submissions *s = st->s;
     atomic_store(&st->room, true);
-    (void)st->s->host->offload(st->s->host->ctx, after_room, st->s);
+    if (!atomic_exchange(&s->hub->looking, true) && s->host->offload(s->host->ctx, after_room, s) < 0)
+        atomic_store(&s->hub->looking, false);
 }
 
 /* ---- once a second --------------------------------------------------------------------------------------- */
@@ -373,15 +451,15 @@ static void tell_positions(struct submissions *s)
 {
     struct stream_hub *h = s->hub;
     bool any = false;
-    for (const struct stream *st = h->list; st != NULL; st = st->next)
-        any = any || (!st->owned && st->state == STREAM_LIVE && st->queued);
+    for (const struct stream *st = h->list[STREAM_LIVE]; st != NULL && !any; st = st->next)
+        any = !st->owned && st->queued;
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = any ? assay_arena_new(0) : NULL;
     struct assay_rows rows;
     if (arena == NULL || repo_queue_head(s, POSITIONS, arena, &rows, NULL) < 0)
         return;
-    for (struct stream *st = h->list, *next; st != NULL; st = next) {
+    for (struct stream *st = h->list[STREAM_LIVE], *next; st != NULL; st = next) {
         next = st->next;
-        if (st->owned || st->state != STREAM_LIVE || !st->queued)
+        if (st->owned || !st->queued)
             continue;
         size_t at = 0;
         while (at < rows.n && !assay_str_is(rows.row[at].col[0].s, st->filter.submission))
@@ -415,18 +493,19 @@ static void tick(void *arg)
         pthread_mutex_unlock(&h->lock);
         return;
     }
-    for (struct stream *st = h->list, *next; st != NULL; st = next) {
-        next = st->next;
-        if (st->owned)
-            continue;
-        if (st->state == STREAM_STUCK && atomic_load(&st->room))
-            st->state = STREAM_BEHIND;
-        if (st->state == STREAM_STUCK && now - st->stuck_ms >= h->stuck_ms)
-            end(st, ASSAY_E_TIMEOUT, "slow");
-        else if (now - st->began_ms >= h->age_max_ms)
-            end(st, ASSAY_OK, "aged");
-        else if (st->state == STREAM_LIVE && now - st->spoke_ms >= h->heartbeat_ms)
-            (void)wrote(st, write_all(st, ASSAY_STR(": still here\n\n")));
+    look_at_all(h);
+    for (int state = 0; state < STREAM_STATES; state++) {
+        for (struct stream *st = h->list[state], *next; st != NULL; st = next) {
+            next = st->next;
+            if (st->owned)
+                continue;
+            if (st->state == STREAM_STUCK && now - st->stuck_ms >= h->stuck_ms)
+                end(st, ASSAY_E_TIMEOUT, "slow");
+            else if (now - st->began_ms >= h->age_max_ms)
+                end(st, ASSAY_OK, "aged");
+            else if (st->state == STREAM_LIVE && now - st->spoke_ms >= h->heartbeat_ms)
+                (void)wrote(st, write_all(st, ASSAY_STR(": still here\n\n")));
+        }
     }
     if (h->ticks++ % POSITION_TICKS == 0)
         tell_positions(s);
@@ -471,14 +550,14 @@ static int begin(struct stream *st, struct assay_request *rq, struct assay_str f
 static void enter(struct stream *st, bool over)
 {
     struct submissions *s = st->s;
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
     pthread_mutex_lock(&s->hub->lock);
-    st->next = s->hub->list;
-    s->hub->list = st;
+    list_in(s->hub, st);
     s->hub->n++;
     show(s);
     if (over || s->hub->stopping)
         end(st, ASSAY_OK, over ? "ended" : "stopped");
-    else
+    else if (!look(st) && (arena == NULL || !from_the_tail(st, arena)))
         send_workers(s);
     pthread_mutex_unlock(&s->hub->lock);
 }
@@ -487,6 +566,8 @@ static int open_stream(struct submissions *s, struct assay_request *rq, int64_t 
                        struct assay_str first, bool queued, bool over, struct assay_err *err)
 {
     pthread_mutex_lock(&s->hub->lock);
+    if (s->hub->n >= s->hub->max)
+        look_at_all(s->hub); /* those whose clients have left make room */
     bool full = s->hub->n >= s->hub->max || s->hub->stopping;
     pthread_mutex_unlock(&s->hub->lock);
     if (full)
@@ -602,8 +683,10 @@ int stream_hub_new(struct submissions *s, struct assay_err *err)
 {
     const struct assay_host *host = s->host;
     struct stream_hub *h = calloc(1, sizeof *h);
-    if (h == NULL)
+    if (h == NULL || (h->tail = stream_tail_new()) == NULL) {
+        free(h);
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    }
     pthread_mutex_init(&h->lock, NULL);
     h->max = (size_t)host->option_int(host->ctx, "event_streams_max");
     h->heartbeat_ms = host->option_int(host->ctx, "event_stream_heartbeat");
@@ -625,14 +708,16 @@ void stream_hub_stop(struct submissions *s)
     struct stream_hub *h = s->hub;
     pthread_mutex_lock(&h->lock);
     h->stopping = true;
-    for (struct stream *st = h->list, *next; st != NULL; st = next) {
-        next = st->next;
-        if (st->owned)
-            st->ending = true;
-        else
-            end(st, ASSAY_OK, "stopped");
+    for (int state = 0; state < STREAM_STATES; state++) {
+        for (struct stream *st = h->list[state], *next; st != NULL; st = next) {
+            next = st->next;
+            if (st->owned)
+                st->ending = true;
+            else
+                end(st, ASSAY_OK, "stopped");
+        }
     }
-    for (int i = 0; h->list != NULL && i < STOP_MS; i++) { /* a page is short */
+    for (int i = 0; h->n != 0 && i < STOP_MS; i++) { /* a page is short */
         pthread_mutex_unlock(&h->lock);
         (void)usleep(1000);
         pthread_mutex_lock(&h->lock);
@@ -645,11 +730,14 @@ void stream_hub_free(struct submissions *s)
     struct stream_hub *h = s->hub;
     if (h == NULL)
         return;
-    while (h->list != NULL) {
-        struct stream *st = h->list;
-        h->list = st->next;
-        free(st);
+    for (int state = 0; state < STREAM_STATES; state++) {
+        while (h->list[state] != NULL) {
+            struct stream *st = h->list[state];
+            list_out(st);
+            free(st);
+        }
     }
+    stream_tail_free(h->tail);
     while (h->benchmarks != NULL) {
         struct known_benchmark *k = h->benchmarks;
         h->benchmarks = k->next;

@@ -1,13 +1,14 @@
 """Holds many slow connections to one server: a third sends its head, a third its body, a third reads its answer, a byte at a time.
 
-    slow.py PORT TOTAL     until its input ends; a line of JSON each second: {"open": n, "made": n, "lost": n}
+    slow.py PORT TOTAL     until its input ends; a line of JSON each second: {"open": n, "least": n, "made": n, "ended": n}
 
-One that the server ends is replaced at once.
+One that the server ends, by a deadline or otherwise, is noticed at once and replaced at once; least: how many were open at the
+worst moment of the last second.
 """
 
 import json
 import os
-import selectors
+import select
 import socket
 import sys
 import time
@@ -16,6 +17,8 @@ BODY = b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nCo
 READ = b"GET /swagger.json HTTP/1.1\r\nHost: x\r\n\r\n" * 4
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "
 EVERY_S = 2.0
+TURNS_S = 20   # turns in a second
+AT_ONCE = 200  # most that are made in one turn
 
 
 class Slow:
@@ -26,6 +29,10 @@ class Slow:
             self.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.s.connect_ex(("127.0.0.1", port))
         self.first = {"head": HEAD, "body": BODY, "read": READ}[kind]
+
+    def events(self):
+        """What says that the other side has ended it: to those that only send, any answer."""
+        return select.EPOLLRDHUP | (select.EPOLLIN if self.kind != "read" else 0)
 
     def step(self):
         """A byte on; False: the other side has ended it."""
@@ -42,41 +49,60 @@ class Slow:
         except OSError:
             return False
 
-    def ended(self):
-        """For those that only send: whether an answer or an end has come."""
-        try:
-            return self.s.recv(4096, socket.MSG_PEEK) is not None
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
 
 def main(port, total):
     kinds = ("head", "body", "read")
-    os.nice(19)  # it stands for other machines
-    sel = selectors.DefaultSelector()
-    sel.register(sys.stdin, selectors.EVENT_READ)
-    held, made, lost, told = [], 0, 0, 0.0
+    os.nice(5)  # it stands for other machines, but one that has no turn holds nothing
+    poll = select.epoll()
+    poll.register(sys.stdin, select.EPOLLIN)
+    held, turn = {}, []  # by descriptor; and whose turn it is next
+    made = ended = 0
+    least, told = total, 0.0
+    missing = [kinds[i % 3] for i in range(total)]
+
+    def end(c):
+        nonlocal ended
+        ended += 1
+        del held[c.s.fileno()]
+        missing.append(c.kind)
+        c.s.close()
+
+    full = False
     while True:
         begun = time.monotonic()
-        for _ in range(min(200, total - len(held))):
-            held.append(Slow(port, kinds[made % 3]))
+        for kind in missing[:AT_ONCE]:
+            c = Slow(port, kind)
+            held[c.s.fileno()] = c
+            poll.register(c.s, c.events())
+            turn.append(c)
             made += 1
-        if len(held) == total and begun - told >= 1 or told == 0:
-            told = begun
-            print(json.dumps({"open": len(held), "made": made, "lost": lost}), flush=True)
+        del missing[:AT_ONCE]
+        full = full or not missing
         # each connection has its turn once in EVERY_S
-        share = max(1, len(held) // int(EVERY_S * 20))
-        for c in held[:share]:
-            if not c.step() or (c.kind != "read" and not c.first and c.ended()):
-                c.s.close()
-                lost += 1
+        share = max(1, int(len(turn) / (EVERY_S * TURNS_S)))
+        mine, turn = turn[:share], turn[share:]
+        for c in mine:
+            if c.s.fileno() < 0:
+                continue  # ended since
+            if c.step():
+                turn.append(c)
             else:
-                held.append(c)
-        del held[:share]
-        if sel.select(max(0.0, 0.05 - (time.monotonic() - begun))):
-            return
+                end(c)
+        while True:
+            left = max(0.0, begun + 1 / TURNS_S - time.monotonic())
+            for fd, _ in poll.poll(left, 4096):
+                if fd == sys.stdin.fileno():
+                    return
+                if fd in held:
+                    end(held[fd])
+            if left == 0.0:
+                break
+        if full:
+            least = min(least, len(held))
+        if full and time.monotonic() - told >= 1:
+            told = time.monotonic()
+            print(json.dumps({"open": len(held), "least": least, "made": made, "ended": ended}), flush=True)
+            least = total
 
 
 if __name__ == "__main__":

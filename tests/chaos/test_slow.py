@@ -2,15 +2,17 @@
 
     ASSAY_SLOW=8000 python3 tests/chaos/test_slow.py
 
-What must hold on any machine is asserted: honest requests are answered, the slow ones are ended by their deadlines and
-held in bounded memory, and when they have gone nothing of them is left.  The p99 of honest requests is printed beside what it
-was alone; at night it is held to twice that.
+What must hold on any machine is asserted: honest requests are answered, all of the slow ones are held at once, those that a
+deadline ends come again, their memory is bounded, and when they have gone nothing of them is left.  The server has its defaults.  The p99 of
+honest requests is measured in turn without and beside them, ASSAY_ROUNDS times, and printed; at night the median of the
+rounds' ratios is held to two.
 """
 
 import json
 import os
 import pathlib
 import resource
+import statistics
 import subprocess
 import sys
 import threading
@@ -26,8 +28,9 @@ from harness import Server, wait_for  # noqa: E402
 NIGHT = os.environ.get("ASSAY_NIGHT") == "1"
 SLOW = int(os.environ.get("ASSAY_SLOW", "8000" if NIGHT else "900"))
 SECONDS = 20 if NIGHT or "ASSAY_SLOW" in os.environ else 6
-UNSENT_MB = 128
-MB_EACH = 0.03  # what a connection may cost in the server's memory, besides answers that nobody takes
+ROUNDS = int(os.environ.get("ASSAY_ROUNDS", "3" if NIGHT else "1"))
+HELD = 0.95     # part of them that is open at any moment: one that was ended takes its while to come again
+MB_EACH = 0.02  # what a connection may cost in the server's memory: all that they read is the same and in memory once
 
 
 class Honest(threading.Thread):
@@ -75,41 +78,69 @@ def memory_mb(server):
     raise AssertionError("no VmRSS")
 
 
+class Slow:
+    """slow.py, and what it and the server say of how many are held."""
+
+    def __init__(self, server):
+        self.server, self.least, self.server_least, self.ended, self.most_mb = server, SLOW, 1 << 30, 0, 0.0
+        self.process = subprocess.Popen([sys.executable, str(HERE / "slow.py"), str(server.port), str(SLOW)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        self.process.stdout.readline()  # all of them have been made
+        self.watching = threading.Thread(target=self.watch, daemon=True)
+
+    def watch(self):
+        """From now on."""
+        self.process.stdout.readline()
+        for line in self.process.stdout:
+            said = json.loads(line)
+            self.least, self.ended = min(self.least, said["least"]), said["ended"]
+            self.server_least = min(self.server_least, int(self.server.metric("assay_http_connections ")))
+            self.most_mb = max(self.most_mb, memory_mb(self.server))
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.stdin.close()
+            self.process.wait(60)
+
+
+def one_round(server, token):
+    """The ratio of the honest p99 beside them to that without."""
+    before = memory_mb(server)
+    alone = honest(server, token, SECONDS)
+    slow = Slow(server)
+    try:
+        wait_for("the slow ones", lambda: server.metric("assay_http_connections ") >= SLOW * HELD, 60)
+        slow.watching.start()
+        beside = honest(server, token, SECONDS)
+        wait_for("deadlines to end some", lambda: server.metric("assay_http_timeouts_total") > 0, 60)
+    finally:
+        slow.stop()
+    slow.watching.join(30)
+    grown, ratio = slow.most_mb - before, beside[1] / alone[1]
+    print(f"# at least {slow.least} open as they see it, {slow.server_least} as the server does, {slow.ended} ended and replaced; honest p50/p99 "
+          f"alone {alone[0]:.1f}/{alone[1]:.1f} ms, beside them {beside[0]:.1f}/{beside[1]:.1f} ms: {ratio:.2f}; {grown:.0f} MB more; "
+          f"load {os.getloadavg()[0]:.1f}", flush=True)
+    assert slow.least >= SLOW * HELD and slow.server_least >= SLOW * HELD, (slow.least, slow.server_least)
+    assert grown <= 40 + SLOW * MB_EACH, f"{grown} MB for {SLOW} connections"
+    wait_for("all of them to be gone", lambda: server.metric("assay_http_connections ") <= 4, 60)
+    return ratio if alone[1] >= 2 else beside[1] / 2  # below 2 ms the machine's own noise is more
+
+
 def test_honest_clients_are_served_beside_thousands_of_slow_ones():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < SLOW + 200:
         raise harness.Skip(f"{SLOW} connections need more descriptors than the {hard} allowed")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    server = Server(env={"ASSAY_ACCESS_LOG": "false", "ASSAY_HTTP_UNSENT_MAX": f"{UNSENT_MB}m"})
-    slow = None
+    server = Server(env={"ASSAY_ACCESS_LOG": "false"})
     try:
         server.start()
         token = server.login().token
         honest(server, token, 1)
-        before = memory_mb(server)
-        alone = honest(server, token, SECONDS)
-        slow = subprocess.Popen([sys.executable, str(HERE / "slow.py"), str(server.port), str(SLOW)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        slow.stdout.readline()
-        told = json.loads(slow.stdout.readline())  # all of them are there
-        assert told["open"] == SLOW, told
-        wait_for("the slow ones", lambda: server.metric("assay_http_connections ") >= SLOW * 0.5, 60)
-        beside = honest(server, token, SECONDS)
-        held, grown = server.metric("assay_http_connections "), memory_mb(server) - before
-        timeouts = wait_for("deadlines to end some", lambda: server.metric("assay_http_timeouts_total"), 60)
-        print(f"# {held:.0f} slow connections held, {timeouts:.0f} ended by a deadline so far; honest p50/p99 alone {alone[0]:.1f}/{alone[1]:.1f} ms, "
-              f"beside them {beside[0]:.1f}/{beside[1]:.1f} ms; {grown:.0f} MB more", flush=True)
-        assert held >= SLOW * 0.5, held  # readers are cut off, and come again
-        assert grown <= 60 + 1.5 * UNSENT_MB + SLOW * MB_EACH, f"{grown} MB for {SLOW} connections"
+        ratios = [one_round(server, token) for _ in range(ROUNDS)]
         if NIGHT:
-            assert beside[1] <= 2 * max(alone[1], 2), (alone, beside)
-        slow.stdin.close()
-        slow.wait(60)
-        wait_for("all of them to be gone", lambda: server.metric("assay_http_connections ") <= 4, 60)
+            assert statistics.median(ratios) <= 2, ratios
         assert server.login().get("/me").status == 200
     finally:
-        if slow and slow.poll() is None:
-            slow.kill()
-            slow.wait()
         server.close()
 
 

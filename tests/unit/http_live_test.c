@@ -174,6 +174,64 @@ static void a_large_answer_arrives_whole(void **state)
     server_unmake(f);
 }
 
+static size_t open_now(struct fixture *f)
+{
+    struct assay_front_stats st;
+    assay_front_stats(f->app.front, &st);
+    return st.connections_open;
+}
+
+/* Many who ask for the same bytes of the server's own and take none cost no memory, so none of them is given up; answers that were
+ * made for each of them do, and some are. */
+static void who_is_slow_to_take_what_is_fixed_costs_no_memory(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 12 };
+    struct fixture *f = server_make((struct assay_front_config){.loops = 1, .unsent_max = (size_t)4 << 20});
+    char answer[70000];
+    int fd[CLIENTS];
+    for (size_t i = 0; i < CLIENTS; i++) {
+        fd[i] = client(f, 5000);
+        say(fd[i], "GET /fixed HTTP/1.1\r\n" HOST "\r\nGET /hello HTTP/1.1\r\n" HOST "\r\nGET /fixed HTTP/1.1\r\n" HOST "\r\n"
+                   "GET /fixed HTTP/1.1\r\n" HOST "If-None-Match: *\r\n\r\nHEAD /fixed HTTP/1.1\r\n" HOST "\r\n");
+    }
+    (void)usleep(1500 * 1000); /* the wheel would have come to those that are given up */
+    assert_int_equal(open_now(f), CLIENTS);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        assert_int_equal(one_answer(fd[i], answer, sizeof answer), 200);
+        assert_non_null(strstr(answer, "Content-Type: application/json\r\n"));
+        assert_non_null(strstr(answer, "\r\n\r\nffff"));
+        assert_int_equal(one_answer(fd[i], answer, sizeof answer), 200);
+        for (int again = 0; again < 2; again++) {
+            assert_int_equal(one_answer(fd[i], answer, sizeof answer), 200);
+            assert_non_null(strstr(answer, "\r\n\r\nffff"));
+        }
+        (void)close(fd[i]); /* with the head of the last one unread */
+    }
+    for (int i = 0; i < 50 && open_now(f) != 0; i++)
+        (void)usleep(100 * 1000);
+    assert_int_equal(open_now(f), 0);
+    /* nothing of them is counted any more: one large answer still finds its place, many do not */
+    fd[0] = client(f, 5000);
+    say(fd[0], "GET /fixed HTTP/1.1\r\n" HOST "\r\nGET /big HTTP/1.1\r\n" HOST "\r\n");
+    (void)usleep(1000 * 1000);
+    assert_int_equal(one_answer(fd[0], answer, sizeof answer), 200);
+    (void)usleep(1000 * 1000);
+    assert_int_equal(one_answer(fd[0], answer, sizeof answer), 200);
+    assert_non_null(strstr(answer, "\r\n\r\nxxxx"));
+    (void)close(fd[0]);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        fd[i] = client(f, 5000);
+        say(fd[i], "GET /big HTTP/1.1\r\n" HOST "\r\nGET /big HTTP/1.1\r\n" HOST "\r\n");
+    }
+    for (int i = 0; i < 50 && open_now(f) >= CLIENTS; i++)
+        (void)usleep(100 * 1000);
+    assert_true(open_now(f) < CLIENTS);
+    for (size_t i = 0; i < CLIENTS; i++)
+        (void)close(fd[i]);
+    server_unmake(f);
+}
+
 static void slow_clients_meet_absolute_deadlines(void **state)
 {
     (void)state;
@@ -410,6 +468,7 @@ int main(void)
         cmocka_unit_test(draining_under_load_tears_no_answer),
         cmocka_unit_test(many_clients_all_get_their_answers),
         cmocka_unit_test(a_large_answer_arrives_whole),
+        cmocka_unit_test(who_is_slow_to_take_what_is_fixed_costs_no_memory),
         cmocka_unit_test(slow_clients_meet_absolute_deadlines),
         cmocka_unit_test(connections_are_bounded),
         cmocka_unit_test(draining_finishes_what_is_under_way),

@@ -147,6 +147,18 @@ static int big(void *self, struct assay_request *rq, struct assay_response *rs, 
     return 0;
 }
 
+/* What belongs to the server and is never copied. */
+static int fixed(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    static char bytes[BIG];
+    (void)self;
+    (void)rs;
+    (void)err;
+    memset(bytes, 'f', sizeof bytes);
+    assay_front_reply_fixed(rq, (struct assay_str){bytes, sizeof bytes});
+    return 0;
+}
+
 static int slow(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     (void)usleep(300 * 1000);
@@ -210,6 +222,7 @@ static const struct assay_route routes[] = {
     ROUTE(GET, "/splitting", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_INLINE, 0, splitting),
     ROUTE(GET, "/etag", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_INLINE, 0, etag),
     ROUTE(GET, "/big", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_INLINE, 0, big),
+    ROUTE(GET, "/fixed", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_INLINE, 0, fixed),
     ROUTE(GET, "/slow", ASSAY_ROLES_PUBLIC, NULL, 0, 0, slow),
     ROUTE(GET, "/defer", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_INLINE, 0, defer),
     ROUTE(GET, "/defer-worker", ASSAY_ROLES_PUBLIC, NULL, 0, 0, defer),

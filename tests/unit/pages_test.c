@@ -85,19 +85,22 @@ static const char *answered(const struct assay_response *rs, const char *name)
     return "";
 }
 
+static struct assay_str said; /* the body of the last answer */
+
 static int ask(const char *folder, const char *name, const char *encodings, struct assay_response *rs)
 {
     struct assay_request rq = {.header = header};
     struct assay_err err;
     accepted_encodings = encodings;
-    return assay_pages_answer(pages, folder, assay_str(name), &rq, rs, &err);
+    said = ASSAY_STR("");
+    return assay_pages_answer(pages, folder, assay_str(name), &rq, rs, &said, &err);
 }
 
 static void assert_gets(const char *folder, const char *name, const char *encodings, const char *text, const char *encoding)
 {
     struct assay_response rs = {.status = 0};
     assert_int_equal(ask(folder, name, encodings, &rs), 0);
-    assert_true(assay_str_is(assay_buf_view(&rs.body), text));
+    assert_true(assay_str_is(said, text));
     assert_string_equal(answered(&rs, "content-encoding"), encoding);
     assay_response_clear(&rs);
 }
@@ -135,7 +138,7 @@ static void no_name_leads_out_of_the_folder(void **state)
     struct assay_request rq = {.header = header};
     struct assay_err err;
     /* a NUL ends no name early */
-    assert_int_equal(assay_pages_answer(pages, "ui", ASSAY_STR("plain.css\0.js"), &rq, &rs, &err), ASSAY_E_NOT_FOUND);
+    assert_int_equal(assay_pages_answer(pages, "ui", ASSAY_STR("plain.css\0.js"), &rq, &rs, &said, &err), ASSAY_E_NOT_FOUND);
 }
 
 static void the_best_encoding_that_is_taken_goes_out(void **state)
