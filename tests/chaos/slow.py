@@ -17,8 +17,8 @@ BODY = b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nCo
 READ = b"GET /swagger.json HTTP/1.1\r\nHost: x\r\n\r\n" * 4
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "
 EVERY_S = 2.0
-TURNS_S = 20   # turns in a second
-AT_ONCE = 200  # most that are made in one turn
+TURNS_S = 200  # turns in a second: so many machines would not all send at one moment
+AT_ONCE = 20   # most that are made in one turn
 
 
 class Slow:
@@ -52,7 +52,7 @@ class Slow:
 
 def main(port, total):
     kinds = ("head", "body", "read")
-    os.nice(5)  # it stands for other machines, but one that has no turn holds nothing
+    os.nice(8)  # it stands for other machines, but one that has no turn holds nothing
     poll = select.epoll()
     poll.register(sys.stdin, select.EPOLLIN)
     held, turn = {}, []  # by descriptor; and whose turn it is next
