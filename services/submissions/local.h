@@ -487,6 +487,7 @@ bool stream_tail_covers(const struct stream_tail *t, int64_t seen); /* all that 
 struct tail_event *stream_tail_after(const struct stream_tail *t, int64_t seq); /* the first one; NULL: none */
 /* The texts that tell of the submission ("": none), or of the benchmark's submissions, do not hold any more. */
 void stream_tail_forget(struct stream_tail *t, struct assay_str submission, struct assay_str benchmark);
+void stream_tail_forget_all(struct stream_tail *t);
 
 int stream_hub_new(struct submissions *s, struct assay_err *err);
 int stream_hub_start(struct submissions *s, struct assay_err *err);

@@ -30,6 +30,7 @@
 #define POSITIONS 1000 /* places of the queue that are told; beyond it is "more than that" */
 #define POSITION_TICKS 2
 #define STOP_MS 5000
+#define TAIL_AGE_MS 600000
 
 enum stream_state { STREAM_BEHIND, STREAM_LIVE, STREAM_STUCK, STREAM_STATES };
 
@@ -63,6 +64,7 @@ struct stream_hub {
     size_t n_benchmarks;
     struct assay_buf said[VOICES]; /* the event under way, when it is not in the tail: told once per voice */
     struct stream_tail *tail;
+    int64_t changed; /* the change of a benchmark that our projection may not show yet; 0: none */
     atomic_bool looking; /* after_room is under way, and will look at all that are flagged */
 };
 
@@ -192,8 +194,10 @@ static struct stream_benchmark benchmark_of(struct submissions *s, const struct 
 static void benchmark_changed(struct submissions *s, const struct assay_event_row *ev, struct assay_arena *arena)
 {
     struct assay_ev_benchmark b;
-    stream_tail_forget(s->hub->tail, ASSAY_STR(""), ev->ev.subject); /* its feedback policy may be another */
-    if (benchmark_entry(s->hub, ev->ev.subject) != NULL && assay_ev_benchmark_decode(ev->ev.payload, arena, &b, NULL) == 0)
+    /* its feedback policy may be another; kept also when it is new to us, for our projection may still show the old one */
+    s->hub->changed = ev->seq;
+    stream_tail_forget(s->hub->tail, ASSAY_STR(""), ev->ev.subject);
+    if (assay_ev_benchmark_decode(ev->ev.payload, arena, &b, NULL) == 0)
         benchmark_keep(s->hub, ev->ev.subject, b.deleted ? ASSAY_STR("") : b.owner_id, b.deleted ? ASSAY_VISIBLE_PRIVATE : b.visibility);
 }
 
@@ -294,11 +298,29 @@ int stream_on_event(void *self, const struct assay_event_row *ev, struct assay_t
 
 /* ---- from the last events --------------------------------------------------------------------------------- */
 
-/* With the lock, a stream that is BEHIND and nobody's. False: it needs the log. Else it is LIVE, STUCK or gone. */
+/* With the lock. Whether texts that are made now show each benchmark as the last event of it has it: what was made before does not. */
+static bool settled(struct submissions *s)
+{
+    struct stream_hub *h = s->hub;
+    const struct assay_store *store = s->host->store;
+    int64_t shown = 0;
+    struct assay_err err;
+    if (h->changed == 0)
+        return true;
+    if (store->ops->cursor_get(store->self, ASSAY_STR(SUBMISSIONS_GROUP), &shown, &err) < 0 || shown < h->changed)
+        return false;
+    h->changed = 0;
+    stream_tail_forget_all(h->tail);
+    return true;
+}
+
+/* With the lock, a stream that is BEHIND and nobody's. False: it needs the log. Else it is LIVE, STUCK or gone.  Old events are told from
+ * the log, so that none outlives there what retention has taken away. */
 static bool from_the_tail(struct stream *st, struct assay_arena *arena)
 {
     struct stream_hub *h = st->s->hub;
-    if (!stream_tail_covers(h->tail, st->seen))
+    const struct tail_event *next = stream_tail_after(h->tail, st->seen);
+    if (!stream_tail_covers(h->tail, st->seen) || (next != NULL && next->row.at_ms < assay_now_ms() - TAIL_AGE_MS) || !settled(st->s))
         return false;
     set_state(st, STREAM_LIVE);
     for (struct tail_event *e; st->state == STREAM_LIVE && (e = stream_tail_after(h->tail, st->seen)) != NULL;) {
@@ -404,7 +426,6 @@ static void catch_up(void *arg)
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
     size_t n = 0;
     bool over = false;
-    atomic_store(&st->room, false);
     int rc = arena != NULL ? one_page(st, arena, &n, &over) : ASSAY_E_NOMEM;
     pthread_mutex_lock(&h->lock);
     st->owned = false;
@@ -493,6 +514,7 @@ static void tick(void *arg)
         pthread_mutex_unlock(&h->lock);
         return;
     }
+    (void)settled(s);
     look_at_all(h);
     for (int state = 0; state < STREAM_STATES; state++) {
         for (struct stream *st = h->list[state], *next; st != NULL; st = next) {

@@ -131,15 +131,25 @@ struct tail_event *stream_tail_after(const struct stream_tail *t, int64_t seq)
     return low < t->n ? at(t, low) : NULL;
 }
 
+static void forget(struct stream_tail *t, struct tail_event *e)
+{
+    e->asked = false;
+    clear_texts(e);
+    stream_tail_told(t, e);
+}
+
 void stream_tail_forget(struct stream_tail *t, struct assay_str submission, struct assay_str benchmark)
 {
     for (size_t i = 0; i < t->n; i++) {
         struct tail_event *e = at(t, i);
         bool its = benchmark.n != 0 && (assay_str_eq(e->row.ev.benchmark, benchmark) || assay_str_eq(e->row.ev.subject, benchmark));
-        if (!its && (submission.n == 0 || !assay_str_eq(e->row.ev.subject, submission)))
-            continue;
-        e->asked = false;
-        clear_texts(e);
-        stream_tail_told(t, e);
+        if (its || (submission.n != 0 && assay_str_eq(e->row.ev.subject, submission)))
+            forget(t, e);
     }
+}
+
+void stream_tail_forget_all(struct stream_tail *t)
+{
+    for (size_t i = 0; i < t->n; i++)
+        forget(t, at(t, i));
 }

@@ -143,6 +143,9 @@ static void what_does_not_hold_any_more_is_told_anew(void **state)
     }
     stream_tail_forget(t, ASSAY_STR(""), ASSAY_STR(""));
     assert_int_not_equal(stream_tail_after(t, 2)->said[VOICE_ALL].n, 0);
+    stream_tail_forget_all(t);
+    for (int64_t i = 0; i < 4; i++)
+        assert_int_equal(stream_tail_after(t, i)->said[VOICE_ALL].n, 0);
     stream_tail_free(t);
 }
 
