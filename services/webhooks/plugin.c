@@ -143,6 +143,10 @@ static int init(const struct assay_host *host, void **self, struct assay_err *er
 static int start(void *self, struct assay_err *err)
 {
     struct webhooks *s = self;
+    /* from 0 on, or the first that fails is no increase that an alert could see */
+    static const char *const outcomes[] = {"delivered", "retried", "failed"};
+    for (size_t i = 0; i < sizeof outcomes / sizeof outcomes[0]; i++)
+        s->host->metric_add(s->host->ctx, &wh_metrics[WH_METRIC_DELIVERIES], &outcomes[i], 0);
     return wh_sender_start(s->sender, err);
 }
 
