@@ -13,6 +13,7 @@ struct service {
     struct auth_line *line;
     bool open;
     int64_t access_ttl_s, refresh_ttl_ms;
+    struct auth_audit_keep audit_keep;
 };
 
 static int no_memory(struct assay_err *err)
@@ -22,7 +23,7 @@ static int no_memory(struct assay_err *err)
 
 static void count(struct service *s, const char *outcome)
 {
-    s->host->metric_add(s->host->ctx, &auth_metrics[0], (const char *const[]){outcome}, 1);
+    s->host->metric_add(s->host->ctx, &auth_metrics[AUTH_METRIC_LOGINS], (const char *const[]){outcome}, 1);
 }
 
 static int reply_user(struct assay_response *rs, int status, const struct auth_user *u,
@@ -676,7 +677,7 @@ int auth_init(const struct assay_host *host, void **self, struct assay_err *err)
                                      assay_str(host->option_str(host->ctx, "app_env")));
     s->access_ttl_s = host->option_int(host->ctx, "access_token_ttl") / 1000;
     s->refresh_ttl_ms = host->option_int(host->ctx, "refresh_token_ttl");
-    return ASSAY_OK;
+    return auth_audit_keep_init(&s->audit_keep, host, err);
 }
 
 /* The first start of a new database makes the account `admin`.  A password that was made up here is
@@ -689,7 +690,9 @@ int auth_start(void *self, struct assay_err *err)
     size_t n = 0;
     if (arena == NULL)
         return no_memory(err);
-    int rc = auth_user_list(s->host->store, ASSAY_STR(""), ASSAY_STR(""), 1, arena, &any, &n, err);
+    int rc = auth_audit_keep_start(&s->audit_keep, err);
+    if (rc == ASSAY_OK)
+        rc = auth_user_list(s->host->store, ASSAY_STR(""), ASSAY_STR(""), 1, arena, &any, &n, err);
     if (rc < 0 || n != 0)
         return rc;
     char made[33], hash[ASSAY_PASSWORD_HASH];
@@ -732,6 +735,7 @@ int auth_start(void *self, struct assay_err *err)
 void auth_drain(void *self)
 {
     struct service *s = self;
+    auth_audit_keep_stop(&s->audit_keep);
     auth_line_close(s->line);
 }
 

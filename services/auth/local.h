@@ -12,6 +12,7 @@
 #ifndef AUTH_LOCAL_H
 #define AUTH_LOCAL_H
 
+#include <stdatomic.h>
 #include <assay/idempotency.h>
 #include <assay/password.h>
 #include <assay/identity.h>
@@ -122,7 +123,7 @@ void auth_check_patch(const struct auth_patch_in *in, struct assay_json_faults *
 #define AUTH_STMTS(X)                                                                                                  \
     X(user_seed) X(user_insert) X(user_by_id) X(user_by_login) X(user_by_email) X(user_list) X(user_update)            \
     X(user_erase) X(user_password) X(user_epoch) X(session_insert) X(session_trim) X(session_purge) X(session_get) X(session_rotate) \
-    X(session_delete) X(session_delete_of) X(session_delete_all) X(user_epoch_of_one) X(session_lives) X(link_insert) X(link_purge) X(link_get) X(link_take) X(links_end) X(audit_insert) X(audit_list) X(audit_forget)
+    X(session_delete) X(session_delete_of) X(session_delete_all) X(user_epoch_of_one) X(session_lives) X(link_insert) X(link_purge) X(link_get) X(link_take) X(links_end) X(audit_insert) X(audit_list) X(audit_forget) X(audit_oldest) X(audit_remove)
 #define X(name) extern const struct assay_stmt auth_q_##name;
 AUTH_STMTS(X)
 #undef X
@@ -188,6 +189,20 @@ int auth_audit_deliver(void *self, const struct assay_event_row *ev, struct assa
 int auth_audit_list(const struct assay_host *host, struct assay_request *rq, struct assay_response *rs, struct assay_err *err) ASSAY_MUST_CHECK;
 void auth_add_audit_forget(struct assay_tx *tx, struct assay_str user_id);
 
+/* ---- audit_keep.c: and for how long that is kept ------------------------------------------------------- */
+
+struct auth_audit_keep {
+    const struct assay_host *host;
+    int64_t keep_ms; /* 0: for ever */
+    atomic_bool stop;
+};
+/* ASSAY_E_CONFIG for an age below the least. */
+int auth_audit_keep_init(struct auth_audit_keep *k, const struct assay_host *host, struct assay_err *err) ASSAY_MUST_CHECK;
+int auth_audit_keep_start(struct auth_audit_keep *k, struct assay_err *err) ASSAY_MUST_CHECK;
+void auth_audit_keep_stop(struct auth_audit_keep *k);
+/* One look, which may block: worker threads only. */
+int auth_audit_purge(struct auth_audit_keep *k, struct assay_err *err) ASSAY_MUST_CHECK;
+
 /* ---- http.c ---------------------------------------------------------------------------------------------- */
 
 #define AUTH_HANDLERS(X) \
@@ -197,7 +212,8 @@ void auth_add_audit_forget(struct assay_tx *tx, struct assay_str user_id);
     int auth_do_##name(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 AUTH_HANDLERS(X)
 #undef X
-extern const struct assay_metric auth_metrics[1];
+enum { AUTH_METRIC_LOGINS, AUTH_METRIC_AUDIT_REMOVED, AUTH_METRICS };
+extern const struct assay_metric auth_metrics[AUTH_METRICS];
 extern const struct assay_accounts_ops auth_accounts;
 
 int auth_init(const struct assay_host *host, void **self, struct assay_err *err);

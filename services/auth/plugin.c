@@ -13,14 +13,17 @@ static const struct assay_option options[] = {
      .help = "How long a mailed link to sign in by is good."},
     {.name = "refresh_token_ttl", .type = ASSAY_OPT_DURATION, .default_text = "720h", .min = 60000,
      .max = (int64_t)366 * 24 * 3600 * 1000, .help = "How long a session lives without being used."},
+    {.name = "audit_keep", .type = ASSAY_OPT_DURATION, .default_text = "0", .max = (int64_t)36600 * 24 * 3600 * 1000,
+     .help = "How long the audit log is kept, 2160h (90 days) at the least; 0: for ever."},
 };
 
 #define X(name) &auth_q_##name,
 static const struct assay_stmt *const statements[] = {AUTH_STMTS(X) ASSAY_IDEM_STMTS(auth_idem)};
 #undef X
 
-const struct assay_metric auth_metrics[1] = {
-    {"assay_auth_logins_total", ASSAY_METRIC_COUNTER, "Sign-ins by outcome: ok, refused, throttled, busy, reuse, link_asked.", "outcome", NULL},
+const struct assay_metric auth_metrics[AUTH_METRICS] = {
+    [AUTH_METRIC_LOGINS] = {"assay_auth_logins_total", ASSAY_METRIC_COUNTER, "Sign-ins by outcome: ok, refused, throttled, busy, reuse, link_asked.", "outcome", NULL},
+    [AUTH_METRIC_AUDIT_REMOVED] = {"assay_audit_removed_total", ASSAY_METRIC_COUNTER, "Records of the audit log that were kept no longer.", "", NULL},
 };
 
 #define BODY_MAX ((size_t)16 << 10)

@@ -1,7 +1,9 @@
 """The audit log: what admins and instructors change for others is on record, with the change or not at all."""
 
 import json
+import sqlite3
 import sys
+import time
 
 import harness
 from harness import Server, wait_for
@@ -73,6 +75,67 @@ def test_what_staff_changes_is_on_record():
         s.start()
         admin = s.login()
         assert len(records()) == before
+    finally:
+        s.close()
+
+
+DAY = 86400 * 1000
+
+
+def age(server, rows):
+    """Records of the given ages in days, oldest first, before all that are there: as if the server had run for so long."""
+    db = sqlite3.connect(server.data / "assay.db")
+    now = int(time.time() * 1000)
+    db.executemany("INSERT INTO auth_audit (seq, at_ms, id, actor_id, agent_id, role, action, target, remote, request_id, detail)"
+                   " VALUES (?, ?, ?, 'a', '', 'admin', 'users_update', 'aged', '192.0.2.1', 'r', '')",
+                   [(i - len(rows), now - days * DAY, f"01a2214a-ecf1-7000-a03b-{i:012x}") for i, days in enumerate(rows)])
+    db.commit()
+    db.close()
+
+
+def kept(server):
+    """(how many aged records are there, how many the log says that it removed, in how many steps)"""
+    db = sqlite3.connect(f"file:{server.data}/assay.db?mode=ro", uri=True)
+    there = db.execute("SELECT COUNT(*) FROM auth_audit WHERE target = 'aged'").fetchone()[0]
+    # a record is an event first, and in the log a moment later
+    told = {row[0]: json.loads(json.loads(row[1])["detail"])["removed"] for row in db.execute(
+        "SELECT id, payload FROM assay_events WHERE topic = 'audit.recorded'") if json.loads(row[1])["action"] == "audit_purge"}
+    db.close()
+    return there, sum(told.values()), len(told)
+
+
+def test_the_log_is_kept_as_long_as_the_rule_says_and_each_purge_is_on_record():
+    s = Server(args=["--boxkeeper=false"])
+    try:
+        s.env["ASSAY_AUDIT_KEEP"] = "2159h"
+        s.spawn()
+        assert s.process.wait(60) == 78 and "2160h (90 days) at the least" in s.log_text(), s.log_text()[-500:]
+        del s.env["ASSAY_AUDIT_KEEP"]
+        s.start()
+        assert s.stop() == 0
+        age(s, [100] * 5300 + [92] * 3 + [89] * 7)
+        s.start()
+        assert kept(s) == (5310, 0, 0), "without a rule everything is kept"
+        assert s.stop() == 0
+        # killed in the middle: whole steps are done, each with its record
+        s.env["ASSAY_AUDIT_KEEP"] = "2160h"
+        s.spawn()
+        wait_for("the first step", lambda: kept(s)[0] < 5310, 60, every=0.01)
+        s.process.kill()
+        s.process.wait()
+        time.sleep(1)  # its children go with it
+        there, told, steps = kept(s)
+        assert there + told == 5310 and told > 0, (there, told)
+        s.start()
+        admin = s.login()
+        wait_for("the rest", lambda: kept(s)[0] == 7, 30)
+        there, told, steps = kept(s)
+        assert (there, told) == (7, 5303) and steps >= 6, (there, told, steps)
+        records = wait_for("the records of the purge", lambda: (lambda r: r if len(r) == steps else None)(admin.all("/audit?action=audit_purge")), 20)
+        assert {(r["actor_id"], r["role"], r["target"], r["agent_id"], r["remote"]) for r in records} == {("assayd", "assayd", "audit", None, None)}
+        assert sum(r["detail"]["removed"] for r in records) == 5303 and max(r["detail"]["removed"] for r in records) == 1000
+        assert s.metric("assay_audit_removed_total") >= 303
+        assert {r["target"] for r in admin.all("/audit?target=aged")} == {"aged"} and len(admin.all("/audit?target=aged")) == 7
     finally:
         s.close()
 

@@ -19,6 +19,8 @@ extern "C" {
 /* The caller of rq did what rq's route does (its operation id) to `target`, an id.  detail: a JSON object that says how, or "";
  * never with a secret, a name or an address in it.  Without memory the transaction fails. */
 void assay_audit(struct assay_tx *tx, const struct assay_request *rq, struct assay_str target, struct assay_str detail);
+/* The same of what a service does by itself, by an option's rule: the actor and the role are "assayd", there is no request. */
+void assay_audit_own(struct assay_tx *tx, const char *action, struct assay_str target, struct assay_str detail);
 
 struct assay_ev_audit {
     struct assay_str actor_id, agent_id, role, action, target, remote, request_id, detail;
