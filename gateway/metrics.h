@@ -61,6 +61,11 @@ struct assay_metric_point {
  * two counters of the registry itself.  fn must not call the registry. */
 void assay_metrics_each(struct assay_metrics *m, void (*fn)(void *arg, const struct assay_metric_point *p), void *arg);
 
+/* metrics_text.c: the same of another process's text. Rows and what they point to live in the arena. ASSAY_E_INVALID at the
+ * first line that is not understood, after what came before it. */
+int assay_metrics_text_each(struct assay_str text, struct assay_arena *arena, void (*fn)(void *arg, const struct assay_metric_point *p), void *arg,
+                            struct assay_err *err) ASSAY_MUST_CHECK;
+
 #define ASSAY_METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 /* Appends the text of all metrics. ASSAY_E_NOMEM when the builder failed. */
 int assay_metrics_expose(struct assay_metrics *m, struct assay_buf *out, struct assay_err *err) ASSAY_MUST_CHECK;

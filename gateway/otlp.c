@@ -25,6 +25,8 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#define ZLIB_CONST
+#include <zlib.h>
 
 #include <assay/value.h>
 
@@ -50,18 +52,28 @@ static const struct assay_metric metric[] = {
 
 enum sampler { SAMPLE_ALL, SAMPLE_NONE, SAMPLE_RATIO };
 
+struct way { /* where and how a signal is sent */
+    const char *signal;
+    char *url, *ca_file; /* url "": it is off */
+    struct curl_slist *headers;
+    bool json, gzip;
+    int64_t timeout_ms;
+};
+
 struct assay_otlp {
     unsigned magic;
     struct assay_metrics *metrics;
     struct assay_logger *log;
-    char *traces_url, *metrics_url, *ca_file, *version; /* "": that signal is off */
-    struct curl_slist *headers;
+    struct way traces, reports;
+    char *version;
+    void (*more)(void *arg, struct assay_buf *out);
+    void *more_arg;
     struct assay_otlp_pair resource[PAIRS];
     size_t n_resource;
     enum sampler sampler;
     bool parent_based;
     uint64_t below; /* SAMPLE_RATIO: sampled when the last 56 bits of the trace's id are */
-    int64_t timeout_ms, delay_ms, interval_ms, start_ns;
+    int64_t delay_ms, interval_ms, start_ns;
     size_t queue_max, batch_max;
 
     pthread_t thread;
@@ -113,7 +125,7 @@ static bool sample(const struct assay_otlp *o, const char *context)
 
 bool assay_otlp_child(struct assay_otlp *o, struct assay_str parent, char out[ASSAY_TRACEPARENT])
 {
-    if (o == NULL || o->traces_url[0] == '\0')
+    if (o == NULL || o->traces.url[0] == '\0')
         return false;
     assert(o->magic == MAGIC);
     assay_trace_child(parent, false, out);
@@ -124,7 +136,7 @@ bool assay_otlp_child(struct assay_otlp *o, struct assay_str parent, char out[AS
 
 void assay_otlp_span(struct assay_otlp *o, const struct assay_span *s)
 {
-    if (o == NULL || o->traces_url[0] == '\0' || !assay_trace_sampled(s->context))
+    if (o == NULL || o->traces.url[0] == '\0' || !assay_trace_sampled(s->context))
         return;
     assert(o->magic == MAGIC);
     struct assay_otlp_item *item = assay_otlp_item(s);
@@ -174,23 +186,23 @@ static int progress(void *arg, curl_off_t dl, curl_off_t dn, curl_off_t ul, curl
     return end != 0 && assay_mono_ns() >= end;
 }
 
-static CURLcode perform(struct assay_otlp *o, const char *url, struct assay_str body, struct answer *answer, char *why)
+static CURLcode perform(struct assay_otlp *o, const struct way *way, struct assay_str body, struct answer *answer, char *why)
 {
-    int64_t timeout = o->timeout_ms, end = atomic_load(&o->end_ns);
+    int64_t timeout = way->timeout_ms, end = atomic_load(&o->end_ns);
     if (end != 0 && (end - assay_mono_ns()) / MS_NS < timeout)
         timeout = (end - assay_mono_ns()) / MS_NS;
     if (timeout <= 0)
         return CURLE_OPERATION_TIMEDOUT;
     CURL *c = o->curl;
     curl_easy_reset(c); /* keeps connections */
-    (void)curl_easy_setopt(c, CURLOPT_URL, url);
+    (void)curl_easy_setopt(c, CURLOPT_URL, way->url);
 #if LIBCURL_VERSION_NUM >= 0x075500
     (void)curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
 #else
     (void)curl_easy_setopt(c, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
     (void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    (void)curl_easy_setopt(c, CURLOPT_HTTPHEADER, o->headers);
+    (void)curl_easy_setopt(c, CURLOPT_HTTPHEADER, way->headers);
     (void)curl_easy_setopt(c, CURLOPT_POSTFIELDS, body.p);
     (void)curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.n);
     (void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)timeout);
@@ -200,8 +212,8 @@ static CURLcode perform(struct assay_otlp *o, const char *url, struct assay_str 
     (void)curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
     (void)curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, progress);
     (void)curl_easy_setopt(c, CURLOPT_XFERINFODATA, o);
-    if (o->ca_file[0] != '\0')
-        (void)curl_easy_setopt(c, CURLOPT_CAINFO, o->ca_file);
+    if (way->ca_file[0] != '\0')
+        (void)curl_easy_setopt(c, CURLOPT_CAINFO, way->ca_file);
     CURLcode rc = curl_easy_perform(c);
     (void)curl_easy_setopt(c, CURLOPT_ERRORBUFFER, NULL);
     return rc;
@@ -209,14 +221,73 @@ static CURLcode perform(struct assay_otlp *o, const char *url, struct assay_str 
 
 enum sent { SENT, SENT_LATER, SENT_NEVER };
 
-static enum sent post(struct assay_otlp *o, const char *signal, const char *url, struct assay_str body, int64_t *pause_ms)
+/* RFC 1952. */
+static int compress_body(struct assay_buf *body, struct assay_err *err)
 {
+    ASSAY_CLEANUP_BUF struct assay_buf small = ASSAY_BUF_INIT;
+    z_stream z = {.next_in = (const Bytef *)body->p, .avail_in = (uInt)body->n}; /* a builder holds less than 4 GiB */
+    if (deflateInit2(&z, Z_BEST_SPEED, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory to compress an export");
+    uLong most = deflateBound(&z, body->n);
+    char *to = assay_buf_reserve(&small, most);
+    z.next_out = (Bytef *)to;
+    z.avail_out = to != NULL ? (uInt)most : 0;
+    int r = to != NULL ? deflate(&z, Z_FINISH) : Z_MEM_ERROR;
+    (void)deflateEnd(&z);
+    if (r != Z_STREAM_END)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory to compress an export");
+    assay_buf_reset(body);
+    assay_buf_add(body, to, z.total_out);
+    return body->failed ? assay_err_set(err, ASSAY_E_NOMEM, "no memory to compress an export") : 0;
+}
+
+/* Export…ServiceResponse: partial_success = 1 {rejected = 1, error_message = 2}. Whether some of it was refused, or there is
+ * advice; text is then the message, or "". */
+static bool partial(const struct way *way, const struct answer *a, struct assay_str *text)
+{
+    *text = (struct assay_str){a->text, a->n};
+    if (way->json)
+        return strstr(a->text, "\"rejected") != NULL || strstr(a->text, "\"errorMessage") != NULL;
+    const unsigned char *p = (const unsigned char *)a->text, *end = p + a->n;
+    *text = ASSAY_STR("");
+    if (a->n < 3 || p[0] != 0x0a)
+        return false;
+    for (p++; p < end && (*p & 0x80) != 0; p++) /* the message's length, */
+        ;
+    p++;
+    if (p < end && *p == 0x08) { /* how many, */
+        for (p++; p < end && (*p & 0x80) != 0; p++)
+            ;
+        p++;
+    }
+    if (p < end && *p == 0x12) { /* and why: short, or cut off here */
+        size_t length = 0;
+        unsigned shift = 0;
+        for (p++; p < end && (*p & 0x80) != 0 && shift < 14; p++, shift += 7)
+            length |= (size_t)(*p & 0x7f) << shift;
+        if (p < end) {
+            length |= (size_t)(*p++ & 0x7f) << shift;
+            *text = (struct assay_str){(const char *)p, length < (size_t)(end - p) ? length : (size_t)(end - p)};
+        }
+    }
+    return true;
+}
+
+/* Compresses the body first, where that is asked for. */
+static enum sent post(struct assay_otlp *o, const struct way *way, struct assay_buf *body, int64_t *pause_ms)
+{
+    const char *signal = way->signal, *url = way->url;
+    struct assay_str advice;
+    struct assay_err err = {0, ""};
     struct answer answer = {0, ""};
     char why[CURL_ERROR_SIZE] = "";
     long status = 0;
     curl_off_t after = 0;
     int64_t begun = assay_mono_ns();
-    CURLcode rc = perform(o, url, body, &answer, why);
+    *pause_ms = 0;
+    if (way->gzip && compress_body(body, &err) != 0)
+        return SENT_NEVER;
+    CURLcode rc = perform(o, way, assay_buf_view(body), &answer, why);
     if (rc == CURLE_OK) {
         (void)curl_easy_getinfo(o->curl, CURLINFO_RESPONSE_CODE, &status);
         (void)curl_easy_getinfo(o->curl, CURLINFO_RETRY_AFTER, &after);
@@ -236,8 +307,8 @@ static enum sent post(struct assay_otlp *o, const char *signal, const char *url,
         if (ok && o->away)
             ASSAY_LOG(o->log, ASSAY_LOG_INFO, "otlp", "otlp_back", ASSAY_KZ("url", url));
         /* "partialSuccess": some of it was refused, or there is advice; not to be sent again either way */
-        if (ok && (strstr(answer.text, "\"rejected") != NULL || strstr(answer.text, "\"errorMessage") != NULL))
-            ASSAY_LOG(o->log, ASSAY_LOG_WARN, "otlp", "otlp_partial", ASSAY_KZ("signal", signal), ASSAY_KZ("answer", answer.text));
+        if (ok && partial(way, &answer, &advice))
+            ASSAY_LOG(o->log, ASSAY_LOG_WARN, "otlp", "otlp_partial", ASSAY_KZ("signal", signal), ASSAY_KS("answer", advice));
     }
     o->away = !ok;
     return ok ? SENT : later ? SENT_LATER : SENT_NEVER;
@@ -251,8 +322,9 @@ static void send_batch(struct assay_otlp *o, bool last)
     struct assay_err err;
     int64_t pause = 0;
     enum sent sent = SENT_NEVER;
-    if (assay_otlp_traces(o->resource, o->n_resource, o->version, o->batch, &body, &err) == 0)
-        sent = post(o, "traces", o->traces_url, assay_buf_view(&body), &pause);
+    const struct assay_otlp_from from = {o->resource, o->n_resource, o->version};
+    if ((o->traces.json ? assay_otlp_json_traces : assay_otlp_proto_traces)(&from, o->batch, &body, &err) == 0)
+        sent = post(o, &o->traces, &body, &pause);
     if (sent == SENT_LATER && !last && ++o->tries < TRIES) {
         int64_t growing = (int64_t)PAUSE_MS << (o->tries - 1);
         o->retry_ns = assay_mono_ns() + MS_NS * (pause > 0 ? pause : growing < PAUSE_MAX_MS ? growing : PAUSE_MAX_MS);
@@ -269,10 +341,19 @@ static void send_batch(struct assay_otlp *o, bool last)
 static void send_metrics(struct assay_otlp *o)
 {
     ASSAY_CLEANUP_BUF struct assay_buf body = ASSAY_BUF_INIT;
-    struct assay_err err;
+    ASSAY_CLEANUP_BUF struct assay_buf more = ASSAY_BUF_INIT;
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+    struct assay_err err = {0, "no memory"};
     int64_t pause;
-    if (assay_otlp_metrics(o->resource, o->n_resource, o->version, o->metrics, o->start_ns, assay_now_ms() * MS_NS, &body, &err) == 0)
-        (void)post(o, "metrics", o->metrics_url, assay_buf_view(&body), &pause);
+    if (o->more != NULL)
+        o->more(o->more_arg, &more);
+    const struct assay_otlp_from from = {o->resource, o->n_resource, o->version};
+    const struct assay_otlp_report report = {.m = o->metrics, .more = assay_buf_view(&more), .arena = arena, .start_ns = o->start_ns,
+                                             .now_ns = assay_now_ms() * MS_NS};
+    if (arena != NULL && (o->reports.json ? assay_otlp_json_metrics : assay_otlp_proto_metrics)(&from, &report, &body, &err) == 0)
+        (void)post(o, &o->reports, &body, &pause);
+    else if (o->log != NULL)
+        ASSAY_LOG(o->log, ASSAY_LOG_WARN, "otlp", "otlp_report_failed", ASSAY_KZ("error", err.msg));
 }
 
 /* With the lock held. */
@@ -306,7 +387,7 @@ static int64_t sooner(int64_t a, int64_t b)
 static void *run(void *arg)
 {
     struct assay_otlp *o = arg;
-    bool reports = o->metrics_url[0] != '\0';
+    bool reports = o->reports.url[0] != '\0';
     (void)pthread_mutex_lock(&o->lock);
     for (;;) {
         int64_t now = assay_mono_ns(), next = now + 3600 * 1000 * MS_NS;
@@ -352,10 +433,8 @@ static void on_scrape(void *arg)
     assay_metrics_set(o->metrics, &metric[M_QUEUED], NULL, n);
 }
 
-static int url_check(const char *url, const char *what, struct assay_err *err)
+static int url_check(const char *url, const char *signal, struct assay_err *err)
 {
-    if (url[0] == '\0')
-        return 0;
     CURLU *u = curl_url();
     char *host = NULL, *scheme = NULL;
     bool ok = u != NULL && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK && curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
@@ -363,7 +442,7 @@ static int url_check(const char *url, const char *what, struct assay_err *err)
     curl_free(host);
     curl_free(scheme);
     curl_url_cleanup(u);
-    return ok ? 0 : assay_err_set(err, ASSAY_E_CONFIG, "%s: not the http:// or https:// URL of a collector", what);
+    return ok ? 0 : assay_err_set(err, ASSAY_E_CONFIG, "otel_exporter_otlp_endpoint (%s): not the http:// or https:// URL of a collector", signal);
 }
 
 static int sampler_set(struct assay_otlp *o, const char *name, const char *arg, struct assay_err *err)
@@ -442,22 +521,24 @@ static int resource_set(struct assay_otlp *o, const struct assay_otlp_config *cf
     return rc == 0 ? resource_add(o, "host.name", host, false, err) : rc;
 }
 
-static int header_add(struct assay_otlp *o, const char *line, struct assay_err *err)
+static int header_add(struct way *w, const char *line, struct assay_err *err)
 {
-    struct curl_slist *longer = curl_slist_append(o->headers, line);
+    struct curl_slist *longer = curl_slist_append(w->headers, line);
     if (longer == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
-    o->headers = longer;
+    w->headers = longer;
     return 0;
 }
 
-static int headers_set(struct assay_otlp *o, const char *text, struct assay_err *err)
+static int headers_set(struct way *w, const char *text, struct assay_err *err)
 {
     struct assay_otlp_pair pair[PAIRS];
     size_t n = 0;
-    int rc = header_add(o, "Content-Type: application/json", err);
+    int rc = header_add(w, w->json ? "Content-Type: application/json" : "Content-Type: application/x-protobuf", err);
     if (rc == 0)
-        rc = header_add(o, "Expect:", err);
+        rc = header_add(w, "Expect:", err);
+    if (rc == 0 && w->gzip)
+        rc = header_add(w, "Content-Encoding: gzip", err);
     if (rc == 0)
         rc = assay_otlp_pairs(text, "otel_exporter_otlp_headers", pair, PAIRS, &n, err);
     for (size_t i = 0; i < n; i++) {
@@ -465,11 +546,40 @@ static int headers_set(struct assay_otlp *o, const char *text, struct assay_err 
         assay_buf_fmt(&line, "%s: %s", pair[i].key, pair[i].value);
         assay_buf_putc(&line, '\0');
         if (rc == 0)
-            rc = line.failed ? assay_err_set(err, ASSAY_E_NOMEM, "no memory") : header_add(o, line.p, err);
+            rc = line.failed ? assay_err_set(err, ASSAY_E_NOMEM, "no memory") : header_add(w, line.p, err);
         free(pair[i].key);
         free(pair[i].value);
     }
     return rc;
+}
+
+static int way_set(struct way *w, const char *signal, const struct assay_otlp_way *cfg, struct assay_err *err)
+{
+    const char *protocol = or_text(cfg->protocol, "http/protobuf"), *compression = or_text(cfg->compression, "none");
+    w->signal = signal;
+    w->timeout_ms = cfg->timeout_ms > 0 ? cfg->timeout_ms : 10000;
+    w->json = strcmp(protocol, "http/json") == 0;
+    w->gzip = strcmp(compression, "gzip") == 0;
+    w->url = strdup(or_text(cfg->url, ""));
+    w->ca_file = strdup(or_text(cfg->ca_file, ""));
+    if (w->url == NULL || w->ca_file == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    if (w->url[0] == '\0')
+        return 0; /* it is not sent: the rest does not matter */
+    if (!w->json && strcmp(protocol, "http/protobuf") != 0)
+        return assay_err_set(err, ASSAY_E_CONFIG, "otel_exporter_otlp_protocol (%s): \"%s\" is not spoken here, only http/protobuf and http/json are; what "
+                             "takes grpc on port 4317 takes these on 4318", signal, protocol);
+    if (!w->gzip && strcmp(compression, "none") != 0)
+        return assay_err_set(err, ASSAY_E_CONFIG, "otel_exporter_otlp_compression (%s): \"%s\" is neither gzip nor none", signal, compression);
+    int rc = url_check(w->url, signal, err);
+    return rc != 0 ? rc : headers_set(w, or_text(cfg->headers, ""), err);
+}
+
+static void way_free(struct way *w)
+{
+    curl_slist_free_all(w->headers);
+    free(w->url);
+    free(w->ca_file);
 }
 
 static void members_free(struct assay_otlp *o)
@@ -478,11 +588,9 @@ static void members_free(struct assay_otlp *o)
         free(o->resource[i].key);
         free(o->resource[i].value);
     }
-    curl_slist_free_all(o->headers);
+    way_free(&o->traces);
+    way_free(&o->reports);
     curl_easy_cleanup(o->curl);
-    free(o->traces_url);
-    free(o->metrics_url);
-    free(o->ca_file);
     free(o->version);
     (void)pthread_cond_destroy(&o->wake);
     (void)pthread_mutex_destroy(&o->lock);
@@ -492,7 +600,6 @@ static void members_free(struct assay_otlp *o)
 
 static int configure(struct assay_otlp *o, const struct assay_otlp_config *cfg, struct assay_err *err)
 {
-    o->timeout_ms = cfg->timeout_ms > 0 ? cfg->timeout_ms : 10000;
     o->delay_ms = cfg->delay_ms > 0 ? cfg->delay_ms : 5000;
     o->interval_ms = cfg->interval_ms > 0 ? cfg->interval_ms : 60000;
     o->queue_max = cfg->queue_max > 0 ? cfg->queue_max : 2048;
@@ -500,21 +607,18 @@ static int configure(struct assay_otlp *o, const struct assay_otlp_config *cfg, 
     if (o->batch_max > o->queue_max)
         o->batch_max = o->queue_max;
     o->start_ns = assay_now_ms() * MS_NS;
-    o->traces_url = strdup(or_text(cfg->traces_url, ""));
-    o->metrics_url = strdup(or_text(cfg->metrics_url, ""));
-    o->ca_file = strdup(or_text(cfg->ca_file, ""));
+    o->more = cfg->more;
+    o->more_arg = cfg->more_arg;
     o->version = strdup(or_text(cfg->version, ""));
     o->curl = curl_easy_init();
-    if (o->traces_url == NULL || o->metrics_url == NULL || o->ca_file == NULL || o->version == NULL || o->curl == NULL)
+    if (o->version == NULL || o->curl == NULL)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
-    int rc = url_check(o->traces_url, "otel_exporter_otlp_endpoint (traces)", err);
+    int rc = way_set(&o->traces, "traces", &cfg->traces, err);
     if (rc == 0)
-        rc = url_check(o->metrics_url, "otel_exporter_otlp_endpoint (metrics)", err);
+        rc = way_set(&o->reports, "metrics", &cfg->metrics, err);
     if (rc == 0)
         rc = sampler_set(o, or_text(cfg->sampler, "parentbased_always_on"), or_text(cfg->sampler_arg, ""), err);
-    if (rc == 0)
-        rc = resource_set(o, cfg, err);
-    return rc == 0 ? headers_set(o, or_text(cfg->headers, ""), err) : rc;
+    return rc == 0 ? resource_set(o, cfg, err) : rc;
 }
 
 int assay_otlp_new(const struct assay_otlp_config *cfg, struct assay_metrics *m, struct assay_logger *log, struct assay_otlp **ret,

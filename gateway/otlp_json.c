@@ -6,17 +6,11 @@
  */
 #include "gateway/otlp.h"
 
-#include <ctype.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <assay/json.h>
 
-#include "gateway/text.h"
-
-#define SCOPE "assay"
-#define TEXT_MAX 512 /* bytes of an attribute's text */
 #define CUMULATIVE 2
 
 static void nanos(struct assay_jw *w, const char *key, int64_t ns)
@@ -65,8 +59,7 @@ static void attribute(struct assay_jw *w, const struct assay_kv *kv)
 }
 
 /* Opens all up to the list within. */
-static void head(struct assay_jw *w, const char *outer, const char *middle, const char *inner, const struct assay_otlp_pair *resource,
-                 size_t n, const char *version)
+static void head(struct assay_jw *w, const char *outer, const char *middle, const char *inner, const struct assay_otlp_from *from)
 {
     assay_jw_object(w);
     assay_jw_key(w, outer);
@@ -76,8 +69,8 @@ static void head(struct assay_jw *w, const char *outer, const char *middle, cons
     assay_jw_object(w);
     assay_jw_key(w, "attributes");
     assay_jw_array(w);
-    for (size_t i = 0; i < n; i++)
-        attribute_z(w, resource[i].key, resource[i].value);
+    for (size_t i = 0; i < from->n; i++)
+        attribute_z(w, from->resource[i].key, from->resource[i].value);
     assay_jw_end(w);
     assay_jw_end(w);
     assay_jw_key(w, middle);
@@ -85,8 +78,8 @@ static void head(struct assay_jw *w, const char *outer, const char *middle, cons
     assay_jw_object(w);
     assay_jw_key(w, "scope");
     assay_jw_object(w);
-    assay_jw_kz(w, "name", SCOPE);
-    assay_jw_kz(w, "version", version);
+    assay_jw_kz(w, "name", ASSAY_OTLP_SCOPE);
+    assay_jw_kz(w, "version", from->version);
     assay_jw_end(w);
     assay_jw_key(w, inner);
     assay_jw_array(w);
@@ -100,51 +93,6 @@ static int tail(struct assay_jw *w, struct assay_buf *out, struct assay_err *err
 }
 
 /* ---- traces ---------------------------------------------------------------------------------------- */
-
-static struct assay_str cut(struct assay_str s)
-{
-    return assay_text_cut(s.p != NULL ? s : ASSAY_STR(""), TEXT_MAX);
-}
-
-static struct assay_str put(char **at, struct assay_str s)
-{
-    struct assay_str copy = {*at, s.n};
-    if (s.n > 0)
-        memcpy(*at, s.p, s.n);
-    *at += s.n;
-    return copy;
-}
-
-struct assay_otlp_item *assay_otlp_item(const struct assay_span *s)
-{
-    size_t n = s->n < ASSAY_SPAN_ATTRS ? s->n : ASSAY_SPAN_ATTRS;
-    struct assay_str fault = cut(assay_str(s->fault != NULL ? s->fault : ""));
-    size_t bytes = s->context.n + s->parent.n + strlen(s->name) + 1 + fault.n + 1;
-    for (size_t i = 0; i < n; i++)
-        bytes += strlen(s->kv[i].key) + 1 + (s->kv[i].type == 's' ? cut(s->kv[i].s).n : 0);
-    struct assay_otlp_item *item = malloc(sizeof *item + bytes);
-    if (item == NULL)
-        return NULL;
-    char *at = (char *)(item + 1);
-    item->next = NULL;
-    item->span = *s;
-    item->span.context = put(&at, s->context);
-    item->span.parent = put(&at, s->parent);
-    item->span.name = put(&at, (struct assay_str){s->name, strlen(s->name) + 1}).p;
-    if (s->fault != NULL) {
-        item->span.fault = put(&at, fault).p;
-        *at++ = '\0';
-    }
-    for (size_t i = 0; i < n; i++) {
-        item->kv[i] = s->kv[i];
-        item->kv[i].key = put(&at, (struct assay_str){s->kv[i].key, strlen(s->kv[i].key) + 1}).p;
-        if (s->kv[i].type == 's')
-            item->kv[i].s = put(&at, cut(s->kv[i].s));
-    }
-    item->span.kv = item->kv;
-    item->span.n = n;
-    return item;
-}
 
 static void span(struct assay_jw *w, const struct assay_span *s)
 {
@@ -172,11 +120,10 @@ static void span(struct assay_jw *w, const struct assay_span *s)
     assay_jw_end(w);
 }
 
-int assay_otlp_traces(const struct assay_otlp_pair *resource, size_t n, const char *version, const struct assay_otlp_item *first,
-                      struct assay_buf *out, struct assay_err *err)
+int assay_otlp_json_traces(const struct assay_otlp_from *from, const struct assay_otlp_item *first, struct assay_buf *out, struct assay_err *err)
 {
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
-    head(w, "resourceSpans", "scopeSpans", "spans", resource, n, version);
+    head(w, "resourceSpans", "scopeSpans", "spans", from);
     for (const struct assay_otlp_item *i = first; i != NULL; i = i->next)
         span(w, &i->span);
     return tail(w, out, err);
@@ -204,21 +151,13 @@ static void close_metric(struct writing *g)
     g->open = NULL;
 }
 
-static const char *unit_of(const char *name)
-{
-    struct assay_str s = assay_str(name);
-    if (assay_str_ends(s, "_total"))
-        s.n -= strlen("_total");
-    return assay_str_ends(s, "_seconds") ? "s" : assay_str_ends(s, "_bytes") ? "By" : "1";
-}
-
 static void open_metric(struct writing *g, const struct assay_metric *row)
 {
     static const char *const kind[] = {"", "sum", "gauge", "histogram"};
     assay_jw_object(g->w);
     assay_jw_kz(g->w, "name", row->name);
     assay_jw_kz(g->w, "description", row->help);
-    assay_jw_kz(g->w, "unit", unit_of(row->name));
+    assay_jw_kz(g->w, "unit", assay_otlp_unit(row->name));
     assay_jw_key(g->w, kind[row->type]);
     assay_jw_object(g->w);
     assay_jw_key(g->w, "dataPoints");
@@ -247,7 +186,7 @@ static void point(void *arg, const struct assay_metric_point *p)
     for (size_t i = 0; i < p->n_labels; i++)
         attribute_z(w, p->label[i], p->value[i]);
     assay_jw_end(w);
-    if (p->row->type != ASSAY_METRIC_GAUGE)
+    if (p->row->type != ASSAY_METRIC_GAUGE && g->start_ns > 0)
         nanos(w, "startTimeUnixNano", g->start_ns);
     nanos(w, "timeUnixNano", g->now_ns);
     if (p->row->type != ASSAY_METRIC_HISTOGRAM) {
@@ -271,82 +210,15 @@ static void point(void *arg, const struct assay_metric_point *p)
     assay_jw_end(w);
 }
 
-int assay_otlp_metrics(const struct assay_otlp_pair *resource, size_t n, const char *version, struct assay_metrics *m, int64_t start_ns,
-                       int64_t now_ns, struct assay_buf *out, struct assay_err *err)
+int assay_otlp_json_metrics(const struct assay_otlp_from *from, const struct assay_otlp_report *r, struct assay_buf *out, struct assay_err *err)
 {
     ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
-    head(w, "resourceMetrics", "scopeMetrics", "metrics", resource, n, version);
-    struct writing g = {.w = w, .start_ns = start_ns, .now_ns = now_ns};
-    assay_metrics_each(m, point, &g);
+    head(w, "resourceMetrics", "scopeMetrics", "metrics", from);
+    struct writing g = {.w = w, .start_ns = r->start_ns, .now_ns = r->now_ns};
+    assay_metrics_each(r->m, point, &g);
     close_metric(&g);
-    return tail(w, out, err);
-}
-
-/* ---- lists of pairs -------------------------------------------------------------------------------- */
-
-static struct assay_str trimmed(const char *p, size_t n)
-{
-    while (n > 0 && (*p == ' ' || *p == '\t'))
-        p++, n--;
-    while (n > 0 && (p[n - 1] == ' ' || p[n - 1] == '\t'))
-        n--;
-    return (struct assay_str){p, n};
-}
-
-/* NULL: no memory, or what comes of it is not one line of text. */
-static char *decoded(struct assay_str s)
-{
-    char *out = malloc(s.n + 1);
-    size_t n = 0;
-    bool line = out != NULL;
-    for (size_t i = 0; line && i < s.n; i++) {
-        char c = s.p[i];
-        if (c == '%' && i + 2 < s.n && isxdigit((unsigned char)s.p[i + 1]) && isxdigit((unsigned char)s.p[i + 2])) {
-            const char hex[3] = {s.p[i + 1], s.p[i + 2], '\0'};
-            c = (char)strtoul(hex, NULL, 16);
-            i += 2;
-        }
-        line = (unsigned char)c >= ' ' && c != 127;
-        out[n++] = c;
-    }
-    if (!line) {
-        free(out);
-        return NULL;
-    }
-    out[n] = '\0';
-    return out;
-}
-
-int assay_otlp_pairs(const char *text, const char *what, struct assay_otlp_pair *list, size_t room, size_t *n, struct assay_err *err)
-{
-    for (const char *p = text; *p != '\0';) {
-        size_t len = strcspn(p, ",");
-        struct assay_str pair = trimmed(p, len);
-        p += len + (p[len] == ',');
-        if (pair.n == 0)
-            continue;
-        const char *eq = memchr(pair.p, '=', pair.n);
-        struct assay_str key = trimmed(pair.p, eq != NULL ? (size_t)(eq - pair.p) : 0);
-        if (key.n == 0)
-            return assay_err_set(err, ASSAY_E_CONFIG, "%s: a pair has no name; it is name=value,name=value, percent-encoded", what);
-        struct assay_str value = trimmed(eq + 1, pair.n - (size_t)(eq + 1 - pair.p));
-        struct assay_otlp_pair made = {decoded(key), decoded(value)};
-        size_t at = 0;
-        while (made.key != NULL && at < *n && strcmp(list[at].key, made.key) != 0)
-            at++;
-        if (made.key == NULL || made.value == NULL || at == room) {
-            free(made.key);
-            free(made.value);
-            return at == room ? assay_err_set(err, ASSAY_E_CONFIG, "%s: more than %zu pairs", what, room)
-                              : assay_err_set(err, ASSAY_E_CONFIG, "%s: the pair %.*s is not one line of text", what, ASSAY_FMT(key));
-        }
-        if (at < *n) {
-            free(list[at].key);
-            free(list[at].value);
-        } else {
-            (*n)++;
-        }
-        list[at] = made;
-    }
-    return 0;
+    g.start_ns = 0; /* another process's: it is not told since when */
+    int rc = assay_metrics_text_each(r->more, r->arena, point, &g, err);
+    close_metric(&g);
+    return rc != 0 ? rc : tail(w, out, err);
 }

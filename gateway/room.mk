@@ -52,7 +52,8 @@ endif
 # A target of another room needs the four lines below (SOURCES, CPPFLAGS, LDADD, LDFLAGS) and a corpus.
 FUZZ_TARGETS = tests/fuzz/http_fuzz tests/fuzz/router_fuzz tests/fuzz/token_fuzz
 check_PROGRAMS += $(FUZZ_TARGETS)
-EXTRA_DIST += tests/fuzz/corpus tests/parts/otlp.py tests/parts/otlp/decode.cjs tests/parts/otlp/package.json tests/parts/otlp/package-lock.json
+EXTRA_DIST += tests/fuzz/corpus tests/parts/otlp.py tests/parts/otlp/decode.cjs tests/parts/otlp/package.json tests/parts/otlp/package-lock.json \
+	tests/parts/grafana.py tests/parts/grafana/package.json tests/parts/grafana/package-lock.json
 if FUZZ
 FUZZ_DRIVER =
 FUZZ_LINK = $(AM_LDFLAGS) -fsanitize=fuzzer
@@ -88,9 +89,9 @@ noinst_LTLIBRARIES += gateway/libassay_core.la
 gateway_libassay_core_la_SOURCES = \
 	gateway/cursors.c gateway/cursors.h gateway/dispatch.c gateway/dispatch.h gateway/log.c gateway/log.h gateway/metrics.c gateway/metrics.h \
 	gateway/pool.c gateway/pool.h gateway/reserve.c gateway/reserve.h gateway/text.c gateway/text.h gateway/timed.c gateway/timed.h \
-	gateway/otlp.c gateway/otlp.h gateway/otlp_json.c
-gateway_libassay_core_la_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir) $(CURL_CFLAGS)
-gateway_libassay_core_la_LIBADD = $(CURL_LIBS)
+	gateway/otlp.c gateway/otlp.h gateway/otlp_json.c gateway/otlp_parts.c gateway/otlp_proto.c gateway/metrics_text.c
+gateway_libassay_core_la_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir) $(CURL_CFLAGS) $(ZLIB_CFLAGS)
+gateway_libassay_core_la_LIBADD = $(CURL_LIBS) $(ZLIB_LIBS)
 
 # linked by users: gateway/libassay_core.la queue/libassay_queue.la $(SDK_LIBS) -lpthread -lm
 CORE_TEST_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)

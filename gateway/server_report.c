@@ -2,6 +2,7 @@
 #include "server_impl.h"
 
 #include <stdio.h>
+#include <sys/statvfs.h>
 
 #include <assay/boxkeeper_wire.h>
 #include <assay/value.h>
@@ -12,7 +13,7 @@ static const double seconds[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05
 enum {
     M_REQUESTS, M_REQUEST_SECONDS, M_CONNECTIONS, M_ACCEPTED, M_REFUSED, M_PARSE_ERRORS, M_TIMEOUTS, M_LATE,
     M_WAITING, M_WORKERS, M_WORK_QUEUED, M_WORK_RUNNING, M_WORK_REFUSED, M_WORK_DONE, M_WORK_WAIT, M_LOG_LINES,
-    M_LOG_DROPPED, M_BUILD, M_LIMITED,
+    M_LOG_DROPPED, M_BUILD, M_LIMITED, M_DISK_FREE, M_DISK_SIZE,
 };
 static const struct assay_metric metric[] = {
     [M_REQUESTS] = {"assay_http_requests_total", ASSAY_METRIC_COUNTER, "Requests by route and status.",
@@ -36,7 +37,19 @@ static const struct assay_metric metric[] = {
     [M_LOG_DROPPED] = {"assay_log_dropped_total", ASSAY_METRIC_COUNTER, "Log lines dropped.", "", NULL},
     [M_BUILD] = {"assay_build_info", ASSAY_METRIC_GAUGE, "Version of the program; always 1.", "version", NULL},
     [M_LIMITED] = {"assay_http_limited_total", ASSAY_METRIC_COUNTER, "Requests that a rate limit refused, by its rule.", "policy", NULL},
+    [M_DISK_FREE] = {"assay_disk_free_bytes", ASSAY_METRIC_GAUGE, "Room that is left for this process where the data directory or the blobs lie.", "folder",
+                     NULL},
+    [M_DISK_SIZE] = {"assay_disk_size_bytes", ASSAY_METRIC_GAUGE, "Size of the file system where the data directory or the blobs lie.", "folder", NULL},
 };
+
+static void measure_disk(struct assay_server *s, const char *folder, const char *path)
+{
+    struct statvfs v;
+    if (path[0] == '\0' || statvfs(path, &v) != 0)
+        return;
+    assay_metrics_set(s->metrics, &metric[M_DISK_FREE], &folder, (double)v.f_bavail * (double)v.f_frsize);
+    assay_metrics_set(s->metrics, &metric[M_DISK_SIZE], &folder, (double)v.f_blocks * (double)v.f_frsize);
+}
 
 static void on_scrape(void *arg)
 {
@@ -51,6 +64,10 @@ static void on_scrape(void *arg)
     assay_metrics_count_to(s->metrics, &metric[M_WORK_WAIT], NULL, (double)pool.wait_ns / 1e9);
     assay_metrics_count_to(s->metrics, &metric[M_LOG_LINES], NULL, (double)assay_log_lines(s->log));
     assay_metrics_count_to(s->metrics, &metric[M_LOG_DROPPED], NULL, (double)assay_log_dropped(s->log));
+    const struct assay_config *c = s->setup.config;
+    measure_disk(s, "data", assay_config_str(c, "data_dir"));
+    if (assay_config_has(c, "blob_dir"))
+        measure_disk(s, "blobs", assay_config_str(c, "blob_dir"));
     const char *version[] = {PACKAGE_VERSION};
     assay_metrics_set(s->metrics, &metric[M_BUILD], version, 1);
     if (!atomic_load(&s->up))
@@ -156,6 +173,33 @@ static int endpoint(const struct assay_config *c, const char *signal, struct ass
     return out->failed ? assay_err_set(err, ASSAY_E_NOMEM, "out of memory") : 0;
 }
 
+/* A signal's own option goes before the common one. */
+static const char *of_signal(const struct assay_config *c, const char *signal, const char *what)
+{
+    char option[64];
+    (void)snprintf(option, sizeof option, "otel_exporter_otlp_%s_%s", signal, what);
+    const char *own = assay_config_str(c, option);
+    (void)snprintf(option, sizeof option, "otel_exporter_otlp_%s", what);
+    return own[0] != '\0' ? own : assay_config_str(c, option);
+}
+
+static struct assay_otlp_way way(const struct assay_config *c, const char *signal, const char *url)
+{
+    char option[64];
+    (void)snprintf(option, sizeof option, "otel_exporter_otlp_%s_timeout", signal);
+    int64_t own = assay_config_int(c, option);
+    return (struct assay_otlp_way){.url = url, .protocol = of_signal(c, signal, "protocol"), .compression = of_signal(c, signal, "compression"),
+                                   .headers = of_signal(c, signal, "headers"), .ca_file = of_signal(c, signal, "certificate"),
+                                   .timeout_ms = own > 0 ? own : assay_config_int(c, "otel_exporter_otlp_timeout")};
+}
+
+static void boxkeepers_metrics(void *arg, struct assay_buf *out)
+{
+    struct assay_server *s = arg;
+    if (!assay_boxes_connected(s->boxes) || assay_boxes_ask(s->boxes, ASSAY_BK_METRICS, 1000, out, NULL) != 0)
+        assay_buf_reset(out); /* the next report has them again */
+}
+
 int assay_server_telemetry(struct assay_server *s, struct assay_err *err)
 {
     const struct assay_config *c = s->setup.config;
@@ -166,26 +210,21 @@ int assay_server_telemetry(struct assay_server *s, struct assay_err *err)
         rc = endpoint(c, "metrics", &metrics, err);
     if (rc != 0 || assay_config_int(c, "otel_sdk_disabled") != 0 || (traces.p[0] == '\0' && metrics.p[0] == '\0'))
         return rc;
-    const char *protocol = assay_config_str(c, "otel_exporter_otlp_protocol");
-    if (strcmp(protocol, "http/json") != 0)
-        return assay_err_set(err, ASSAY_E_CONFIG, "otel_exporter_otlp_protocol: \"%s\" is not spoken here, only http/json is; a collector takes it "
-                             "where it takes http/protobuf (port 4318)", protocol);
     const struct assay_otlp_config cfg = {
-        .traces_url = traces.p,
-        .metrics_url = metrics.p,
-        .headers = assay_config_str(c, "otel_exporter_otlp_headers"),
-        .ca_file = assay_config_str(c, "otel_exporter_otlp_certificate"),
+        .traces = way(c, "traces", traces.p),
+        .metrics = way(c, "metrics", metrics.p),
         .service_name = assay_config_str(c, "otel_service_name"),
         .attributes = assay_config_str(c, "otel_resource_attributes"),
         .version = PACKAGE_VERSION,
         .instance_id = s->instance_id,
         .sampler = assay_config_str(c, "otel_traces_sampler"),
         .sampler_arg = assay_config_str(c, "otel_traces_sampler_arg"),
-        .timeout_ms = assay_config_int(c, "otel_exporter_otlp_timeout"),
         .delay_ms = assay_config_int(c, "otel_bsp_schedule_delay"),
         .interval_ms = assay_config_int(c, "otel_metric_export_interval"),
         .queue_max = (size_t)assay_config_int(c, "otel_bsp_max_queue_size"),
         .batch_max = (size_t)assay_config_int(c, "otel_bsp_max_export_batch_size"),
+        .more = boxkeepers_metrics,
+        .more_arg = s,
     };
     return assay_otlp_new(&cfg, s->metrics, s->log, &s->otlp, err);
 }

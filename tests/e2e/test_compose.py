@@ -98,6 +98,11 @@ def test_the_server_takes_what_each_service_gives_it():
             assert re.search(rf"; {key}$", p.stdout, re.M), (name, key)
 
 
+def test_telemetry_goes_where_the_env_file_says():
+    text = compose("config", OTEL_EXPORTER_OTLP_ENDPOINT="http://collector.example:4318", OTEL_TRACES_SAMPLER_ARG="0.25").stdout
+    assert text.count("collector.example:4318") == 3 and text.count("OTEL_TRACES_SAMPLER_ARG: '0.25'") == 3, "the gateway, the runner, all in one"
+
+
 def test_the_load_generator_is_understood():
     s = services()["load-generator"]
     assert s["entrypoint"] == ["assay", "simulate"]

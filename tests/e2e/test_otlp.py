@@ -119,7 +119,15 @@ def test_one_trace_from_the_clients_header_to_the_last_test():
 
 
 def test_each_export_is_read_by_opentelemetrys_own_code():
-    with collected() as (server, c):
+    exports_are_read(otlp.PROTOBUF, None)
+
+
+def test_each_export_in_json_and_compressed_is_read_too():
+    exports_are_read(otlp.JSON, "gzip", OTEL_EXPORTER_OTLP_PROTOCOL="http/json", OTEL_EXPORTER_OTLP_COMPRESSION="gzip")
+
+
+def exports_are_read(kind, encoding, **env):
+    with collected(**env) as (server, c):
         admin = server.login()
         server.demo(admin)
         for file, language in (("right.c", "c"), ("wrong.py", "python"), ("uncompilable.c", "c")):
@@ -131,12 +139,20 @@ def test_each_export_is_read_by_opentelemetrys_own_code():
         assert server.stop() == 0
         assert len(c.exports) >= 4
         traces, metrics = otlp.decode(c.bodies("traces")), otlp.decode(c.bodies("metrics"))
-        assert traces and metrics and all(h["Content-Type"] == "application/json" for h in c.headers)
+        assert traces and metrics and all((h["Content-Type"], h.get("Content-Encoding")) == (kind, encoding) for h in c.headers), c.headers[0]
         # the last report says what the last scrape said
         last = {m["name"]: m for r in metrics[-1]["resourceMetrics"] for s in r["scopeMetrics"] for m in s["metrics"]}
         names = {re.sub(r"_(bucket|sum|count)$", "", n) for n in re.findall(r"^(assay_\w+)", scrape, re.M)}
-        own = {n for n in names if re.match("assay_(native|docker|boxkeeper|metrics)_", n)}  # the boxkeeper's, and the registry's two
+        boxes = {n for n in names if re.match("assay_(native|docker|boxkeeper)_", n)}
+        own = {n for n in names if n.startswith("assay_metrics_")} | boxes
         assert len(names - own) > 40 and names - own <= set(last), sorted(names - own - set(last))
+        # the boxkeeper's own are in those that were made while it was there
+        theirs = {m["name"]: m for e in metrics for r in e["resourceMetrics"] for s in r["scopeMetrics"] for m in s["metrics"] if m["name"] in boxes}
+        assert len(boxes) > 4 and set(theirs) == boxes, boxes - set(theirs)
+        opened = theirs["assay_boxkeeper_open_seconds"]["histogram"]["dataPoints"][0]
+        assert sum(map(int, opened["bucketCounts"])) == int(opened["count"]) > 0 and opened["explicitBounds"] == sorted(set(opened["explicitBounds"]))
+        starts = theirs["assay_native_warden_starts_total"]["sum"]
+        assert starts["isMonotonic"] and otlp.attributes(starts["dataPoints"][0]["attributes"])["outcome"] == "ok" and starts["dataPoints"][0]["asDouble"] > 0
         runs = {}
         for p in last["assay_runner_verdicts_total"]["sum"]["dataPoints"]:
             a = otlp.attributes(p["attributes"])
@@ -325,6 +341,33 @@ def test_a_collector_that_comes_back_gets_what_waited_and_refusals_are_final():
         assert c.spans(lost) == [], "what was refused was sent again"
 
 
+def test_a_signals_own_variables_go_before_the_common_ones():
+    decoder()
+    with otlp.Collector() as other, collected(
+            OTEL_EXPORTER_OTLP_HEADERS="x-tenant=both", OTEL_EXPORTER_OTLP_COMPRESSION="gzip", OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=other.url + "/own/traces",
+            OTEL_EXPORTER_OTLP_TRACES_PROTOCOL="http/json", OTEL_EXPORTER_OTLP_TRACES_COMPRESSION="none", OTEL_EXPORTER_OTLP_TRACES_HEADERS="x-tenant=mine",
+            OTEL_EXPORTER_OTLP_METRICS_TIMEOUT="5000") as (server, c):
+        server.api().get("/")
+        wait_for("both signals", lambda: other.headers and c.headers)
+        h, m = other.headers[0], c.headers[0]
+        assert h["path"] == "/own/traces" and h["Content-Type"] == otlp.JSON and h["x-tenant"] == "mine" and "Content-Encoding" not in h, h
+        assert m["path"] == "/v1/metrics" and m["Content-Type"] == otlp.PROTOBUF and m["x-tenant"] == "both" and m["Content-Encoding"] == "gzip", m
+        assert {e[0] for e in other.exports} == {"traces"} and {e[0] for e in c.exports} == {"metrics"}
+        assert otlp.decode(other.exports) and otlp.decode(c.exports)
+
+
+def test_what_a_collector_takes_in_part_is_logged_with_its_words():
+    for protocol in ("http/protobuf", "http/json"):
+        with collected(OTEL_EXPORTER_OTLP_PROTOCOL=protocol) as (server, c):
+            server.api().get("/")
+            wait_for("an export", lambda: c.headers)
+            assert "otlp_partial" not in server.log_text()
+            c.advice = "one span was too long"
+            server.api().get("/")
+            wait_for("the advice in the log", lambda: "otlp_partial" in server.log_text() and "one span was too long" in server.log_text())
+            assert outcome(server, "failed") == 0, "what was taken in part is not sent again, and counts as sent"
+
+
 def test_headers_are_sent_and_stay_secret():
     with collected(OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20planted-secret, x-tenant=a") as (server, c):
         server.api().get("/")
@@ -337,7 +380,9 @@ def test_headers_are_sent_and_stay_secret():
 
 def test_what_cannot_be_is_said_at_the_start():
     for env, words in (({"OTEL_EXPORTER_OTLP_ENDPOINT": "127.0.0.1:4317"}, "not the http:// or https:// URL of a collector"),
-                       ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "only http/json is"),
+                       ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "only http/protobuf and http/json are"),
+                       ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "json"}, 'otel_exporter_otlp_protocol (metrics): \\"json'),
+                       ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"}, "is neither gzip nor none"),
                        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_SAMPLER": "sometimes"}, "is none of parentbased_always_on"),
                        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "7"}, "no number from 0 to 1"),
                        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_HEADERS": "x=a%0d%0ay: b"}, "is not one line of text"),

@@ -72,7 +72,7 @@ DRIVER_SHARES = {"broker_sqs": {"plugins/aws"}, "blob_s3": {"plugins/aws"}}
 # Within the gateway, which files may include which library.
 GATEWAY_LIBRARY = {
     "bufferevent": r"http[a-z_]*\.[ch]", "libevent": r"http[a-z_]*\.[ch]", "llhttp": r"(http[a-z_]*|llhttp_[a-z]+)\.[ch]",
-    "libjwt": r"gate\.c", "inih": r"config\.c", "curl": r"otlp\.c",
+    "libjwt": r"gate\.c", "inih": r"config\.c", "curl": r"otlp\.c", "zlib": r"otlp\.c",
     "sodium": r"(gate|keys|limits|server|setup|http[a-z_]*|router)\.c",
 }
 

@@ -4,7 +4,9 @@ code read them (tests/parts/otlp/decode.cjs).
 npm puts that code into build/otlp-parts the first time, by the lock file beside decode.cjs.
 """
 
+import base64
 import fcntl
+import gzip
 import http.server
 import json
 import pathlib
@@ -14,6 +16,9 @@ import threading
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PARTS = ROOT / "tests" / "parts" / "otlp"
+
+
+JSON, PROTOBUF = "application/json", "application/x-protobuf"
 
 
 class Missing(Exception):
@@ -41,9 +46,9 @@ def installed(build):
 
 
 def decode(exports, build=None):
-    """What OpenTelemetry's code reads in (signal, body) pairs; an AssertionError with its words where it reads less than was sent."""
+    """What OpenTelemetry's code reads in (signal, type, body) triples; an AssertionError with its words where it reads less than was sent."""
     place = installed(build or ROOT / "build")
-    text = json.dumps([{"signal": s, "body": b.decode()} for s, b in exports])
+    text = json.dumps([{"signal": s, **({"json": b.decode()} if t == JSON else {"base64": base64.b64encode(b).decode()})} for s, t, b in exports])
     a = subprocess.run(["node", "decode.cjs"], cwd=place, input=text, capture_output=True, text=True, timeout=120)
     assert a.returncode == 0, f"the decoder does not take what was exported: {a.stderr[-1000:]}"
     return json.loads(a.stdout)
@@ -55,10 +60,11 @@ def attributes(of):
 
 
 class Collector:
-    """status: what it answers from now on; delay: seconds that it takes for that."""
+    """status: what it answers from now on, and advice: with which words; delay: seconds that it takes for that."""
 
     def __init__(self):
         self.exports, self.headers, self.status, self.delay, self.retry_after, self.asked = [], [], 200, 0, None, 0
+        self.advice = ""
         outer, self.gone = self, threading.Event()
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -68,16 +74,25 @@ class Collector:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 outer.asked += 1
                 outer.gone.wait(outer.delay)
+                kind, words = self.headers["Content-Type"], outer.advice.encode()
                 if outer.status == 200:
-                    assert self.headers["Content-Type"] == "application/json", self.headers
-                    outer.headers.append(dict(self.headers.items()))
-                    outer.exports.append((self.path.rsplit("/", 1)[1], body))
-                answer = b'{"partialSuccess":{}}'
+                    assert kind in (JSON, PROTOBUF), self.headers
+                    if self.headers["Content-Encoding"] is not None:
+                        assert self.headers["Content-Encoding"] == "gzip", self.headers
+                        body = gzip.decompress(body)
+                    outer.headers.append({**self.headers, "path": self.path})
+                    outer.exports.append((self.path.rsplit("/", 1)[1], kind, body))
+                # partial_success {rejected: 1, error_message: words}
+                message = b"\x08\x01\x12" + bytes([len(words)]) + words
+                if kind == JSON:
+                    answer = json.dumps({"partialSuccess": {"rejectedSpans": "1", "errorMessage": outer.advice} if words else {}}, separators=(",", ":")).encode()
+                else:
+                    answer = b"\x0a" + bytes([len(message)]) + message if words else b""
                 try:
                     self.send_response(outer.status)
                     if outer.retry_after is not None:
                         self.send_header("Retry-After", str(outer.retry_after))
-                    self.send_header("Content-Type", "application/json")
+                    self.send_header("Content-Type", kind)
                     self.send_header("Content-Length", str(len(answer)))
                     self.end_headers()
                     self.wfile.write(answer)
@@ -107,7 +122,7 @@ class Collector:
         return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.url, "OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_METRIC_EXPORT_INTERVAL": "1000", **more}
 
     def bodies(self, signal):
-        return [(s, b) for s, b in list(self.exports) if s == signal]
+        return [e for e in list(self.exports) if e[0] == signal]
 
     def spans(self, trace=None):
         """All spans so far, of one trace if it is named, each with its service's name and its attributes as a dict."""

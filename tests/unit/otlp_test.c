@@ -61,7 +61,7 @@ static struct assay_otlp *made(struct assay_metrics **m, struct assay_otlp_confi
     struct assay_err err;
     *m = assay_metrics_new(0, &err);
     assert_non_null(*m);
-    cfg.traces_url = "http://127.0.0.1:1/v1/traces";
+    cfg.traces.url = "http://127.0.0.1:1/v1/traces";
     assert_int_equal(assay_otlp_new(&cfg, *m, NULL, &o, &err), 0);
     return o;
 }
@@ -194,6 +194,121 @@ static void pairs_are_decoded_and_bounded(void **state)
     }
 }
 
+/* ---- the messages ------------------------------------------------------------------------------------ */
+
+static void messages_are_those_bytes(void **state)
+{
+    static const char wanted[] = /* field 1 {resource = 1 {}, scope_spans = 2 {scope = 1 {"assay", "v"}, spans = 2 {...}}} */
+        "\x0a\x57\x0a\x00\x12\x53\x0a\x0a\x0a\x05" "assay" "\x12\x01v\x12\x45"
+        "\x0a\x10\x0a\xf7\x65\x19\x16\xcd\x43\xdd\x84\x48\xeb\x21\x1c\x80\x31\x9c" "\x12\x08\xb7\xad\x6b\x71\x69\x20\x33\x31"
+        "\x2a\x01n" "\x30\x01" "\x39\x01\0\0\0\0\0\0\0" "\x41\x02\0\0\0\0\0\0\0" "\x4a\x10\x0a\x01k\x12\x0b\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
+    const struct assay_kv kv[] = {ASSAY_KI("k", -1)};
+    const struct assay_span span = {.name = "n", .kind = ASSAY_SPAN_INTERNAL, .context = ASSAY_STR(SOUND), .start_ns = 1, .end_ns = 2, .kv = kv, .n = 1};
+    const struct assay_otlp_from from = {NULL, 0, "v"};
+    ASSAY_CLEANUP_BUF struct assay_buf out = ASSAY_BUF_INIT;
+    struct assay_err err;
+    (void)state;
+    struct assay_otlp_item *item = assay_otlp_item(&span);
+    assert_non_null(item);
+    assert_int_equal(assay_otlp_proto_traces(&from, item, &out, &err), 0);
+    assert_int_equal(out.n, sizeof wanted - 1);
+    assert_memory_equal(out.p, wanted, out.n);
+    free(item);
+    /* lengths of two and three bytes: whatever stands between them stays whole */
+    char text[500];
+    memset(text, 'x', sizeof text);
+    struct assay_otlp_item *list = NULL;
+    const struct assay_kv long_kv[] = {ASSAY_KS("k", ((struct assay_str){text, sizeof text}))};
+    struct assay_span longer = span;
+    longer.kv = long_kv;
+    for (int i = 0; i < 50; i++) {
+        item = assay_otlp_item(&longer);
+        assert_non_null(item);
+        item->next = list;
+        list = item;
+    }
+    assay_buf_reset(&out);
+    assert_int_equal(assay_otlp_proto_traces(&from, list, &out, &err), 0);
+    const unsigned char *p = (const unsigned char *)out.p;
+    assert_int_equal(p[0], 0x0a);
+    assert_int_equal((size_t)(p[1] & 0x7f) | (size_t)(p[2] & 0x7f) << 7 | (size_t)p[3] << 14, out.n - 4);
+    while (list != NULL) {
+        item = list->next;
+        free(list);
+        list = item;
+    }
+}
+
+struct seen {
+    struct assay_buf text;
+    size_t n;
+};
+
+static void write_point(void *arg, const struct assay_metric_point *p)
+{
+    struct seen *s = arg;
+    s->n++;
+    assay_buf_fmt(&s->text, "%s %d [%s]", p->row->name, (int)p->row->type, p->row->help);
+    for (size_t i = 0; i < p->n_labels; i++)
+        assay_buf_fmt(&s->text, " %s=%s", p->label[i], p->value[i]);
+    if (p->row->type == ASSAY_METRIC_HISTOGRAM) {
+        for (size_t i = 0; i < p->n_buckets; i++)
+            assay_buf_fmt(&s->text, " %g:%d", i + 1 < p->n_buckets ? p->row->buckets[i] : -1, (int)p->bucket[i]);
+        assay_buf_fmt(&s->text, " sum=%g count=%d;", p->sum, (int)p->count);
+    } else {
+        assay_buf_fmt(&s->text, " %g;", p->v);
+    }
+}
+
+static int read_text(const char *text, struct seen *s)
+{
+    ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
+    struct assay_err err;
+    char *exact = strdup(text); /* without a byte behind it, for the sanitizer to see */
+    assert_non_null(exact);
+    int rc = assay_metrics_text_each((struct assay_str){exact, strlen(text)}, arena, write_point, s, &err);
+    free(exact);
+    return rc;
+}
+
+#define HISTOGRAM "# HELP h_seconds Time.\n# TYPE h_seconds histogram\n"
+
+static void another_processes_text_is_read_back_as_it_was(void **state)
+{
+    struct seen s = {ASSAY_BUF_INIT, 0};
+    (void)state;
+    assert_int_equal(read_text("# HELP a_total What.\n# TYPE a_total counter\na_total{x=\"1\",y=\"q\\\"\\\\\\n,}\"} 3\na_total{x=\"2\",y=\"\"} 4.5\n"
+                               "# TYPE g gauge\ng -1e3\n" HISTOGRAM "h_seconds_bucket{d=\"n\",le=\"0.5\"} 1\nh_seconds_bucket{d=\"n\",le=\"2\"} 1\n"
+                               "h_seconds_bucket{d=\"n\",le=\"+Inf\"} 4\nh_seconds_sum{d=\"n\"} 12.5\nh_seconds_count{d=\"n\"} 4", &s), 0);
+    assert_string_equal(s.text.p, "a_total 1 [What.] x=1 y=q\"\\\n,} 3;a_total 1 [What.] x=2 y= 4.5;g 2 [] -1000;"
+                                  "h_seconds 3 [Time.] d=n 0.5:1 2:0 -1:3 sum=12.5 count=4;");
+    assay_buf_free(&s.text);
+}
+
+static void and_what_is_no_such_text_is_refused(void **state)
+{
+    static const char *const unsound[] = {
+        "a 1", "# TYPE a counter\na", "# TYPE a counter\na x", "# TYPE a counter\na{ 1", "# TYPE a counter\na{x 1", "# TYPE a counter\na{x=\"1 1",
+        "# TYPE a counter\na{x=\"1\\", "# TYPE a counter\nb 1", "# TYPE a summary\na 1", "# nothing", "# TYPE a counter\na NaN", "# TYPE  counter\n 1",
+        HISTOGRAM "h_seconds_count 1", HISTOGRAM "h_seconds_bucket{le=\"1\"} 1\nh_seconds_count 1", HISTOGRAM "h_seconds_bucket 1",
+        HISTOGRAM "h_seconds_bucket{le=\"1\"} 2\nh_seconds_bucket{le=\"+Inf\"} 1", HISTOGRAM "h_seconds_bucket{le=\"+Inf\"} 1\nh_seconds_bucket{le=\"1\"} 1",
+        HISTOGRAM "h_seconds_bucket{le=\"1\"} 1e300", HISTOGRAM "h_seconds_bucket{le=\"-1\"} 1",
+        HISTOGRAM "h_seconds_bucket{le=\"+Inf\"} 1\nh_seconds_count 1\nh_seconds_bucket{le=\"1\"} 1\nh_seconds_bucket{le=\"+Inf\"} 1\nh_seconds_count 1",
+        "# TYPE a counter\na{a=\"\",b=\"\",c=\"\",d=\"\",e=\"\",f=\"\",g=\"\",h=\"\",i=\"\"} 1"};
+    struct seen s = {ASSAY_BUF_INIT, 0};
+    (void)state;
+    for (size_t i = 0; i < sizeof unsound / sizeof unsound[0]; i++)
+        if (read_text(unsound[i], &s) != ASSAY_E_INVALID)
+            fail_msg("taken: %s", unsound[i]);
+    /* more buckets than are kept */
+    ASSAY_CLEANUP_BUF struct assay_buf many = ASSAY_BUF_INIT;
+    assay_buf_puts(&many, HISTOGRAM);
+    for (int i = 1; i < 40; i++)
+        assay_buf_fmt(&many, "h_seconds_bucket{le=\"%d\"} 1\n", i);
+    assert_int_equal(read_text(many.p, &s), ASSAY_E_INVALID);
+    assay_buf_free(&s.text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,6 +319,9 @@ int main(void)
         cmocka_unit_test(the_end_does_not_wait_for_a_collector_that_is_not_there),
         cmocka_unit_test(a_copied_span_owns_all_of_it),
         cmocka_unit_test(pairs_are_decoded_and_bounded),
+        cmocka_unit_test(messages_are_those_bytes),
+        cmocka_unit_test(another_processes_text_is_read_back_as_it_was),
+        cmocka_unit_test(and_what_is_no_such_text_is_refused),
     };
     return cmocka_run_group_tests_name("otlp", tests, NULL, NULL);
 }

@@ -1,8 +1,9 @@
-// Reads exports of OTLP/HTTP in JSON as OpenTelemetry's own generated code does, and says what it understood.
+// Reads exports of OTLP/HTTP as OpenTelemetry's own generated code does, and says what it understood.
 //
-// Standard input: a JSON array of {signal, body}; standard output: an array of what came through.  Each body goes from JSON to the
-// generated message, is verified, encoded to protocol buffers and decoded again, so that whatever is no field of the
-// protocol, or not of its type, is gone at the end; then nothing may be missing.  Exit status 1 and a reason otherwise.
+// Standard input: a JSON array of {signal, json} or {signal, base64}; standard output: an array of what came through.  A body in JSON goes to
+// the generated message, is verified, encoded to protocol buffers and decoded again, so that whatever is no field of the
+// protocol, or not of its type, is gone at the end; then nothing may be missing.  One in protocol buffers is decoded, verified and encoded
+// again, and must be the same bytes.  Exit status 1 and a reason otherwise.
 "use strict";
 const path = require("path");
 const transformer = path.dirname(require.resolve("@opentelemetry/otlp-transformer/package.json"));
@@ -63,10 +64,24 @@ let text = "";
 process.stdin.setEncoding("utf8");
 process.stdin.on("data", (d) => (text += d));
 process.stdin.on("end", () => {
-  const out = JSON.parse(text).map(({ signal, body }, n) => {
+  const out = JSON.parse(text).map(({ signal, json, base64 }, n) => {
     const Message = messages[signal];
-    const sent = JSON.parse(body);
+    const plain = (message) => toHex(Message.toObject(message, { longs: String, enums: Number, defaults: true }));
     let message;
+    if (base64 !== undefined) {
+      const bytes = Buffer.from(base64, "base64");
+      try {
+        message = Message.decode(bytes);
+      } catch (e) {
+        fail(`${signal} ${n}: ${e.message}`);
+      }
+      const wrong = Message.verify(message);
+      if (wrong) fail(`${signal} ${n}: ${wrong}`);
+      const again = Buffer.from(Message.encode(message).finish());
+      if (!again.equals(bytes)) fail(`${signal} ${n}: ${bytes.length} bytes came, and what was understood of them makes ${again.length} others`);
+      return plain(message);
+    }
+    const sent = JSON.parse(json);
     try {
       message = Message.fromObject(fromHex(sent, ""));
     } catch (e) {
@@ -74,7 +89,7 @@ process.stdin.on("end", () => {
     }
     const wrong = Message.verify(message);
     if (wrong) fail(`${signal} ${n}: ${wrong}`);
-    const got = toHex(Message.toObject(Message.decode(Message.encode(message).finish()), { longs: String, enums: Number, defaults: true }));
+    const got = plain(Message.decode(Message.encode(message).finish()));
     const gone = lost(sent, got, `${signal} ${n}:`);
     if (gone) fail(gone);
     return got;
