@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tarfile
@@ -10,7 +11,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import harness
-from harness import ADMIN_PASSWORD, PREFIX, Server, program
+from harness import ADMIN_PASSWORD, PREFIX, ROOT, Server, program
 
 ASSAY = str(PREFIX / "bin" / "assay")
 PLANTED = {  # options and variables that hold secrets, with what must not be seen of them
@@ -112,6 +113,61 @@ def test_a_server_that_is_down_still_has_a_bundle():
         assert "does not answer" in p.stdout and "server/readyz.json" not in parts
         assert parts["log.txt"].splitlines() == [f"line {i} [hidden]" for i in range(90, 100)]
         assert "storage_dsn" in parts["assayd/config.txt"] and not any("planted-" in t for t in parts.values())
+    finally:
+        server.close()
+
+
+def secret_settings(server):
+    """Each option whose row says that it is a secret, of the core and of every plugin that is installed."""
+    said = subprocess.run([str(PREFIX / "bin" / "assayd"), "--dump-config=json"], env=server.env, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    return [row["name"] for row in json.loads(said.stdout) if row["secret"]]
+
+
+def read_from_the_environment():
+    """Variables that the sources read by name, where the name says that a secret is in them: credentials are no options."""
+    names = set()
+    for place in ("gateway", "plugins", "services", "boxkeeper", "cli"):
+        for f in (ROOT / place).rglob("*.c"):
+            names |= set(re.findall(r'\w*env\("([A-Z][A-Z0-9_]+)"', f.read_text()))
+    return sorted(n for n in names if re.search("PASS|SECRET|TOKEN|ACCESS_KEY", n) and not n.endswith("_FILE"))
+
+
+def test_no_secret_of_any_setting_is_in_a_bundle_wherever_it_was_set_and_however_it_was_logged():
+    server = make_server()
+    try:
+        options = secret_settings(server)
+        assert len(options) >= 12 and {"jwt_signing_secret", "storage_dsn", "smtp_password", "otel_exporter_otlp_traces_headers"} <= set(options), options
+        variables = read_from_the_environment()
+        assert {"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} <= set(variables), variables
+        planted, env, file, log = {}, {}, [], []
+
+        def plant(name, where):
+            mark = f"Planted{len(planted):03}x{name.replace('_', '').lower()[:12]}"
+            planted[name, where] = mark
+            if re.search("_dsn$|_url$", name.lower()):
+                return mark, f"postgresql://someone:{mark}@127.0.0.1:1/x"
+            if name.lower().endswith("_headers"):
+                return mark, f"authorization=Bearer%20{mark}"
+            return mark, mark
+        for name in options:
+            mark, value = plant(name, "environment")
+            env[f"ASSAY_{name.upper()}"] = value
+            log += [f"a line with {mark} in it", json.dumps({"event": "x", "note": f"it was {value}, they say"})]
+            mark, value = plant(name, "file")
+            file.append(f"{name} = {value}")
+            log.append(f"another with {mark}.")
+        for name in variables:
+            mark, env[name] = plant(name, "environment")
+            log.append(f"level=warn event=y text=<{mark}>")
+        (server.tmp / "config.ini").write_text("\n".join(file) + "\n")
+        (server.tmp / "some.log").write_text("\n".join(log) + "\n")
+        path, _ = bundle(server, "--log", str(server.tmp / "some.log"), "--config", str(server.tmp / "config.ini"), home=server.tmp, **env)
+        parts = unpacked(path)
+        assert len(parts["log.txt"].splitlines()) == len(log) and "jwt_signing_secret" in parts["assayd/config.txt"], sorted(parts)
+        whole = "\n".join([path.name, *parts, *parts.values()]) + path.read_bytes().decode("latin-1")
+        seen = [f"{name} of the {where}" for (name, where), mark in planted.items() if mark in whole]
+        assert not seen, f"in the bundle: {seen}"
     finally:
         server.close()
 
