@@ -1,6 +1,7 @@
 """What a server tells of itself: metrics by Prometheus' rules and all of them documented, alert rules, and a dashboard whose
 queries a real Prometheus answers from a real server."""
 
+import copy
 import json
 import pathlib
 import re
@@ -13,6 +14,8 @@ import urllib.parse
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "parts"))
+import grafana
 import harness
 from harness import PREFIX, ROOT, free_port, program, wait_for
 
@@ -197,6 +200,67 @@ def dashboard():
     d = json.loads((MONITORING / "assay-dashboard.json").read_text())
     assert d["title"] == "Assay" and len({p["id"] for p in d["panels"]}) == len(d["panels"])
     return d
+
+
+UNITS = {"short", "s", "ops", "reqps", "percentunit", "bytes"}  # of Grafana's, those that are used
+
+
+def dashboard_faults(d):
+    """What Grafana's types do not say and an import needs all the same."""
+    out, taken = [], set()
+    names = [v["name"] for v in d["templating"]["list"]]
+    if len({p["id"] for p in d["panels"]}) != len(d["panels"]):
+        out.append("two panels have one id")
+    if d["schemaVersion"] < 36:
+        out.append("a schema of before data sources were named by type and uid")
+    for p in d["panels"]:
+        g, title = p["gridPos"], p["title"]
+        cells = {(x, y) for x in range(g["x"], g["x"] + g["w"]) for y in range(g["y"], g["y"] + g["h"])}
+        if g["x"] + g["w"] > 24 or cells & taken:
+            out.append(f"{title} lies over another or over the edge")
+        taken |= cells
+        if p["type"] == "row":
+            if p["panels"] or p["collapsed"]:
+                out.append(f"{title}: an open row has its panels behind it")
+            continue
+        if p["fieldConfig"]["defaults"]["unit"] not in UNITS:
+            out.append(f"{title}: no unit of Grafana's")
+        if not p["targets"] or len({t["refId"] for t in p["targets"]}) != len(p["targets"]):
+            out.append(f"{title}: each query has a letter of its own")
+        for ref in [p["datasource"], *(t["datasource"] for t in p["targets"])]:
+            if ref != {"type": "prometheus", "uid": "${datasource}"}:
+                out.append(f"{title}: the data source is not the one that is chosen")
+    for name in re.findall(r"\$\{?(\w+)", json.dumps(d)):
+        if name not in names and name not in ("__rate_interval", "__all"):
+            out.append(f"the variable {name} is not there")
+    if d["templating"]["list"][0]["type"] != "datasource" or d["templating"]["list"][0]["query"] != "prometheus":
+        out.append("the first variable is the data source")
+    return out
+
+
+def test_the_dashboard_is_one_by_grafanas_own_model():
+    d = dashboard()
+    assert not dashboard_faults(d), dashboard_faults(d)
+
+    def changed(change):
+        other = copy.deepcopy(d)
+        change(other["panels"][1], other)
+        return other
+    for fault, change in (("one id", lambda p, b: p.update(id=3)), ("over another", lambda p, b: p["gridPos"].update(w=6)), ("no unit", lambda p, b: p["fieldConfig"]["defaults"].update(unit="seconds")),
+                          ("a letter", lambda p, b: p.update(targets=[])), ("not the one", lambda p, b: p.update(datasource={"type": "prometheus", "uid": "abc"})),
+                          ("variable", lambda p, b: p.update(title="$nothing"))):
+        assert any(fault in f for f in dashboard_faults(changed(change))), fault
+    planted = [changed(c) for c in (
+        lambda p, b: p["gridPos"].pop("w"), lambda p, b: p["options"].update(colorMode="colourful"), lambda p, b: p.update(titel="x"), lambda p, b: p.update(type=7),
+        lambda p, b: b["panels"][8]["options"]["legend"].pop("showLegend"), lambda p, b: b["panels"][8]["fieldConfig"]["defaults"]["custom"].update(showPoints="sometimes"),
+        lambda p, b: p["targets"][0].pop("refId"), lambda p, b: b.update(schemaVersion="39"), lambda p, b: b["annotations"]["list"][0].pop("enable"),
+        lambda p, b: b["templating"]["list"][1].update(type="question"))]
+    try:
+        said, missed = grafana.check(d, planted)
+    except grafana.Missing as why:
+        raise harness.Skip(str(why)) from None
+    assert not said, "\n".join(said[:10])
+    assert not missed, f"the types find nothing in what was planted: {missed}"
 
 
 def test_each_query_of_the_dashboard_is_answered_by_a_prometheus_that_scrapes_a_server(server):

@@ -94,6 +94,15 @@ def test_what_is_run_is_shell_and_names_files_that_are_there():
                 assert (ROOT / path).exists(), f"{name}: there is no {path}"
 
 
+def parts_of_the_image():
+    """What of the tree the runner's image is made of: all rooms of the build, and what the build itself is. The demo, the pages' text, the
+    recipes of language images and the monitoring are in the image too, and no runner's behaviour."""
+    rooms = re.findall(r"^include ([\w./]+)/room\.mk", (ROOT / "Makefile.am").read_text(), re.M)
+    return {f"{r.split('/')[0]}/**" for r in rooms if r.split("/")[0] not in ("tests", "bench", "docs", "fixtures", "packaging")} | {
+        "autogen.sh", "configure.ac", "Makefile.am", "docs/openapi.json", "packaging/Dockerfile", "packaging/install-deps", "packaging/docker-seccomp.json",
+        ".dockerignore", ".github/workflows/deploy.yml"}
+
+
 def deploy_faults(w):
     """What a deployment must be, and this one is not."""
     on, out = w[True], []  # YAML 1.1 reads `on` as true
@@ -102,6 +111,8 @@ def deploy_faults(w):
     for p in on["push"]["paths"]:
         if not (ROOT / p.removesuffix("/**")).exists():
             out.append(f"the path {p} is nowhere")
+    if set(on["push"]["paths"]) != parts_of_the_image():
+        out.append(f"the paths are those of what the image is made of, and these differ: {sorted(set(on['push']['paths']) ^ parts_of_the_image())}")
     text = json.dumps(w)
     if set(re.findall(r"secrets\.(\w+)", text)) != {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "ECR_ACCOUNT_ID"}:
         out.append("the secrets are AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_REGION ECR_ACCOUNT_ID")
@@ -127,6 +138,7 @@ def test_the_deployment_is_what_is_promised():
                           ("linux/amd64", lambda x: x["jobs"]["image"]["steps"][-1]["with"].update(platforms="linux/arm64")),
                           ("latest", lambda x: x["jobs"]["image"]["steps"][-1]["with"].update(tags="a:latest\n")),
                           ("by hand", lambda x: x[True].pop("workflow_dispatch")),
+                          ("made of", lambda x: x[True]["push"]["paths"].remove("processors/**")),
                           ("nowhere", lambda x: x[True]["push"]["paths"].append("no/such/**"))):
         other = copy.deepcopy(w)
         change(other)
@@ -159,6 +171,61 @@ def test_the_task_definition_keeps_its_promises():
         env = {"PATH": "/usr/bin:/bin", **{e["name"]: e["value"] for e in c["environment"]}, **{s["name"]: "x" * 40 for s in c["secrets"]}}
         a = subprocess.run([program, *c["command"], "--dump-config=json"], env=env, capture_output=True, text=True)
         assert a.returncode == 0, a.stderr
+
+
+def task_faults(t):
+    """What the documented shape of RegisterTaskDefinition, as Amazon's own client has it, and its documented bounds say against a definition."""
+    try:
+        import botocore.session
+        import botocore.validate
+    except ImportError:
+        raise Skip("Amazon's model of ECS is not here (Debian: python3-botocore)") from None
+    shape = botocore.session.Session().get_service_model("ecs").operation_model("RegisterTaskDefinition").input_shape
+    report = botocore.validate.ParamValidator().validate(t, shape)
+    out = [report.generate_report()] if report.has_errors() else []
+
+    def unknown(at, value, shape):  # the client passes over what it does not know
+        if shape.type_name == "structure":
+            for k, v in value.items():
+                if k not in shape.members:
+                    out.append(f"{at}.{k} is not in the model")
+                else:
+                    unknown(f"{at}.{k}", v, shape.members[k])
+        elif shape.type_name == "list":
+            for i, v in enumerate(value):
+                unknown(f"{at}[{i}]", v, shape.member)
+        elif getattr(shape, "enum", None) and value not in shape.enum:
+            out.append(f"{at} is none of {shape.enum}")
+    if not out:
+        unknown("task", t, shape)
+    if out:
+        return out
+    for c in t["containerDefinitions"]:
+        h, log = c["healthCheck"], c["logConfiguration"]
+        for name, least, most in (("interval", 5, 300), ("timeout", 2, 60), ("retries", 1, 10), ("startPeriod", 0, 300)):
+            if not least <= h[name] <= most:
+                out.append(f"healthCheck.{name} is from {least} to {most}")
+        if not 0 < c["stopTimeout"] <= 120:
+            out.append("stopTimeout is at most 120")
+        if log["logDriver"] != "awslogs" or not {"awslogs-group", "awslogs-region", "awslogs-stream-prefix"} <= set(log["options"]):
+            out.append("logs go to CloudWatch, with group, region and prefix")
+        if not all(m["sourceVolume"] in {v["name"] for v in t["volumes"]} for m in c["mountPoints"]):
+            out.append("a mount of no volume")
+    if not t["cpu"].isdigit() or not t["memory"].isdigit():
+        out.append("cpu in units and memory in MiB")
+    return out
+
+
+def test_the_task_definition_is_one_by_amazons_own_model():
+    t = json.loads((ROOT / "packaging" / "aws" / "worker-task.json").read_text())
+    assert not task_faults(t), task_faults(t)
+    for change in (lambda t, c: c.update(imagee="x"), lambda t, c: c.pop("logConfiguration") and c.update(logConfiguration={"options": {}}), lambda t, c: c.update(essential="yes"),
+                   lambda t, c: t.pop("family"), lambda t, c: t.update(networkMode="bridges"), lambda t, c: c["healthCheck"].update(timeout=1),
+                   lambda t, c: c["logConfiguration"]["options"].pop("awslogs-region"), lambda t, c: c["environment"].append({"name": "X", "val": "y"}),
+                   lambda t, c: c["linuxParameters"].update(capabilities=["SYS_ADMIN"])):
+        other = copy.deepcopy(t)
+        change(other, other["containerDefinitions"][0])
+        assert task_faults(other), f"nothing is found in {other}"
 
 
 def main():
