@@ -115,8 +115,9 @@ static int ready(struct sq_store *s, struct assay_err *err)
     if (!s->reopen && s->w.db)
         return 0;
     if (assay_mono_ns() < s->retry_ns)
-        return s->retry_for == ASSAY_E_NOMEM ? assay_err_set(err, ASSAY_E_BUSY, "the database is being reopened when there is memory")
-                                             : assay_err_set(err, ASSAY_E_IO, "the database is being reopened after an I/O error");
+        /* nothing was tried, so it may be asked for again at once */
+        return assay_err_set(err, ASSAY_E_BUSY, "the database is being reopened %s",
+                             s->retry_for == ASSAY_E_NOMEM ? "when there is memory" : "after an I/O error");
     int st = make_anew(s, err);
     if (st != 0) {
         s->reopen = true;

@@ -181,6 +181,16 @@ class Sweep:
                 if not more or len(self.wrong) == before:
                     self.complain(f"{where}: then no answer: {e}")
 
+    def ask_again(self, name, n):
+        """As a client would: a 503 is asked again after its Retry-After, three times at most."""
+        for _ in range(3):
+            a = self.ask(name, n)
+            if a is None or a.status != 503:
+                break
+            self.counts["busy again"] += 1
+            time.sleep(min(float(a.headers.get("retry-after", 1)), 2))
+        return a
+
     def one(self, name, what, nth, persistent):
         """One request with the n-th call failing. False: it met no fault."""
         row = ENDPOINTS[name]
@@ -202,11 +212,11 @@ class Sweep:
             # its outcome is settled under its key, as a client would
             self.counts["closed"] += 1
             self.settle(where)
-            a, again = self.ask(name, n), True
+            a, again = self.ask_again(name, n), True
         elif a.status not in row.right and self.sound(where, a, permitted):
             self.counts[a.status] += 1
             self.settle(where)
-            a, again = self.ask(name, n), True
+            a, again = self.ask_again(name, n), True
         if a is None or (a.status not in row.right and not (again and a.status in row.again)):
             self.complain(f"{where}: answer {a}{' on the second try' if again else ''}")
             self.settle(where)

@@ -991,7 +991,7 @@ static void failed_syncs_are_never_acknowledged(void **state)
             else
                 failed++;
             if (st != 0) {
-                assert_int_equal(st, ASSAY_E_IO);
+                assert_true(st == ASSAY_E_IO || (failed > 1 && st == ASSAY_E_BUSY)); /* busy: being reopened */
                 assert_int_equal(f->st.ops->health(f->self, NULL), ASSAY_E_IO);
             }
             if (i >= n % 4)
