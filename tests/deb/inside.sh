@@ -14,8 +14,8 @@ ok() { # what, command...
     echo "not ok $n - $what"
     echo "# status $rc"
     tail -n 12 /t/log | sed 's/^/# /'
-    journalctl -u assayd -o cat --no-pager | grep -v '"event":"request"' | uniq >/t/journal
-    { head -n 25 /t/journal; echo ...; tail -n 12 /t/journal; } | cut -c1-400 | sed 's/^/# log: /'
+    journalctl -u assayd -o cat --no-pager | grep -v '"event":"request"' | grep -v '"level":"info"' >/t/journal
+    { head -n 12 /t/journal; echo ...; tail -n 8 /t/journal; } | cut -c1-400 | sed 's/^/# log: /'
   fi
 }
 within() { # seconds, command...

@@ -166,7 +166,7 @@ echo '; changed by the operator' >> /etc/assay/assay.ini
 echo 'ASSAY_WARM=false' >> /etc/default/assay
 apt-get install -y -qq --no-install-recommends /newer/*.deb > /tmp/upgrade.log 2>&1 || { cat /tmp/upgrade.log; exit 1; }
 dpkg-query -W -f '${Package} ${Version}\n' 'assay-*'
-tail -1 /etc/assay/assay.ini /etc/default/assay
+tail -qn 1 /etc/assay/assay.ini /etc/default/assay
 stat -c '%U %a' /var/lib/assay /etc/default/assay
 serve
 assay leaderboard sum-integers

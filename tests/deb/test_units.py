@@ -66,7 +66,8 @@ def disk():
         shutil.copy(FIXTURES / "demo/programs" / f, t)
     (t / "slow.py").write_text(SLOW)
     (t / "benchmark.json").write_text(json.dumps({"id": "sum", "name": "Sum", "feedback": "full", "compare": "tokens", "limits": LIMITS,
-                                                  "tests": [{"input": "10 -5 7\n", "expected_output": "12\n"}]}))
+                                                  "tests": [{"input": "10 -5 7\n", "expected_output": "12\n"},
+                                                            {"input": "2147483647 2147483647 2\n", "expected_output": "4294967296\n"}]}))
     (target / "etc/systemd/system/assay-test.service").write_text(UNIT)
     (target / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")  # no first boot, which enables all units by itself
     (target / "etc/fstab").write_text("")

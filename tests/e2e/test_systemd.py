@@ -131,6 +131,9 @@ def test_the_units_are_sound_and_their_exposure_is_as_documented():
                            capture_output=True, text=True, timeout=60)
         ours = [line for line in a.stderr.splitlines() if "assayd" in line]
         assert not ours, ours
+        service = (UNITS / "assayd.service").read_text()
+        # found in tests/deb/test_units.py: it forbids openat2 to all, and no warden starts; nor may a restart of the service take its socket along
+        assert not re.search(r"^(RestrictSUIDSGID=(yes|true|1)|Also=)", service, re.M)
         a = subprocess.run(["systemd-analyze", "security", "--offline=true", f"{folder}/assayd.service"], capture_output=True, text=True, timeout=60)
         score = re.search(r"Overall exposure level for assayd.service: ([\d.]+)", a.stdout)
         assert score, a
