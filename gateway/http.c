@@ -155,13 +155,19 @@ static void remote_text(const struct sockaddr *sa, char *out, size_t n)
 
 static void refuse_connection(struct loop *l, int fd)
 {
-#define FULL_BODY "{\"type\":\"urn:assay:problem:busy\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"too many connections\"}"
-    static const char full[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
-                               "Content-Length: 108\r\nRetry-After: 1\r\nConnection: close\r\n\r\n" FULL_BODY;
-    _Static_assert(sizeof FULL_BODY - 1 == 108, "the length that the head announces");
-#undef FULL_BODY
+    char id[ASSAY_REQUEST_ID], body[256], full[512];
+    (void)assay_loop_request_id(l, id);
+    int n = snprintf(body, sizeof body,
+                     "{\"type\":\"urn:assay:problem:busy\",\"title\":\"Service Unavailable\",\"status\":503,"
+                     "\"detail\":\"too many connections\",\"request_id\":\"%s\"}",
+                     id);
+    n = snprintf(full, sizeof full,
+                 "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n"
+                 "X-Request-Id: %s\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s",
+                 n, id, body);
+    assert(n > 0 && (size_t)n < sizeof full);
     count(&l->refused, 1);
-    (void)!send(fd, full, sizeof full - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)!send(fd, full, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)close(fd);
 }
 

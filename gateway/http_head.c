@@ -482,6 +482,20 @@ static void traced(struct exchange *x, struct assay_str given)
         x->rq.traceparent = (struct assay_str){x->trace, ASSAY_TRACEPARENT - 1};
 }
 
+size_t assay_loop_request_id(struct loop *l, char out[ASSAY_REQUEST_ID])
+{
+    uint64_t number = ++l->next_request;
+    static const char hex[] = "0123456789abcdef";
+    size_t n;
+    memcpy(out, l->front->id_prefix, 16);
+    out[16] = hex[l->index >> 4 & 15];
+    out[17] = hex[l->index & 15];
+    for (n = 18; n < ASSAY_REQUEST_ID - 1; n++)
+        out[n] = hex[number >> (4 * (29 - n)) & 15];
+    out[n] = 0;
+    return n;
+}
+
 void assay_head_request_id(struct exchange *x, struct assay_str given)
 {
     size_t n = given.n;
@@ -489,16 +503,7 @@ void assay_head_request_id(struct exchange *x, struct assay_str given)
         memcpy(x->request_id, given.p, n);
         x->request_id[n] = 0;
     } else {
-        /* unique by process (random), loop and number; cheaper than a UUID and as good to grep for */
-        struct loop *l = x->loop;
-        uint64_t number = ++l->next_request;
-        static const char hex[] = "0123456789abcdef";
-        memcpy(x->request_id, l->front->id_prefix, 16);
-        x->request_id[16] = hex[l->index >> 4 & 15];
-        x->request_id[17] = hex[l->index & 15];
-        for (n = 18; n < 30; n++)
-            x->request_id[n] = hex[number >> (4 * (29 - n)) & 15];
-        x->request_id[n] = 0;
+        n = assay_loop_request_id(x->loop, x->request_id);
     }
     x->rq.request_id = (struct assay_str){x->request_id, n};
 }

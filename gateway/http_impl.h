@@ -304,6 +304,9 @@ enum parsed assay_head_feed(struct conn *c, const char *p, size_t n, size_t *use
 bool assay_head_finish(struct exchange *x);
 /* Takes the client's id when it is sane, else makes one. */
 void assay_head_request_id(struct exchange *x, struct assay_str given);
+/* Unique by process (random), loop and number; cheaper than a UUID and as good to grep for. Gives its length. */
+#define ASSAY_REQUEST_ID 31
+size_t assay_loop_request_id(struct loop *l, char out[ASSAY_REQUEST_ID]);
 struct assay_str assay_head_get(const struct exchange *x, const char *name);
 
 /* ---- http_exchange.c */

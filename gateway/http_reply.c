@@ -301,11 +301,16 @@ static void reply_error(struct exchange *x, int rc, const struct assay_response 
         p.detail = message;
     else
         p.detail = ASSAY_STR("the server failed to do this; the log says why, under the request id");
-    size_t n = rs->n_headers;
+    /* handlers say where the new thing is before the store has said yes; a refusal has made none */
+    struct assay_json_pair kept[sizeof rs->header / sizeof rs->header[0]];
+    size_t n = 0;
+    for (size_t i = 0; i < rs->n_headers; i++)
+        if (!assay_str_ieq(rs->header[i].key, "location"))
+            kept[n++] = rs->header[i];
     for (size_t i = 0; i < n; i++)
-        if (!header_ok(&rs->header[i]))
+        if (!header_ok(&kept[i]))
             n = 0;
-    emit_problem(x, &p, rs->header, n);
+    emit_problem(x, &p, kept, n);
 }
 
 /* RFC 9110, 13.1.2: weak comparison, "*" matches anything that exists. */

@@ -6,6 +6,10 @@ data directory and port), or no argument when it starts its own.  Run one file w
     ASSAY_PREFIX=/path/of/install python3 tests/e2e/test_x.py [name ...]
 
 Every process that a test starts is ended by its pid, also when the test fails.
+
+Between a test and the servers that it starts stands a proxy (tests/proxy), which passes the bytes on as they are and holds every
+answer to docs/openapi.json: the server listens at another address of the loopback, the proxy at 127.0.0.1, both at `port`.  A test that
+looks at the sockets themselves goes past it by @direct("why"), a server has none by Server(direct="why").  ASSAY_PROXY=0: none at all.
 """
 
 import http.client
@@ -23,10 +27,19 @@ import tempfile
 import time
 import traceback
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "proxy"))
+import door  # noqa: E402
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PREFIX = pathlib.Path(os.environ.get("ASSAY_PREFIX", ROOT / "build" / "stage"))
 FIXTURES = ROOT / "fixtures"
 ADMIN_PASSWORD = "an-admin-password-for-tests"
+PROXIED = {"e2e", "contract", "dashboard"}  # chaos, hostile and bench count and time what passes; nothing may stand between
+SEEN = pathlib.Path(os.environ.get("ASSAY_SEEN", ROOT / "build" / "test" / "seen"))
+
+DOOR = None     # the proxy, while main() runs a suite that has one
+PAST = False    # a test that goes past it is running
+BEHIND = set()  # ports of the servers behind it
 
 
 class Skip(Exception):
@@ -37,6 +50,19 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def at(port):
+    """The address and port at which this test finds the server of that port."""
+    return (door.BEHIND if PAST and port in BEHIND else "127.0.0.1", port)
+
+
+def direct(why):
+    """Marks a test that must talk to the server itself; the reason is shown."""
+    def mark(f):
+        f.direct = why
+        return f
+    return mark
 
 
 def wait_for(what, predicate, timeout=30.0, every=0.02):
@@ -77,7 +103,7 @@ class Api:
             body = json.dumps(body).encode()
             h["Content-Type"] = "application/json"
         h.update(headers or {})
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
+        c = http.client.HTTPConnection(*at(self.port), timeout=self.timeout)
         try:
             c.request(method, path, body=body, headers=h)
             r = c.getresponse()
@@ -117,7 +143,7 @@ class Api:
 class Server:
     """assayd from the staged install, on a data directory of its own."""
 
-    def __init__(self, env=None, args=(), data=None, port=None, name="server", wrap=()):
+    def __init__(self, env=None, args=(), data=None, port=None, name="server", wrap=(), direct=None):
         self.wrap = list(wrap)  # a command that starts the server, such as setpriv
         self.prefix = PREFIX    # the next start is of what is installed there
         self.tmp = None
@@ -145,8 +171,15 @@ class Server:
             if k.endswith("SAN_OPTIONS") or k.startswith("GCOV"):
                 self.env[k] = v
         self.env.update(env or {})
+        # where the server itself listens
+        self.address = self.env["ASSAY_HTTP_ADDRESS"]
+        if DOOR and not direct and self.address == "127.0.0.1":
+            self.address = self.env["ASSAY_HTTP_ADDRESS"] = door.BEHIND
+            BEHIND.add(self.port)
 
     def spawn(self, extra_args=()):
+        if self.port in BEHIND:
+            DOOR.open(self.port)
         self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
             [*self.wrap, str(self.prefix / "bin" / "assayd"), *self.args, *extra_args],
@@ -204,7 +237,13 @@ class Server:
                 raise AssertionError(f"assayd did not stop within {timeout} s of signal {sig}")
         code = self.process.returncode if self.process else None
         self.process = None
+        self.shut()
         return code
+
+    def shut(self):
+        """Nobody listens any more."""
+        if self.port in BEHIND:
+            DOOR.close(self.port)
 
     def kill(self):
         """kill -9 of all of it, at once."""
@@ -214,12 +253,14 @@ class Server:
             except ProcessLookupError:
                 pass
         self.process.wait()
+        self.shut()
 
     def close(self):
         try:
             if self.process and self.process.poll() is None:
                 self.process.kill()
                 self.process.wait()
+            self.shut()
         finally:
             if self.tmp and not os.environ.get("ASSAY_KEEP"):
                 # the children end with their supervisor; their files may take a moment
@@ -271,8 +312,27 @@ def night(f):
     return f
 
 
+def run(f, make, server):
+    """Runs one test, and judges what passed the proxy meanwhile; gives the server that is up for the file."""
+    global PAST
+    try:
+        PAST = hasattr(f, "direct")
+        if inspect.signature(f).parameters:
+            if server[0] is None:
+                server[0] = make().start()
+            f(server[0])
+        else:
+            f()
+    finally:
+        PAST = False
+        faults = DOOR.settle() if DOOR else ""
+        if faults:
+            raise AssertionError(f"what the server said is not what docs/openapi.json says:\n{faults}")
+
+
 def main(module):
     """Runs the test_* functions of a module and prints TAP."""
+    global DOOR
     wanted = sys.argv[1:]
     tests = [(n, f) for n, f in vars(module).items() if n.startswith("test_") and callable(f)]
     tests.sort(key=lambda t: t[1].__code__.co_firstlineno)
@@ -284,19 +344,19 @@ def main(module):
                 print(f"# left to the night: {name[5:].replace('_', ' ')}")
         tests = [t for t in tests if not hasattr(t[1], "night")]
     print(f"1..{len(tests)}", flush=True)
-    server, failed = None, 0
+    here = pathlib.Path(module.__file__).resolve()
+    if here.parent.name in PROXIED and os.environ.get("ASSAY_PROXY") != "0":
+        DOOR = door.Door()
+    server, failed = [None], 0
     make = getattr(module, "make_server", Server)
     try:
         for i, (name, f) in enumerate(tests, 1):
-            label = f"{pathlib.Path(module.__file__).stem}: {name[5:].replace('_', ' ')}"
+            label = f"{here.stem}: {name[5:].replace('_', ' ')}"
             started = time.monotonic()
+            if DOOR and hasattr(f, "direct"):
+                print(f"# past the proxy: {name[5:].replace('_', ' ')}: {f.direct}")
             try:
-                if inspect.signature(f).parameters:
-                    if server is None:
-                        server = make().start()
-                    f(server)
-                else:
-                    f()
+                run(f, make, server)
                 print(f"ok {i} - {label} ({time.monotonic() - started:.1f} s)", flush=True)
             except Skip as why:
                 print(f"ok {i} - {label} # SKIP {why}", flush=True)
@@ -305,15 +365,22 @@ def main(module):
                 print(f"not ok {i} - {label}", flush=True)
                 for line in traceback.format_exc().splitlines():
                     print("#", re.sub(r"[^\x20-\x7e]", "?", line), flush=True)
-                if server and server.process and server.process.poll() is not None:
+                up = server[0]
+                if up and up.process and up.process.poll() is not None:
                     print("# the server has ended; the end of its log:")
-                    for line in server.log_text().splitlines()[-15:]:
+                    for line in up.log_text().splitlines()[-15:]:
                         print("#", re.sub(r"[^\x20-\x7e]", "?", line), flush=True)
-                    server.close()
-                    server = None
+                    up.close()
+                    server[0] = None
                 if isinstance(e, KeyboardInterrupt):
                     break
     finally:
-        if server:
-            server.close()
+        if server[0]:
+            server[0].close()
+        if DOOR:
+            DOOR.end()
+    if DOOR and not wanted:
+        SEEN.joinpath(here.parent.name).mkdir(parents=True, exist_ok=True)
+        seen = {"operations": DOOR.seen, "unread": DOOR.unread, "past": {n: f.direct for n, f in tests if hasattr(f, "direct")}}
+        SEEN.joinpath(here.parent.name, f"{here.stem}.json").write_text(json.dumps(seen, indent=1, sort_keys=True))
     sys.exit(1 if failed else 0)

@@ -25,7 +25,7 @@ class Stream:
         self.sock.settimeout(60)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.sock.connect(("127.0.0.1", api.port))
+        self.sock.connect(harness.at(api.port))
         head = f"GET {path} HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer {api.token}\r\n"
         if last is not None:
             head += f"Last-Event-ID: {last}\r\n"
@@ -207,6 +207,7 @@ def test_silence_is_filled_and_the_gone_are_noticed(server):
     wait_for("the stream to be given up", lambda: b"\nassay_event_streams 0\n" in server.api().get("/metrics").body, 30)
 
 
+@harness.direct("what the server can write before a reader stops it is what is tried")
 def test_who_does_not_read_is_cut_off_and_hurts_nobody(server):
     admin = start(server)
     b = admin.post("/benchmarks", {"id": "many-tests", "name": "Many", "feedback": "full", "mode": "answer",

@@ -157,7 +157,7 @@ def test_in_development_the_link_is_in_the_log_and_expires():
 
         def link(n):
             server.api().post("/auth/request", {"email": "ada@example.com"}, expect=202)
-            return wait_for("the link", lambda: re.findall(rf"http://127\.0\.0\.1:{server.port}(/auth/verify\?token=asl_[0-9a-f]+)", server.log_text())[n - 1:], 10)[0]
+            return wait_for("the link", lambda: re.findall(rf"http://{re.escape(server.address)}:{server.port}(/auth/verify\?token=asl_[0-9a-f]+)", server.log_text())[n - 1:], 10)[0]
         first = link(1)
         time.sleep(2.1)
         server.api().call("GET", first, expect=401)

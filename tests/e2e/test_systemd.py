@@ -21,7 +21,7 @@ class Handed(Server):
     """assayd as systemd starts it: the sockets at 3 and up, LISTEN_PID its own process."""
 
     def __init__(self, sockets, env=None, own=True, **kw):
-        super().__init__(env=env, **kw)
+        super().__init__(env=env, direct="the test itself listens, and hands its sockets over", **kw)
         self.sockets, self.own = sockets, own
 
     def spawn(self, extra_args=()):

@@ -113,6 +113,7 @@ static int fails(void *self, struct assay_request *rq, struct assay_response *rs
 static int faults(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     (void)self;
+    assay_reply_header(rs, ASSAY_STR("Location"), ASSAY_STR("/made/1"));
     return assay_fault(rq, rs, err, "/language", "is not known");
 }
 
