@@ -24,6 +24,7 @@ FORMATS = {
     "uuid": lambda s: UUID.fullmatch(s) is not None,
     "email": lambda s: re.fullmatch(r"[^@\s]+@[^@\s]+", s) is not None,
     "password": lambda s: True,  # a hint to those who draw forms
+    "binary": lambda s: True,  # bytes as they are
     "byte": lambda s: re.fullmatch(r"[A-Za-z0-9+/]*={0,2}", s) is not None and len(s) % 4 == 0,
 }
 # of the document: what any request may be answered with besides what its operation says, and what is no operation

@@ -5,6 +5,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import threading
 
 BEHIND = "127.77.0.1"  # where servers listen that stand behind the proxy: the same port, another address of the loopback
 
@@ -15,13 +16,15 @@ class Door:
         self.process = subprocess.Popen([sys.executable, str(pathlib.Path(__file__).with_name("relay.py")), str(theirs.fileno())],
                                         pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         theirs.close()
+        self.lock = threading.Lock()
         self.lines = self.ours.makefile("rb")
-        self.seen, self.unread = {}, 0
+        self.seen, self.samples, self.unread = {}, {}, 0
 
     def tell(self, do, **what):
         try:
-            self.ours.sendall(json.dumps({"do": do, **what}).encode() + b"\n")
-            answer = json.loads(self.lines.readline() or b'{"error": "it has ended"}')
+            with self.lock:  # tests start servers from threads
+                self.ours.sendall(json.dumps({"do": do, **what}).encode() + b"\n")
+                answer = json.loads(self.lines.readline() or b'{"error": "it has ended"}')
         except OSError as e:
             answer = {"error": str(e)}
         if "error" in answer:
@@ -42,6 +45,7 @@ class Door:
             for status, n in statuses.items():
                 mine = self.seen.setdefault(op, {})
                 mine[status] = mine.get(status, 0) + n
+        self.samples.update(told["seen"]["samples"])
         self.unread += told["seen"]["unread"]
         out = []
         for f in told["faults"]:

@@ -15,6 +15,7 @@ class Judge:
     def __init__(self, contract=None):
         self.contract = contract or Contract()
         self.seen = collections.Counter()  # (operation id or "-", status): how often
+        self.samples = {}                  # (operation id, status): the shortest problem that was seen, for the contract's examples
         self.cache = {}                    # what was judged before: floods say the same again and again
 
     def exchange(self, request, answer):
@@ -32,6 +33,10 @@ class Judge:
         method, target = request.method, request.target
         _, op = self.contract.find("GET" if method == "HEAD" else method, target)
         self.seen[op["operationId"] if op else "-", answer.status] += 1
+        if op and answer.status >= 400 and answer.body:
+            key = f"{op['operationId']} {answer.status}"
+            if len(answer.body) < len(self.samples.get(key, b"x" * 2000)):
+                self.samples[key] = answer.body
         out = self.contract.judge(method, target, answer.status, answer.headers, answer.body, answer.complete and not answer.stream)
         if 200 <= answer.status < 300 and op:
             if not request.complete:
@@ -51,7 +56,8 @@ class Judge:
         for (op, status), n in self.seen.items():
             out.setdefault(op, {})[str(status)] = n
         self.seen.clear()
-        return {"operations": out}
+        samples, self.samples = {k: v.decode("utf-8", "replace") for k, v in self.samples.items()}, {}
+        return {"operations": out, "samples": samples}
 
     def name(self, request, answer):
         if answer is None:

@@ -469,6 +469,7 @@ static void errors_say_what_a_client_may_know(void **state)
     assert_int_equal(status_of(g.text), 400);
     assert_has(&g, "\"errors\":[{\"pointer\":\"/language\",\"detail\":\"is not known\"}]");
     assert_has(&g, "\"instance\":\"/faults\"");
+    assert_lacks(&g, "Location"); /* nothing was made */
     assert_has(&g, "\"type\":\"urn:assay:problem:invalid\"");
     ask(f, "GET /splitting HTTP/1.1\r\n" HOST "\r\n", &g);
     assert_int_equal(status_of(g.text), 500);
