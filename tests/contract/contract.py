@@ -124,7 +124,7 @@ class Contract:
 
     def judge(self, method, target, status, headers, body, complete=True):
         """What is wrong with an answer; headers by their names in lower case. Of a body that is not complete, only the head is judged."""
-        _, op = self.find("GET" if method == "HEAD" else method, target)
+        op = self.asked(method, target, status)
         if op is None:
             return self._judge_nothing(method, target, status, headers, body, complete)
         responses = op["responses"]
@@ -137,6 +137,20 @@ class Contract:
         if status in (204, 304) or method == "HEAD":
             return out + ([] if not body else ["has a body"])
         return out + self._judge_body(self.resolve(response), status, headers, body, complete)
+
+    def asked(self, method, target, status):
+        """The operation that gave an answer, or None: a path whose parts do not fit may be another's (POST /submissions/batch
+        is no submission), and is then met with 404 or 405."""
+        path, op = self.find("GET" if method == "HEAD" else method, target)
+        return None if op and status in (404, 405) and self._path_faults(path, op, target) else op
+
+    def _path_faults(self, path, op, target):
+        where = {p["name"]: p for p in map(self.resolve, op.get("parameters", [])) if p["in"] == "path"}
+        out = []
+        for part, value in zip(path.split("/"), target.split("?")[0].split("/")):
+            if part.startswith("{"):
+                out += [f"the path's {part}{f}" for f in self.faults(urllib.parse.unquote(value), where[part[1:-1]]["schema"])]
+        return out
 
     def _judge_headers(self, response, status, headers):
         out, named = [], response.get("headers", {})
@@ -195,10 +209,7 @@ class Contract:
             return []
         params = [self.resolve(p) for p in op.get("parameters", [])]
         out = self._taken_query(op, target, {p["name"]: p for p in params if p["in"] == "query"})
-        where = {p["name"]: p for p in params if p["in"] == "path"}
-        for part, value in zip(path.split("/"), target.split("?")[0].split("/")):
-            if part.startswith("{"):
-                out += [f"the path's {part}{f}" for f in self.faults(urllib.parse.unquote(value), where[part[1:-1]]["schema"])]
+        out += self._path_faults(path, op, target)
         content = op.get("requestBody", {}).get("content")
         if not body:
             if content and op["requestBody"].get("required"):
@@ -207,7 +218,7 @@ class Contract:
         if not content:
             return [*out, "had a body, and the operation takes none"]
         media = headers.get("content-type", "").split(";")[0].strip().lower()
-        if media not in content:
+        if media not in content and "*/*" not in content:
             return [*out, f"had a body of type {media!r}, which is not documented"]
         if media == "application/json":
             try:

@@ -31,7 +31,7 @@ class Judge:
                 return [f"{answer.status} for what is not well-formed HTTP: {request.why}"]
             return self.contract.judge(None, "", answer.status, answer.headers, answer.body, answer.complete)
         method, target = request.method, request.target
-        _, op = self.contract.find("GET" if method == "HEAD" else method, target)
+        op = self.contract.asked(method, target, answer.status)
         self.seen[op["operationId"] if op else "-", answer.status] += 1
         if op and answer.status >= 400 and answer.body:
             key = f"{op['operationId']} {answer.status}"
@@ -64,7 +64,7 @@ class Judge:
             return "an answer"
         if request is None or not request.sound:
             return f"{answer.status} to what is no request"
-        _, op = self.contract.find("GET" if request.method == "HEAD" else request.method, request.target)
+        op = self.contract.asked(request.method, request.target, answer.status)
         return f"{request.method} {request.target[:200]} ({op['operationId'] if op else 'no operation'}), {answer.status}"
 
 
