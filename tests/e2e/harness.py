@@ -381,7 +381,7 @@ def main(module):
             DOOR.end()
     if DOOR and not wanted:
         SEEN.joinpath(here.parent.name).mkdir(parents=True, exist_ok=True)
-        seen = {"operations": DOOR.seen, "unread": DOOR.unread, "past": {n: f.direct for n, f in tests if hasattr(f, "direct")}}
+        seen = {"operations": DOOR.seen, "unread": DOOR.unread, "cpu_s": DOOR.cpu_s, "past": {n: f.direct for n, f in tests if hasattr(f, "direct")}}
         if os.environ.get("ASSAY_PROXY_SAMPLES"):
             seen["samples"] = DOOR.samples
         SEEN.joinpath(here.parent.name, f"{here.stem}.json").write_text(json.dumps(seen, indent=1, sort_keys=True))

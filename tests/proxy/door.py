@@ -18,7 +18,7 @@ class Door:
         theirs.close()
         self.lock = threading.Lock()
         self.lines = self.ours.makefile("rb")
-        self.seen, self.samples, self.unread = {}, {}, 0
+        self.seen, self.samples, self.unread, self.cpu_s = {}, {}, 0, 0.0
 
     def tell(self, do, **what):
         try:
@@ -46,6 +46,7 @@ class Door:
                 mine = self.seen.setdefault(op, {})
                 mine[status] = mine.get(status, 0) + n
         self.samples.update(told["seen"]["samples"])
+        self.cpu_s = told["cpu_s"]
         self.unread += told["seen"]["unread"]
         out = []
         for f in told["faults"]:

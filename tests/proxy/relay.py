@@ -253,7 +253,7 @@ class Relay:
         faults, self.faults = self.faults, []
         seen = self.judge.taken()
         seen["unread"], self.unread = self.unread, 0
-        return {"faults": faults[:FAULTS_MAX], "more": max(0, len(faults) - FAULTS_MAX), "seen": seen}
+        return {"faults": faults[:FAULTS_MAX], "more": max(0, len(faults) - FAULTS_MAX), "seen": seen, "cpu_s": round(time.process_time(), 2)}
 
     def turn_quietly(self):
         told = False

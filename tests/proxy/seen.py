@@ -25,8 +25,8 @@ PAGES = {"dashboard_file", "swagger_file"}  # files of the dashboard, which npm 
 
 
 def read(suites):
-    """(what was seen, programs without a record, how many connections were not read)"""
-    seen, absent, unread = collections.Counter(), [], 0
+    """(what was seen, programs without a record, connections that were not read, seconds of processor that the proxy took)"""
+    seen, absent, unread, cpu_s = collections.Counter(), [], 0, 0.0
     for suite in suites:
         for program in sorted((ROOT / "tests" / suite).glob("test_*.py")):
             record = SEEN / suite / f"{program.stem}.json"
@@ -35,10 +35,11 @@ def read(suites):
                 continue
             d = json.loads(record.read_text())
             unread += d["unread"]
+            cpu_s += d["cpu_s"]
             for op, statuses in d["operations"].items():
                 for status, n in statuses.items():
                     seen[op, status] += n
-    return seen, absent, unread
+    return seen, absent, unread, cpu_s
 
 
 def reasons(text):
@@ -102,7 +103,7 @@ def planted(contract):
 def main():
     suites = sys.argv[1:] or ["e2e"]
     contract = Contract()
-    seen, absent, unread = read(suites)
+    seen, absent, unread, cpu_s = read(suites)
     built = any(o in PAGES for o, s in seen if s == "200")
     why = reasons(UNPRODUCED.read_text())
     uncalled, unproduced, idle = judge(contract, seen, why)
@@ -112,7 +113,7 @@ def main():
     (SEEN / "table.txt").write_text(table(contract, seen))
     for line in table(contract, seen).splitlines():
         print("#", line)
-    print(f"# {unread} connections were longer than is kept, and not judged")
+    print(f"# {sum(seen.values())} answers in {cpu_s:.0f} s of processor; {unread} connections were longer than is kept, and not judged")
     rows = [
         ("planted gaps are found", planted(contract)),
         ("each program of the suite left its record", absent),
