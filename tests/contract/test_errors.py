@@ -13,11 +13,11 @@ import tempfile
 import time
 import zipfile
 
-import harness
-from harness import ROOT, Api, Server
+from contract import ROOT, Contract
 
-sys.path.insert(0, str(ROOT / "tests" / "contract"))
-from contract import Contract  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+import harness  # noqa: E402
+from harness import Api, Server  # noqa: E402
 
 NOWHERE = "0190a5b2-0000-7000-8000-000000000000"
 CONTRACT = Contract()
