@@ -50,7 +50,7 @@ endif
 
 # ---- fuzz targets: replayed with seeded mutations by make check, libFuzzer's with --enable-fuzz ---------
 # A target of another room needs the four lines below (SOURCES, CPPFLAGS, LDADD, LDFLAGS) and a corpus.
-FUZZ_TARGETS = tests/fuzz/http_fuzz tests/fuzz/router_fuzz tests/fuzz/token_fuzz
+FUZZ_TARGETS = tests/fuzz/http_fuzz tests/fuzz/metrics_text_fuzz tests/fuzz/router_fuzz tests/fuzz/token_fuzz
 check_PROGRAMS += $(FUZZ_TARGETS)
 EXTRA_DIST += tests/fuzz/corpus tests/parts/otlp.py tests/parts/otlp/decode.cjs tests/parts/otlp/package.json tests/parts/otlp/package-lock.json \
 	tests/parts/grafana.py tests/parts/grafana/package.json tests/parts/grafana/package-lock.json
@@ -68,6 +68,10 @@ tests_fuzz_http_fuzz_SOURCES = tests/fuzz/http_fuzz.c tests/fuzz/fuzz.h $(FUZZ_D
 tests_fuzz_http_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_http_fuzz_LDFLAGS = $(FUZZ_LINK)
 tests_fuzz_http_fuzz_LDADD = $(FUZZ_FRONT_LIBS)
+tests_fuzz_metrics_text_fuzz_SOURCES = tests/fuzz/metrics_text_fuzz.c tests/fuzz/fuzz.h $(FUZZ_DRIVER)
+tests_fuzz_metrics_text_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_metrics_text_fuzz_LDFLAGS = $(FUZZ_LINK)
+tests_fuzz_metrics_text_fuzz_LDADD = $(FUZZ_FRONT_LIBS)
 tests_fuzz_router_fuzz_SOURCES = tests/fuzz/router_fuzz.c tests/fuzz/fuzz.h $(FUZZ_DRIVER)
 tests_fuzz_router_fuzz_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_router_fuzz_LDFLAGS = $(FUZZ_LINK)
