@@ -231,18 +231,13 @@ static json_t *json_file(const struct cli_command *cmd, const char *file, int *r
     return body;
 }
 
-/* Sends the file's JSON; says "WHAT ID DONE." */
-static int send_file(struct cli *c, const struct cli_command *cmd, const char *method, const char *path, const char *file, const char *what,
-                     const char *done)
+/* Sends it; says "WHAT ID DONE." */
+static int send_json(struct cli *c, const char *method, const char *path, json_t *body, const char *what, const char *done)
 {
     API_CLEANUP struct api_answer a = {.status = 0};
-    int rc = CLI_OK;
-    CLI_CLEANUP_JSON json_t *body = json_file(cmd, file, &rc);
     struct api_call call = {.method = method, .path = path, .body = body, .create = strcmp(method, "POST") == 0};
+    int rc = api_do(c, &call, &a);
 
-    if (body == NULL)
-        return rc;
-    rc = api_do(c, &call, &a);
     if (rc != CLI_OK)
         return rc;
     if (c->json) {
@@ -258,14 +253,44 @@ static int send_file(struct cli *c, const struct cli_command *cmd, const char *m
     return CLI_OK;
 }
 
+static int send_file(struct cli *c, const struct cli_command *cmd, const char *method, const char *path, const char *file, const char *what,
+                     const char *done)
+{
+    int rc = CLI_OK;
+    CLI_CLEANUP_JSON json_t *body = json_file(cmd, file, &rc);
+
+    return body == NULL ? rc : send_json(c, method, path, body, what, done);
+}
+
+/* The file's JSON with the priority in it; either may be NULL, and not both. */
+static json_t *benchmark_body(const struct cli_command *cmd, const char *file, const char *priority, int *rc)
+{
+    char *end = NULL;
+    long n;
+
+    if (priority == NULL)
+        return json_file(cmd, file, rc);
+    errno = 0;
+    n = strtol(priority, &end, 10);
+    if (errno != 0 || end == priority || *end != '\0' || n < 1 || n > 100) {
+        *rc = cli_usage(cmd, "--priority is a number from 1 to 100");
+        return NULL;
+    }
+    json_t *body = file != NULL ? json_file(cmd, file, rc) : json_object();
+    if (json_is_object(body) && json_object_set_new(body, "priority", json_integer(n)) != 0)
+        *rc = CLI_LOCAL;
+    return body;
+}
+
 int cmd_benchmarks(struct cli *c, int argc, char **argv)
 {
-    static const char *const keys[] = {"id", "name", "visibility", "feedback", "starts_at", "ends_at"};
-    static const char *const heads[] = {"BENCHMARK", "NAME", "VISIBILITY", "FEEDBACK", "STARTS", "ENDS"};
-    const char *file = NULL, *limit_text = NULL;
+    static const char *const keys[] = {"id", "name", "visibility", "feedback", "starts_at", "ends_at", "priority"};
+    static const char *const heads[] = {"BENCHMARK", "NAME", "VISIBILITY", "FEEDBACK", "STARTS", "ENDS", ">PRIORITY"};
+    const char *file = NULL, *limit_text = NULL, *priority = NULL;
     size_t limit = 100;
     const struct cli_option o[] = {{.name = "file", .letter = 'f', .value = &file}, {.name = "limit", .value = &limit_text},
-                                   {.name = NULL}};
+                                   {.name = "priority", .value = &priority}, {.name = NULL}};
+    CLI_CLEANUP_JSON json_t *body = NULL;
     const struct cli_command *cmd = cli_command_find("benchmarks");
     CLI_CLEANUP_STR char *path = NULL;
     int rc = cli_options(c, cmd, &argc, argv, o);
@@ -275,17 +300,21 @@ int cmd_benchmarks(struct cli *c, int argc, char **argv)
     if (!limit_parse(cmd, limit_text, &limit))
         return CLI_USAGE;
     if (argc == 0 || (argc == 1 && strcmp(argv[0], "list") == 0))
-        return list_print(c, "/benchmarks", limit, 6, keys, heads,
+        return list_print(c, "/benchmarks", limit, 7, keys, heads,
                           "No benchmarks that you may see. Publish one: assay benchmarks create -f FILE");
     if (argc == 2 && strcmp(argv[0], "show") == 0) {
         path = api_path("/benchmarks/", argv[1], "");
         return show(c, path);
     }
-    if (argc == 1 && strcmp(argv[0], "create") == 0)
-        return send_file(c, cmd, "POST", "/benchmarks", file, "Benchmark", "is made");
+    if (argc == 1 && strcmp(argv[0], "create") == 0) {
+        rc = file == NULL ? cli_usage(cmd, "name the file: -f FILE") : CLI_OK;
+        body = rc == CLI_OK ? benchmark_body(cmd, file, priority, &rc) : NULL;
+        return body == NULL || rc != CLI_OK ? rc : send_json(c, "POST", "/benchmarks", body, "Benchmark", "is made");
+    }
     if (argc == 2 && strcmp(argv[0], "update") == 0) {
         path = api_path("/benchmarks/", argv[1], "");
-        return send_file(c, cmd, "PATCH", path, file, "Benchmark", "is changed");
+        body = benchmark_body(cmd, file, priority, &rc);
+        return body == NULL || rc != CLI_OK ? rc : send_json(c, "PATCH", path, body, "Benchmark", "is changed");
     }
     if (argc == 2 && strcmp(argv[0], "delete") == 0) {
         path = api_path("/benchmarks/", argv[1], "");

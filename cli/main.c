@@ -20,9 +20,10 @@ static const struct cli_command commands[] = {
      "  --scope SCOPE          token: what it allows, may be repeated (submissions:write ...; work: a runner elsewhere)\n"
      "  --expires-in SECONDS   token\n"
      "  --limit N              list: at most N (default 100)\n"},
-    {"benchmarks", cmd_benchmarks, "benchmarks [list | show ID | create -f FILE | update ID -f FILE | delete ID]",
+    {"benchmarks", cmd_benchmarks, "benchmarks [list | show ID | create -f FILE | update ID [-f FILE] [--priority N] | delete ID]",
      "list, show, publish and change benchmarks",
      "  -f, --file FILE        create, update: the benchmark, or what of it changes, as JSON; - for standard input\n"
+     "  --priority N           create, update: its weight where benchmarks take turns, 1 to 100 (10 is usual)\n"
      "  --limit N              list: at most N (default 100)\n"},
     {"problems", cmd_problems,
      "problems [list BENCHMARK | show ID | create BENCHMARK -f FILE | update ID -f FILE | tests ID [-f FILE] | delete ID]",

@@ -67,6 +67,7 @@ static const struct assay_json_field benchmark_fields[] = {
     RULE(ASSAY_JSON_INT, penalty_minutes),
     RULE(ASSAY_JSON_INT, pass_k),
     RULE(ASSAY_JSON_INT, thaws_ms),
+    ROW(ASSAY_JSON_INT, assay_ev_benchmark, priority, .min = 0, .max = ASSAY_PRIORITY_MAX),
     ROW(ASSAY_JSON_BOOL, assay_ev_benchmark, deleted),
     OTHERS,
     LAST,
@@ -203,6 +204,8 @@ int assay_ev_benchmark_encode(const struct assay_ev_benchmark *in, struct assay_
     assay_jw_kint(w, "penalty_minutes", in->rules.penalty_minutes);
     assay_jw_kint(w, "pass_k", in->rules.pass_k);
     assay_jw_kint(w, "thaws_ms", in->rules.thaws_ms);
+    if (in->priority != 0)
+        assay_jw_kint(w, "priority", in->priority);
     assay_jw_kbool(w, "deleted", in->deleted);
     assay_jw_end(w);
     return assay_jw_finish(w, out, err);

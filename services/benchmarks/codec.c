@@ -151,7 +151,8 @@ const struct assay_json_field benchmarks_problem_patch_fields[] = {
         B("ranking", rules.ranking, ASSAY_JSON_ENUM, 0, .names = assay_ranking_names, .has_offset = -1),               \
         B("penalty_minutes", rules.penalty_minutes, ASSAY_JSON_INT, 0, .min = 0, .max = 1440, .has_offset = -1),       \
         B("pass_k", rules.pass_k, ASSAY_JSON_INT, 0, .min = 1, .max = BENCHMARKS_PASS_K_MAX, .has_offset = -1),        \
-        B("thaws_at", rules.thaws_ms, ASSAY_JSON_TIME, null, .has_offset = -1)
+        B("thaws_at", rules.thaws_ms, ASSAY_JSON_TIME, null, .has_offset = -1),                                        \
+        B("priority", priority, ASSAY_JSON_INT, 0, .min = ASSAY_PRIORITY_MIN, .max = ASSAY_PRIORITY_MAX, .has_offset = -1)
 #define IN_BENCHMARK offsetof(struct benchmark_in, problem)
 
 const struct assay_json_field benchmarks_create_fields[] = {
@@ -557,6 +558,7 @@ void benchmarks_write(struct assay_jw *w, const struct benchmark *b, bool detail
     assay_jw_kint(w, "penalty_minutes", b->rules.penalty_minutes);
     assay_jw_kint(w, "pass_k", b->rules.pass_k);
     assay_jw_ktime(w, "thaws_at", b->rules.thaws_ms);
+    assay_jw_kint(w, "priority", b->priority);
     if (detail)
         write_strs(w, "entrants", &b->entrants);
     assay_jw_kint(w, "entrant_count", (int64_t)b->entrants.n);

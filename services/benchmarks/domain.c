@@ -39,6 +39,11 @@ bool benchmarks_may_see(const struct benchmark *b, const struct assay_principal 
     return false;
 }
 
+bool benchmarks_may_prefer(const struct assay_principal *who, int64_t priority, int64_t most)
+{
+    return priority <= most || assay_is_admin(who);
+}
+
 bool benchmarks_has_started(const struct benchmark *b, int64_t now_ms)
 {
     return b->starts_ms == 0 || b->starts_ms <= now_ms;

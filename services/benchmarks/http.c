@@ -8,6 +8,7 @@
 
 struct service {
     const struct assay_host *host;
+    int64_t priority_max; /* that an owner may set */
 };
 
 static int no_memory(struct assay_err *err)
@@ -243,17 +244,28 @@ static int make_problem(struct service *s, struct assay_request *rq, const struc
     return rc < 0 ? rc : benchmarks_store_manifest(s->host->blobs, p, &held, rq->arena, err);
 }
 
+/* had: the priority that it has without the body's saying so */
+static void check_priority(const struct service *s, const struct assay_request *rq, const struct benchmark_in *in, int64_t had,
+                           struct assay_json_faults *f)
+{
+    if (in->priority != had && !benchmarks_may_prefer(rq->who, in->priority, s->priority_max))
+        assay_json_fault(f, rq->arena, "/priority", "must be at most %lld (benchmark_priority_max) unless an admin sets it",
+                         (long long)s->priority_max);
+}
+
 int benchmarks_do_create(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     struct service *s = self;
     struct benchmark_in in = {.visibility = ASSAY_VISIBLE_PUBLIC,
                               .feedback = ASSAY_FEEDBACK_SAMPLES,
                               .rules = benchmarks_default_rules,
+                              .priority = ASSAY_PRIORITY_DEFAULT,
                               .problem = {.limits = benchmarks_default_limits, .checker = benchmarks_default_checker}};
     int rc = assay_body_json(rq, rs, benchmarks_create_fields, &in, err);
     if (rc == ASSAY_OK || rc == ASSAY_E_INVALID) {
         struct assay_json_faults *f = assay_faults(rq, rs);
         benchmarks_check(&in, f, rq->arena);
+        check_priority(s, rq, &in, ASSAY_PRIORITY_DEFAULT, f);
         if (in.problem.has_tests)
             benchmarks_check_problem(&in.problem, f, rq->arena);
         else if (rc == ASSAY_OK) /* tests that are faulty are not there either */
@@ -283,6 +295,7 @@ int benchmarks_do_create(void *self, struct assay_request *rq, struct assay_resp
                           .toolchains = in.toolchains,
                           .warm_interpreters = in.warm_interpreters,
                           .rules = in.rules,
+                          .priority = in.priority,
                           .version = 1,
                           .created_ms = now_ms(s)};
     b.updated_ms = b.created_ms;
@@ -337,10 +350,13 @@ int benchmarks_do_update(void *self, struct assay_request *rq, struct assay_resp
         struct benchmark_in in = {.name = b.name, .description = b.description, .visibility = b.visibility,
                                   .feedback = b.feedback, .starts_ms = b.starts_ms, .ends_ms = b.ends_ms,
                                   .freezes_ms = b.freezes_ms, .languages = b.languages, .entrants = b.entrants,
-                                  .toolchains = b.toolchains, .warm_interpreters = b.warm_interpreters, .rules = b.rules};
+                                  .toolchains = b.toolchains, .warm_interpreters = b.warm_interpreters, .rules = b.rules,
+                                  .priority = b.priority};
         rc = assay_body_json(rq, rs, benchmarks_patch_fields, &in, err);
-        if (rc == ASSAY_OK || rc == ASSAY_E_INVALID)
+        if (rc == ASSAY_OK || rc == ASSAY_E_INVALID) {
             benchmarks_check(&in, assay_faults(rq, rs), rq->arena);
+            check_priority(s, rq, &in, b.priority, assay_faults(rq, rs));
+        }
         rc = assay_faults_end(rq, rs, rc, err);
         if (rc < 0)
             return rc;
@@ -356,6 +372,7 @@ int benchmarks_do_update(void *self, struct assay_request *rq, struct assay_resp
         b.toolchains = in.toolchains;
         b.warm_interpreters = in.warm_interpreters;
         b.rules = in.rules;
+        b.priority = in.priority;
         b.updated_ms = now_ms(s);
         struct problem *p;
         size_t n;
@@ -364,9 +381,9 @@ int benchmarks_do_update(void *self, struct assay_request *rq, struct assay_resp
             return rc;
         struct assay_tx *tx = assay_tx_new(rq->arena, "benchmarks.update");
         (void)benchmarks_add_update(tx, &b);
-        assay_audit(tx, rq, b.id, assay_arena_fmt(rq->arena, "{\"visibility\":\"%s\",\"feedback\":\"%s\",\"starts_ms\":%lld,\"freezes_ms\":%lld,\"ends_ms\":%lld}",
+        assay_audit(tx, rq, b.id, assay_arena_fmt(rq->arena, "{\"visibility\":\"%s\",\"feedback\":\"%s\",\"starts_ms\":%lld,\"freezes_ms\":%lld,\"ends_ms\":%lld,\"priority\":%lld}",
                                                   assay_visibility_names[b.visibility], assay_feedback_names[b.feedback], (long long)b.starts_ms,
-                                                  (long long)b.freezes_ms, (long long)b.ends_ms));
+                                                  (long long)b.freezes_ms, (long long)b.ends_ms, (long long)b.priority));
         rc = benchmarks_add_changed(tx, &b, false, err);
         if (rc == ASSAY_OK)
             rc = assay_store_exec(s->host->store, tx, err);
@@ -743,6 +760,7 @@ int benchmarks_init(const struct assay_host *host, void **self, struct assay_err
     if (s == NULL)
         return no_memory(err);
     s->host = host;
+    s->priority_max = host->option_int(host->ctx, "benchmark_priority_max");
     *self = s;
     return ASSAY_OK;
 }

@@ -55,6 +55,7 @@ struct benchmark {
     struct assay_json_map toolchains; /* language to the version, or the digest of an image, that it is pinned to */
     int warm_interpreters; /* enum assay_warm_pin */
     struct assay_board_rules rules;
+    int64_t priority; /* ASSAY_PRIORITY_MIN to _MAX: its weight where lines take turns */
     int64_t version, created_ms, updated_ms;
     bool callers_entrant; /* one of the caller's agents is in entrants */
 };
@@ -88,6 +89,8 @@ bool benchmarks_may_see(const struct benchmark *b, const struct assay_principal 
 bool benchmarks_may_change(const struct benchmark *b, const struct assay_principal *who); /* owner, admin */
 /* Sees what competitors must not: hidden tests, harnesses, problems before the start. */
 bool benchmarks_is_judge(const struct benchmark *b, const struct assay_principal *who);
+/* Whether the caller may give it that priority, which it does not have: an admin any, its owner up to most. */
+bool benchmarks_may_prefer(const struct assay_principal *who, int64_t priority, int64_t most);
 bool benchmarks_has_started(const struct benchmark *b, int64_t now_ms);
 bool benchmarks_language_valid(struct assay_str s); /* [a-z0-9][a-z0-9+#._-]{0,31} */
 int64_t benchmarks_hard_limit(const struct limits *l);
@@ -153,6 +156,7 @@ struct benchmark_in {
     struct assay_json_map toolchains;
     int warm_interpreters;
     struct assay_board_rules rules;
+    int64_t priority;
     bool has_id, has_name;
     struct problem_in problem; /* when made with tests directly */
 };
@@ -197,7 +201,7 @@ int benchmarks_split(struct assay_arena *a, struct assay_str text, struct assay_
 BENCHMARKS_STMTS(X)
 #undef X
 ASSAY_IDEM_DECLARE(benchmarks_idem);
-extern const struct assay_migration benchmarks_migrations[5];
+extern const struct assay_migration benchmarks_migrations[6];
 
 struct benchmarks_filter {
     struct assay_str after, owner; /* "" for none */

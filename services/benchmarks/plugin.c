@@ -4,6 +4,11 @@
 #define TESTS_BODY_MAX ((size_t)64 << 20)
 #define READ "benchmarks:read"
 
+static const struct assay_option options[] = {
+    {"benchmark_priority_max", NULL, ASSAY_OPT_INT, "10", ASSAY_PRIORITY_MIN, ASSAY_PRIORITY_MAX, NULL,
+     "highest priority that the owner of a benchmark may give it, from 1 to 100; admins may give any", 0, 0},
+};
+
 static const struct assay_route routes[] = {
     {ASSAY_GET, "/benchmarks", ASSAY_ROLES_ANY, READ, ASSAY_ROUTE_PAGED, 0, benchmarks_do_list, "benchmarks_list",
      "List the benchmarks one may see"},
@@ -48,6 +53,7 @@ const struct assay_plugin assay_plugin = {
     .name = "benchmarks",
     .version = "0.1.0",
     .summary = "Benchmarks, their problems and tests",
+    .options = ASSAY_TABLE(options),
     .routes = ASSAY_TABLE(routes),
     .subscriptions = ASSAY_TABLE(subscriptions),
     .migrations = ASSAY_TABLE(benchmarks_migrations),

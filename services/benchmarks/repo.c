@@ -7,18 +7,18 @@
 #define COLUMNS                                                                                                        \
     "b.id, b.owner_id, b.name, b.description, b.visibility, b.feedback, b.starts_ms, b.ends_ms, b.freezes_ms,"         \
     " b.languages, b.entrants, b.version, b.created_ms, b.updated_ms, b.toolchains, b.warm_interpreters," \
-    " b.scoring, b.ranking, b.penalty_minutes, b.pass_k, b.thaws_ms"
-#define LETTERS "ttttiiiiittiiitiiiiii"
+    " b.scoring, b.ranking, b.penalty_minutes, b.pass_k, b.thaws_ms, b.priority"
+#define LETTERS "ttttiiiiittiiitiiiiiii"
 /* how many of a person's agents are entrants of b */
 #define ENTRANTS_OF(user)                                                                                              \
     "(SELECT COUNT(*) FROM benchmarks_entrants e JOIN benchmarks_agents g ON g.id = e.agent_id"                        \
     " WHERE e.benchmark_id = b.id AND g.owner_id = " user " AND g.deleted = 0)"
 
-STMT(insert, true, "ttttiiiiittitiiiiii", "",
+STMT(insert, true, "ttttiiiiittitiiiiiii", "",
      "INSERT INTO benchmarks_benchmarks (id, owner_id, name, description, visibility, feedback, starts_ms, ends_ms,"
      " freezes_ms, languages, entrants, version, deleted, created_ms, updated_ms, toolchains,"
-     " warm_interpreters, scoring, ranking, penalty_minutes, pass_k, thaws_ms)"
-     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, 0, $12, $12, $13, $14, $15, $16, $17, $18, $19) ON CONFLICT DO NOTHING");
+     " warm_interpreters, scoring, ranking, penalty_minutes, pass_k, thaws_ms, priority)"
+     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 1, 0, $12, $12, $13, $14, $15, $16, $17, $18, $19, $20) ON CONFLICT DO NOTHING");
 STMT(by_id, false, "tt", LETTERS "i",
      "SELECT " COLUMNS ", " ENTRANTS_OF("$2") " FROM benchmarks_benchmarks b WHERE b.id = $1 AND b.deleted = 0");
 /* $3: 1 for staff; $4, $5: the caller's user and, with a token, agent; $6: owner or ''; $7: visibility or -1 */
@@ -29,11 +29,11 @@ STMT(list, false, "tiittti", LETTERS "i",
      " OR EXISTS (SELECT 1 FROM benchmarks_entrants e WHERE e.benchmark_id = b.id AND e.agent_id = $5))"
      " AND (CAST($6 AS TEXT) = '' OR b.owner_id = $6) AND (CAST($7 AS BIGINT) < 0 OR b.visibility = $7)"
      " ORDER BY b.id LIMIT $2");
-STMT(update, true, "titttiiiiittitiiiiii", "",
+STMT(update, true, "titttiiiiittitiiiiiii", "",
      "UPDATE benchmarks_benchmarks SET owner_id = $3, name = $4, description = $5, visibility = $6, feedback = $7,"
      " starts_ms = $8, ends_ms = $9, freezes_ms = $10, languages = $11, entrants = $12, version = version + 1,"
      " updated_ms = $13, toolchains = $14, warm_interpreters = $15, scoring = $16, ranking = $17,"
-     " penalty_minutes = $18, pass_k = $19, thaws_ms = $20 WHERE id = $1 AND version = $2 AND deleted = 0");
+     " penalty_minutes = $18, pass_k = $19, thaws_ms = $20, priority = $21 WHERE id = $1 AND version = $2 AND deleted = 0");
 STMT(bump, true, "ti", "",
      "UPDATE benchmarks_benchmarks SET version = version + 1 WHERE id = $1 AND version = $2 AND deleted = 0");
 STMT(remove, true, "tii", "",
@@ -102,7 +102,7 @@ static int read_benchmark(const struct assay_val *c, struct assay_arena *a, stru
 {
     *b = (struct benchmark){.id = c[0].s, .owner_id = c[1].s, .name = c[2].s, .description = c[3].s, .starts_ms = c[6].i,
                             .ends_ms = c[7].i, .freezes_ms = c[8].i, .version = c[11].i, .created_ms = c[12].i,
-                            .updated_ms = c[13].i, .callers_entrant = c[21].i != 0,
+                            .updated_ms = c[13].i, .callers_entrant = c[22].i != 0, .priority = c[21].i,
                             .rules = {.penalty_minutes = c[18].i, .pass_k = c[19].i, .thaws_ms = c[20].i}};
     int rc = enum_of(c[4].i, ASSAY_VISIBLE_PRIVATE + 1, &b->visibility, err);
     if (rc == ASSAY_OK)
@@ -239,7 +239,7 @@ static bool lists(struct assay_tx *tx, const struct benchmark *b, struct assay_s
 
 #define RULES(b)                                                                                                       \
     ASSAY_VI((b)->rules.scoring), ASSAY_VI((b)->rules.ranking), ASSAY_VI((b)->rules.penalty_minutes),                  \
-        ASSAY_VI((b)->rules.pass_k), ASSAY_VI((b)->rules.thaws_ms)
+        ASSAY_VI((b)->rules.pass_k), ASSAY_VI((b)->rules.thaws_ms), ASSAY_VI((b)->priority)
 
 int benchmarks_add(struct assay_tx *tx, const struct benchmark *b)
 {
@@ -319,7 +319,7 @@ int benchmarks_add_changed(struct assay_tx *tx, const struct benchmark *b, bool 
                                     .feedback = b->feedback, .starts_ms = b->starts_ms, .ends_ms = b->ends_ms,
                                     .freezes_ms = b->freezes_ms, .languages = b->languages, .entrants = b->entrants,
                                     .toolchains = benchmarks_toolchains_encode(tx->arena, &b->toolchains),
-                                    .warm_interpreters = b->warm_interpreters, .rules = b->rules, .deleted = deleted};
+                                    .warm_interpreters = b->warm_interpreters, .rules = b->rules, .priority = b->priority, .deleted = deleted};
     if (ev.toolchains.p == NULL)
         return no_memory(err);
     int rc = assay_ev_benchmark_encode(&ev, &payload, err);

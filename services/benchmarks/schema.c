@@ -2,7 +2,7 @@
 
 /* Deleted rows stay: results and events name them, and their ids are never given out again.
  * languages and entrants are lists with single spaces; benchmarks_entrants is the same list, to join. */
-const struct assay_migration benchmarks_migrations[5] = {
+const struct assay_migration benchmarks_migrations[6] = {
     {.number = 1,
      .name = "benchmarks",
      .oldest_program = "0.1.0",
@@ -81,4 +81,8 @@ const struct assay_migration benchmarks_migrations[5] = {
             "ALTER TABLE benchmarks_benchmarks ADD COLUMN penalty_minutes BIGINT NOT NULL DEFAULT 20;"
             "ALTER TABLE benchmarks_benchmarks ADD COLUMN pass_k BIGINT NOT NULL DEFAULT 1;"
             "ALTER TABLE benchmarks_benchmarks ADD COLUMN thaws_ms BIGINT NOT NULL DEFAULT 0;"},
+    {.number = 6,
+     .name = "priority",
+     .oldest_program = "0.1.0",
+     .sql = "ALTER TABLE benchmarks_benchmarks ADD COLUMN priority BIGINT NOT NULL DEFAULT 10;"},
 };

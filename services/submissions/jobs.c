@@ -6,7 +6,7 @@
  * the job; a death of the whole process is an interruption, counted apart, so that a machine that is
  * restarted often never turns a good program into an IE.
  */
-#include "local.h"
+#include "repo_turns.h"
 
 #define SWEEP_MS 1000
 #define SWEEP_MAX 64
@@ -363,6 +363,18 @@ int jobs_queued_again(struct submissions *s, const struct assay_event_row *ev, s
     return rc == ASSAY_E_NOT_FOUND ? ASSAY_OK : rc;
 }
 
+static void keep_levels(struct submissions *s, const struct admission_row *row, size_t n)
+{
+    memset(s->level_n, 0, sizeof s->level_n);
+    memset(s->level_oldest_ms, 0, sizeof s->level_oldest_ms);
+    for (size_t i = 0; i < n; i++) {
+        int64_t *oldest = &s->level_oldest_ms[row[i].level];
+        s->level_n[row[i].level] += row[i].n;
+        if (*oldest == 0 || row[i].oldest_ms < *oldest)
+            *oldest = row[i].oldest_ms;
+    }
+}
+
 int jobs_count(struct submissions *s, bool at_start, struct assay_err *err)
 {
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
@@ -375,6 +387,10 @@ int jobs_count(struct submissions *s, bool at_start, struct assay_err *err)
                            : assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     if (rc >= 0)
         rc = repo_count_queued(s, arena, &row, &n, err);
+    if (rc >= 0)
+        keep_levels(s, row, n);
+    if (rc >= 0)
+        rc = turns_mend(s, row, n, err);
     if (rc >= 0 && admission_count_end(s->admission, begun, row, n, &off_by)) {
         atomic_store(&s->counted_head, head);
         if (off_by != 0 && !at_start)
@@ -400,6 +416,13 @@ static void report(struct submissions *s)
     host->metric_set(host->ctx, &submissions_metrics[METRIC_OLDEST], NULL,
                      st.oldest_ms != 0 ? (double)(host->now_ms(host->ctx) - st.oldest_ms) / 1e3 : 0);
     host->metric_set(host->ctx, &submissions_metrics[METRIC_DRAIN], NULL, st.drain_per_s);
+    for (int i = 0; i < QUEUE_LEVELS; i++) {
+        static const char *const names[QUEUE_LEVELS] = {"low", "normal", "high", "rejudge"};
+        const char *const label[] = {names[i]};
+        int64_t oldest = s->level_oldest_ms[i];
+        host->metric_set(host->ctx, &submissions_metrics[METRIC_WAITING], label, (double)s->level_n[i]);
+        host->metric_set(host->ctx, &submissions_metrics[METRIC_LONGEST], label, oldest != 0 ? (double)(host->now_ms(host->ctx) - oldest) / 1e3 : 0);
+    }
 }
 
 static void sweep(void *arg)

@@ -224,9 +224,15 @@ struct admission_refusal {
     enum admission_bound bound;
     int64_t limit, is, retry_after_s;
 };
-struct admission_row { /* of a count of the rows, for each submitter and benchmark */
+/* For people who watch the queue: benchmarks below, at and above the default priority, and what is judged again. */
+enum queue_level { LEVEL_LOW, LEVEL_NORMAL, LEVEL_HIGH, LEVEL_REJUDGE, QUEUE_LEVELS };
+enum queue_level queue_level(int64_t class, int64_t priority); /* priority 0: of no benchmark */
+struct admission_row { /* of a count of the rows, for each submitter, benchmark and class */
     struct assay_str submitter, benchmark_id;
     int64_t n, bytes, oldest_ms;
+    int64_t class;
+    enum queue_level level;
+    bool heard; /* its line says that it waits */
 };
 struct admission_state {
     int64_t queued, bytes, submitters, oldest_ms; /* oldest_ms: when the oldest was made; 0: nothing waits */
@@ -281,10 +287,11 @@ struct submissions {
     atomic_bool draining;
     const struct assay_pits_ops *pits; /* NULL: this process keeps none, and asks nobody */
     void *pits_self;
+    int64_t level_n[QUEUE_LEVELS], level_oldest_ms[QUEUE_LEVELS]; /* as of the last count; the sweep's alone, once started */
     char local_kinds[32]; /* " 0 1 ": what the runner of this process leases, "" all; set before it starts */
 };
 
-enum { METRIC_OPEN, METRIC_BYTES, METRIC_SUBMITTERS, METRIC_OLDEST, METRIC_DRAIN, METRIC_REFUSED, METRIC_STREAMS, METRIC_STREAM_ENDS,
+enum { METRIC_OPEN, METRIC_WAITING, METRIC_LONGEST, METRIC_BYTES, METRIC_SUBMITTERS, METRIC_OLDEST, METRIC_DRAIN, METRIC_REFUSED, METRIC_STREAMS, METRIC_STREAM_ENDS,
        METRIC_MESSAGES, METRIC_HELD, METRIC_PUBLISH_SECONDS, METRIC_ANSWER_SECONDS,
        METRIC_REJUDGINGS, METRIC_REJUDGED, METRIC_REMOVED, SUBMISSIONS_METRICS };
 extern const struct assay_metric submissions_metrics[SUBMISSIONS_METRICS];
@@ -303,8 +310,8 @@ struct stream_benchmark; /* below */
 /* ---- repo.c: SQL -------------------------------------------------------------------------------- */
 
 /* the sizes stand here because the plugin's descriptor is a constant */
-#define SUBMISSIONS_MIGRATIONS 8
-#define SUBMISSIONS_STATEMENTS 94
+#define SUBMISSIONS_MIGRATIONS 9
+#define SUBMISSIONS_STATEMENTS 103
 extern const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS];
 extern const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS];
 ASSAY_IDEM_DECLARE(submissions_idem);
@@ -375,7 +382,7 @@ struct place repo_place_read(const struct assay_val *c);      /* of the columns 
 /* What a row takes up in the queue. */
 int repo_place(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct place *out, struct assay_err *err);
 
-/* boot: the life that holds the leases, or LEASE_AWAY. */
+/* repo_turns.c. boot: the life that holds the leases, or LEASE_AWAY. */
 int repo_lease(struct submissions *s, const struct assay_lease_ask *ask, struct assay_str boot, struct assay_arena *arena,
                struct assay_job **out, size_t *n, struct assay_err *err);
 struct assay_job repo_job(const struct assay_val *c); /* of the first 17 columns of a lease */
@@ -397,7 +404,12 @@ int repo_progress(struct submissions *s, struct assay_tx *tx, const struct held 
 /* What streams ask about: whose a benchmark is, and the ids at the head of the queue. */
 int repo_stream_benchmark(struct submissions *s, struct assay_str id, struct assay_arena *arena, struct stream_benchmark *out,
                           struct assay_err *err);
-int repo_queue_head(struct submissions *s, int64_t max, struct assay_arena *arena, struct assay_rows *out, struct assay_err *err);
+struct queue_head {
+    struct assay_str *id; /* in the order in which they will be leased, if nothing else comes */
+    size_t n;
+    bool more; /* what is not there may wait farther back */
+};
+int repo_queue_head(struct submissions *s, int64_t max, struct assay_arena *arena, struct queue_head *out, struct assay_err *err);
 
 int repo_project(struct submissions *s, const struct assay_event_row *ev, struct assay_tx *tx, struct assay_err *err);
 

@@ -110,6 +110,11 @@ static const double answer_seconds[] = {0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 const struct assay_metric submissions_metrics[SUBMISSIONS_METRICS] = {
     [METRIC_OPEN] = {"assay_submissions_open", ASSAY_METRIC_GAUGE,
                      "Submissions that have not ended: queued, and running on this process's leases.", "state", NULL},
+    [METRIC_WAITING] = {"assay_submissions_waiting", ASSAY_METRIC_GAUGE,
+                        "Submissions that wait, as of the last count, by their benchmark's priority: low (below 10), normal (10, and what has no "
+                        "benchmark), high, rejudge.", "priority", NULL},
+    [METRIC_LONGEST] = {"assay_submissions_longest_wait_seconds", ASSAY_METRIC_GAUGE,
+                        "Age of the oldest that waits, as of the last count, by priority.", "priority", NULL},
     [METRIC_BYTES] = {"assay_submissions_queued_bytes", ASSAY_METRIC_GAUGE, "Bytes of sources and payloads that wait.", "", NULL},
     [METRIC_SUBMITTERS] = {"assay_submissions_submitters", ASSAY_METRIC_GAUGE, "Submitters who have something in the queue.", "", NULL},
     [METRIC_OLDEST] = {"assay_submissions_oldest_queued_seconds", ASSAY_METRIC_GAUGE,

@@ -9,6 +9,7 @@
 #include <assay/audit.h>
 #include "project.h"
 #include "rejudge.h"
+#include "repo_turns.h"
 
 #include <stdio.h>
 
@@ -37,6 +38,9 @@ const struct assay_migration submissions_migrations[SUBMISSIONS_MIGRATIONS] = {
     {8, "retention",
 #include "schema/008_retention.h"
      , "0.1.0"},
+    {9, "lines",
+#include "schema/009_lines.h"
+     , "0.1.0"},
 };
 
 ASSAY_IDEM_DEFINE(submissions_idem, "submissions");
@@ -47,16 +51,6 @@ ASSAY_IDEM_DEFINE(submissions_idem, "submissions");
     "INSERT INTO submissions (id, kind, benchmark_id, problem_id, agent_id, owner_id, language, source_kind,"          \
     " source_ref, payload_ref, state, request_id, traceparent, created_ms, updated_ms, submitter, bytes, priority, turn, compiler_options) "
 
-/* The round in which what a submitter queues now is due: the one after its last that still waits, or else the one
- * that is being served.  So whoever has much in the queue and whoever comes with one thing take turns, and nobody's
- * turn has to be computed when work is leased.  A row that came back from a runner (turn 0, see requeue_stmt) says
- * nothing about the round. */
-#define DUE(submitter, priority)                                                                                       \
-    "COALESCE((SELECT w.turn + 1 FROM submissions w WHERE w.state = 'queued' AND w.submitter = " submitter             \
-    " AND w.priority = " priority " AND w.turn > 0 ORDER BY w.turn DESC LIMIT 1),"                                    \
-    " (SELECT r.turn FROM submissions r WHERE r.state = 'queued' AND r.priority = " priority " AND r.turn > 0"         \
-    " ORDER BY r.turn LIMIT 1), 1)"
-
 /* One statement decides whether a submission may be and makes it: benchmark seen by the caller and
  * open, problem the named or the only one, agent the caller's, an entrant where entrants are listed,
  * language taken.  REPLACE finds a word in a list without LIKE's wildcards. */
@@ -65,7 +59,7 @@ static const struct assay_stmt insert_stmt = {
     .sql = INSERT_COLUMNS
     "SELECT CAST($1 AS TEXT), 0, b.id, p.id, a.id, CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS BIGINT),"
     " CAST($8 AS TEXT), CAST($9 AS TEXT), 'queued', CAST($10 AS TEXT), CAST($11 AS TEXT), CAST($12 AS BIGINT),"
-    " CAST($12 AS BIGINT), CAST($17 AS TEXT), CAST($18 AS BIGINT), 0, " DUE("CAST($17 AS TEXT)", "0") ", CAST($19 AS TEXT)"
+    " CAST($12 AS BIGINT), CAST($17 AS TEXT), CAST($18 AS BIGINT), 0, " DUE("CAST($17 AS TEXT)", "b.id", "0") ", CAST($19 AS TEXT)"
     " FROM submissions_benchmarks b JOIN submissions_problems p ON p.benchmark_id = b.id"
     " JOIN submissions_agents a ON a.id = $4"
     " WHERE b.id = $2 AND b.deleted = 0 AND p.deleted = 0 AND a.deleted = 0"
@@ -90,7 +84,7 @@ static const struct assay_stmt insert_jury = {
     .sql = INSERT_COLUMNS
     "SELECT CAST($1 AS TEXT), 0, b.id, p.id, '', CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT),"
     " CAST($7 AS TEXT), '', 'queued', CAST($8 AS TEXT), CAST($9 AS TEXT), CAST($10 AS BIGINT),"
-    " CAST($10 AS BIGINT), CAST($12 AS TEXT), CAST($13 AS BIGINT), 0, " DUE("CAST($12 AS TEXT)", "0") ", CAST($14 AS TEXT)"
+    " CAST($10 AS BIGINT), CAST($12 AS TEXT), CAST($13 AS BIGINT), 0, " DUE("CAST($12 AS TEXT)", "b.id", "0") ", CAST($14 AS TEXT)"
     " FROM submissions_benchmarks b JOIN submissions_problems p ON p.benchmark_id = b.id"
     " WHERE b.id = $2 AND b.deleted = 0 AND p.deleted = 0"
     " AND (CAST($3 AS TEXT) = p.id OR (CAST($3 AS TEXT) = '' AND NOT EXISTS (SELECT 1 FROM submissions_problems o"
@@ -102,7 +96,7 @@ static const struct assay_stmt insert_jury = {
 
 static const struct assay_stmt insert_task = {
     .name = "submissions.insert_task",
-    .sql = INSERT_COLUMNS "VALUES ($1, $13, '', '', $10, $2, $3, $4, $5, $6, 'queued', $7, $8, $9, $9, $11, $12, 0, " DUE("$11", "0") ", $14)",
+    .sql = INSERT_COLUMNS "VALUES ($1, $13, '', '', $10, $2, $3, $4, $5, $6, 'queued', $7, $8, $9, $9, $11, $12, 0, " DUE("$11", "''", "0") ", $14)",
     .params = "ttti" "tttti" "ttiit",
     .columns = "",
     .write = true};
@@ -223,35 +217,13 @@ static const struct assay_stmt rejudge_stmt = {
     .name = "submissions.rejudge",
     .sql = "UPDATE submissions SET state = 'queued', priority = 1,"
            " submitter = CASE WHEN submitter = '' THEN owner_id ELSE submitter END,"
-           " turn = " DUE("submissions.submitter", "1") ", verdict = NULL, score = NULL, summary = NULL,"
+           " turn = " DUE("submissions.submitter", "submissions.benchmark_id", "1") ", verdict = NULL, score = NULL, summary = NULL,"
            " attempts = 0, interruptions = 0, reason = NULL, cancel_requested = 0, updated_ms = $2, finished_ms = NULL"
            " WHERE id = $1 AND deleted_ms IS NULL AND state IN ('done', 'error', 'cancelled')"
            /* what it needs is there, and nothing of it is about to go (retention.c) */
            " AND NOT EXISTS (SELECT 1 FROM submissions_projects p WHERE p.submission_id = $1 AND (p.upload_gone <> 0 OR p.log_gone < 0))",
     .params = "ti",
     .columns = "",
-    .write = true};
-
-/* Materialized: PostgreSQL may otherwise evaluate the selection more than once, and each time lock and lease other rows. */
-static const struct assay_stmt lease_stmt = {
-    .name = "submissions.lease",
-    .sql = "WITH due AS MATERIALIZED (SELECT q.id FROM submissions q WHERE q.state = 'queued'"
-           " AND (CAST($6 AS TEXT) = '' OR q.language = ''"
-           " OR REPLACE(CAST($6 AS TEXT), ' ' || q.language || ' ', '') <> CAST($6 AS TEXT))"
-           " AND (CAST($7 AS TEXT) = ''"
-           " OR REPLACE(CAST($7 AS TEXT), ' ' || CAST(q.kind AS TEXT) || ' ', '') <> CAST($7 AS TEXT))"
-           " ORDER BY q.priority, q.turn, q.created_ms, q.id LIMIT $5 /*+skip_locked*/) "
-           "UPDATE submissions SET state = 'running', fence = fence + 1, lease_worker = $1, lease_boot = $2, lease_ms = $3,"
-           " lease_beat = 0, updated_ms = $4, manifest_ref = COALESCE((SELECT p.manifest_ref FROM submissions_problems p"
-           " WHERE p.id = submissions.problem_id), '')"
-           " WHERE state = 'queued' AND id IN (SELECT due.id FROM due)"
-           " RETURNING id, kind, benchmark_id, problem_id, agent_id, owner_id, language, source_kind, source_ref,"
-           " payload_ref, manifest_ref, traceparent, request_id, fence, attempts, created_ms, interruptions,"
-           " (SELECT x.source FROM submissions_sources x WHERE x.submission_id = submissions.id),"
-           " (SELECT y.payload FROM submissions_sources y WHERE y.submission_id = submissions.id), submitter, bytes, priority, turn,"
-           " compiler_options",
-    .params = "ttiiitt",
-    .columns = "tittttti" "tttttiiiibb" "tiiit",
     .write = true};
 
 #define HELD_COLUMNS                                                                                                   \
@@ -302,11 +274,11 @@ static const struct assay_stmt progress_stmt = {
 static const struct assay_stmt project_benchmark = {
     .name = "submissions.project_benchmark",
     .sql = "INSERT INTO submissions_benchmarks (id, owner_id, visibility, feedback, starts_ms, ends_ms, languages,"
-           " entrants, deleted) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET"
+           " entrants, deleted, priority) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET"
            " owner_id = excluded.owner_id, visibility = excluded.visibility, feedback = excluded.feedback,"
            " starts_ms = excluded.starts_ms, ends_ms = excluded.ends_ms, languages = excluded.languages,"
-           " entrants = excluded.entrants, deleted = excluded.deleted",
-    .params = "ttiiiitti",
+           " entrants = excluded.entrants, deleted = excluded.deleted, priority = excluded.priority",
+    .params = "ttiiiittii",
     .columns = "",
     .write = true};
 static const struct assay_stmt project_problem = {
@@ -330,18 +302,12 @@ static const struct assay_stmt stream_benchmark_stmt = {.name = "submissions.str
                                                         .sql = "SELECT owner_id, visibility FROM submissions_benchmarks WHERE id = $1",
                                                         .params = "t",
                                                         .columns = "ti"};
-/* in the order in which they are leased */
-static const struct assay_stmt queue_head_stmt = {
-    .name = "submissions.queue_head",
-    .sql = "SELECT id FROM submissions WHERE state = 'queued' ORDER BY priority, turn, created_ms, id LIMIT $1",
-    .params = "i",
-    .columns = "t"};
-
 const struct assay_stmt *const submissions_statements[SUBMISSIONS_STATEMENTS] = {
-    &stream_benchmark_stmt, &queue_head_stmt, &problem_options,
+    &stream_benchmark_stmt, &problem_options, &turn_choose_stmt, &turn_lease_stmt, &turn_served_stmt, &turn_astray_stmt,
+    &line_wake_stmt, &line_back_stmt, &line_add_stmt, &line_mend_stmt, &lines_idle_stmt, &queue_heads_stmt, &queue_line_stmt,
     &insert_stmt,    &insert_jury,   &insert_task,   &insert_bytes,    &facts_benchmark,   &facts_problem,   &facts_agent,
     &get_stmt,       &list_owner,    &list_agent,      &list_benchmark,    &list_all,        &bytes_stmt,
-    &output_stmt,    &output_set,    &cancel_queued, &cancel_running,  &delete_ended,      &rejudge_stmt,    &lease_stmt,
+    &output_stmt,    &output_set,    &cancel_queued, &cancel_running,  &delete_ended,      &rejudge_stmt,
     &held_stmt,      &orphans_stmt,  &leased_here_stmt, &end_stmt,        &requeue_stmt,      &progress_stmt,   &project_benchmark,
     &project_problem, &project_agent, &instance_beat_stmt, &instance_home_stmt, &instance_gone_stmt, &instance_leave_stmt,
     &instances_stmt,  &away_stmt,     &cancels_stmt,   &away_renew_stmt,   &away_over_stmt,  &away_held_stmt,
@@ -412,6 +378,7 @@ int repo_insert(struct assay_tx *tx, const struct draft *d, struct assay_err *er
     if (rc < 0)
         return rc;
     assay_tx_event(tx, ev);
+    turns_queued(tx, assay_str(d->id));
     return tx_check(tx, err);
 }
 
@@ -442,6 +409,8 @@ static int change(struct submissions *s, const struct view *v, const struct assa
             return rc;
         assay_tx_event(tx, ev);
     }
+    if (stmt == &rejudge_stmt)
+        turns_queued(tx, v->id);
     int rc = tx_check(tx, err);
     admission_begin(s->admission);
     if (rc >= 0)
@@ -703,20 +672,6 @@ int repo_leased_here(struct submissions *s, size_t max, struct assay_arena *aren
 
 /* ---- leased work ---------------------------------------------------------------------------------- */
 
-enum { LEASED_BENCHMARK = 2, LEASED_CREATED = 15, LEASED_SUBMITTER = 19, LEASED_BYTES, LEASED_PRIORITY, LEASED_TURN,
-       LEASED_OPTIONS }; /* columns of lease_stmt */
-
-static int row_by_turn(const void *a, const void *b)
-{
-    static const int by[] = {LEASED_PRIORITY, LEASED_TURN, LEASED_CREATED};
-    const struct assay_val *x = ((const struct assay_row *)a)->col, *y = ((const struct assay_row *)b)->col;
-    for (size_t i = 0; i < sizeof by / sizeof by[0]; i++) {
-        if (x[by[i]].i != y[by[i]].i)
-            return x[by[i]].i < y[by[i]].i ? -1 : 1;
-    }
-    return assay_str_cmp(x[0].s, y[0].s);
-}
-
 struct assay_job repo_job(const struct assay_val *c)
 {
     return (struct assay_job){.submission_id = c[0].s,
@@ -736,47 +691,6 @@ struct assay_job repo_job(const struct assay_val *c)
                               .attempt = c[14].i + 1,
                               .created_ms = c[15].i,
                               .interruptions = c[16].i};
-}
-
-int repo_lease(struct submissions *s, const struct assay_lease_ask *ask, struct assay_str boot, struct assay_arena *arena,
-               struct assay_job **out, size_t *n, struct assay_err *err)
-{
-    struct assay_tx *tx = assay_tx_new(arena, "submission.lease");
-    if (tx == NULL)
-        return tx_check(tx, err);
-    ASSAY_TX(tx, &lease_stmt, ASSAY_EXPECT_ANY, ASSAY_VT(ask->holder), ASSAY_VT(boot), ASSAY_VI(ask->lease_ms),
-             ASSAY_VI(s->host->now_ms(s->host->ctx)), ASSAY_VI((int64_t)ask->max), ASSAY_VT(or_empty(ask->languages)),
-             ASSAY_VT(or_empty(ask->kinds)));
-    int rc = tx_check(tx, err);
-    int64_t projected = 0;
-    if (rc >= 0)
-        rc = repo_projected(s, &projected, err);
-    admission_begin(s->admission);
-    if (rc >= 0)
-        rc = assay_store_exec(s->host->store, tx, err);
-    const struct assay_rows *rows = &tx->op[0].rows;
-    for (size_t i = 0; rc >= 0 && i < rows->n; i++) {
-        const struct assay_val *c = rows->row[i].col;
-        leave(s, (const struct assay_val[]){c[LEASED_SUBMITTER], c[LEASED_BENCHMARK], c[LEASED_BYTES]});
-    }
-    admission_end(s->admission);
-    if (rc < 0)
-        return rc;
-    struct assay_job *job = assay_arena_array(arena, rows->n != 0 ? rows->n : 1, sizeof *job);
-    if (job == NULL)
-        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
-    if (rows->n > 1) /* RETURNING has no order of its own */
-        qsort(rows->row, rows->n, sizeof *rows->row, row_by_turn);
-    for (size_t i = 0; i < rows->n; i++) {
-        const struct assay_val *c = rows->row[i].col;
-        job[i] = repo_job(c);
-        job[i].source = c[17].s;
-        job[i].payload = c[18].s;
-        job[i].compiler_options = c[LEASED_OPTIONS].s;
-    }
-    *out = job;
-    *n = rows->n;
-    return repo_manifests_of_now(s, projected, job, rows->n, arena, err);
 }
 
 static struct assay_event event_of(const struct held *h, const char *topic)
@@ -840,6 +754,7 @@ int repo_requeue(struct submissions *s, struct assay_tx *tx, const struct held *
         return tx_check(tx, err);
     ASSAY_TX(tx, &requeue_stmt, ASSAY_EXPECT_ONE, ASSAY_VT(h->id), ASSAY_VI(h->fence), ASSAY_VT_OR_NULL(reason),
              ASSAY_VI(charge ? 1 : 0), ASSAY_VI(interrupted ? 1 : 0), ASSAY_VI(now_ms));
+    turns_returned(tx, h->id);
     struct assay_event ev = event_of(h, "submission.queued");
     int rc = reason_encode(reason, h->attempts + (charge ? 2 : 1), tx->arena, &ev.payload, err);
     if (rc < 0)
@@ -904,11 +819,6 @@ int repo_stream_benchmark(struct submissions *s, struct assay_str id, struct ass
     return rc;
 }
 
-int repo_queue_head(struct submissions *s, int64_t max, struct assay_arena *arena, struct assay_rows *out, struct assay_err *err)
-{
-    return ASSAY_QUERY(s->host->store, &queue_head_stmt, arena, out, err, ASSAY_VI(max));
-}
-
 int repo_project(struct submissions *s, const struct assay_event_row *row, struct assay_tx *tx, struct assay_err *err)
 {
     const struct assay_event *ev = &row->ev;
@@ -930,7 +840,9 @@ int repo_project(struct submissions *s, const struct assay_event_row *row, struc
             return rc;
         ASSAY_TX(tx, &project_benchmark, ASSAY_EXPECT_ONE, ASSAY_VT(id), ASSAY_VT(or_empty(b.owner_id)),
                  ASSAY_VI(b.visibility), ASSAY_VI(b.feedback), ASSAY_VI(b.starts_ms), ASSAY_VI(b.ends_ms),
-                 ASSAY_VT(languages), ASSAY_VT(entrants), ASSAY_VI(b.deleted ? 1 : 0));
+                 ASSAY_VT(languages), ASSAY_VT(entrants), ASSAY_VI(b.deleted ? 1 : 0),
+                 ASSAY_VI(b.priority != 0 ? b.priority : ASSAY_PRIORITY_DEFAULT));
+        turns_line(tx, id);
     } else if (assay_str_is(ev->topic, "problem.changed")) {
         struct assay_ev_problem p;
         memset(&p, 0, sizeof p);

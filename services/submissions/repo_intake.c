@@ -1,5 +1,6 @@
 /* The SQL of the intake: messages, and what they hold. */
 #include "intake.h"
+#include "repo_turns.h"
 
 #define PRUNE_AT_ONCE 60
 
@@ -140,6 +141,7 @@ int repo_message_attach(struct submissions *s, const struct entry *e, struct ass
     struct assay_val id = ASSAY_VZ(e->submission_id);
     ASSAY_TX(tx, &message_again, ASSAY_EXPECT_ANY, id, ASSAY_VI(now_ms(s)));
     ASSAY_TX(tx, &message_attach, ASSAY_EXPECT_ONE, id, ASSAY_VZ(e->hold));
+    turns_queued(tx, id.s);
     struct assay_event ev = {.topic = ASSAY_STR("submission.queued"), .subject = id.s, .owner = ASSAY_STR(""), .benchmark = ASSAY_STR(""),
                              .payload = ASSAY_STR("{\"reason\":\"the message has come again\"}"), .if_op = 1};
     assay_tx_event(tx, ev);

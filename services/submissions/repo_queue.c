@@ -10,10 +10,12 @@
 
 const struct assay_stmt count_queued_stmt = {
     .name = "submissions.count_queued",
-    .sql = "SELECT submitter, benchmark_id, COUNT(*), CAST(SUM(bytes) AS BIGINT), MIN(created_ms) FROM submissions"
-           " WHERE state = 'queued' GROUP BY submitter, benchmark_id",
+    .sql = "SELECT q.submitter, q.benchmark_id, COUNT(*), CAST(SUM(q.bytes) AS BIGINT), MIN(q.created_ms), q.priority,"
+           " COALESCE((SELECT b.priority FROM submissions_benchmarks b WHERE b.id = q.benchmark_id), 0),"
+           " COALESCE((SELECT l.waiting FROM submissions_lines l WHERE l.benchmark_id = q.benchmark_id AND l.class = q.priority), 0)"
+           " FROM submissions q WHERE q.state = 'queued' GROUP BY q.submitter, q.benchmark_id, q.priority",
     .params = "",
-    .columns = "ttiii"};
+    .columns = "ttiiiiii"};
 const struct assay_stmt place_stmt = {.name = "submissions.place",
                                              .sql = "SELECT submitter, benchmark_id, bytes FROM submissions WHERE id = $1",
                                              .params = "t",
@@ -76,6 +78,13 @@ struct place repo_place_read(const struct assay_val *c)
     return (struct place){.submitter = c[0].s, .benchmark_id = c[1].s, .bytes = c[2].i};
 }
 
+enum queue_level queue_level(int64_t class, int64_t priority)
+{
+    if (class != 0)
+        return LEVEL_REJUDGE;
+    return priority == 0 || priority == ASSAY_PRIORITY_DEFAULT ? LEVEL_NORMAL : priority < ASSAY_PRIORITY_DEFAULT ? LEVEL_LOW : LEVEL_HIGH;
+}
+
 int repo_count_queued(struct submissions *s, struct assay_arena *arena, struct admission_row **out, size_t *n,
                       struct assay_err *err)
 {
@@ -89,7 +98,8 @@ int repo_count_queued(struct submissions *s, struct assay_arena *arena, struct a
     for (size_t i = 0; i < rows.n; i++) {
         const struct assay_val *c = rows.row[i].col;
         list[i] = (struct admission_row){
-            .submitter = c[0].s, .benchmark_id = c[1].s, .n = c[2].i, .bytes = c[3].i, .oldest_ms = c[4].i};
+            .submitter = c[0].s, .benchmark_id = c[1].s, .n = c[2].i, .bytes = c[3].i, .oldest_ms = c[4].i,
+            .class = c[5].i, .level = queue_level(c[5].i, c[6].i), .heard = c[7].i != 0};
     }
     *out = list;
     *n = rows.n;

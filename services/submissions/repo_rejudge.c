@@ -2,12 +2,13 @@
  * The SQL of sets of submissions that are judged again.
  *
  * A copy of a submission has its program, problem and benchmark, no agent, and the staff member who asked as its owner: scoring
- * passes over what has no agent, so nothing that happens to a copy reaches a board.  It waits behind everybody (priority 1).
+ * passes over what has no agent, so nothing that happens to a copy reaches a board.  It waits behind everybody (class 1 of turns.h, which the column priority holds).
  *
  * Applying is a walk over the set in transactions of REJUDGE_CHUNK, each guarded by the fence that the submission had when the set
  * was made: one that was judged again by itself meanwhile keeps its later verdict.  It may be interrupted anywhere and asked for again.
  */
 #include "rejudge.h"
+#include "repo_turns.h"
 
 #include <assay/audit.h>
 
@@ -76,8 +77,7 @@ const struct assay_stmt rejudge_copy_stmt = {
            " compiler_options)"
            " SELECT i.copy_id, 0, s.benchmark_id, s.problem_id, '', CAST($2 AS TEXT), s.language, s.source_kind, s.source_ref,"
            " s.payload_ref, 'queued', '', '', CAST($3 AS BIGINT), CAST($3 AS BIGINT), CAST($2 AS TEXT), s.bytes, 1,"
-           " COALESCE((SELECT q.turn + 1 FROM submissions q WHERE q.state = 'queued' AND q.submitter = CAST($2 AS TEXT)"
-           " AND q.priority = 1 AND q.turn > 0 ORDER BY q.turn DESC LIMIT 1), 1), i.rejudging_id, s.compiler_options"
+           " " DUE("CAST($2 AS TEXT)", "s.benchmark_id", "1") ", i.rejudging_id, s.compiler_options"
            " FROM submissions_rejudged i JOIN submissions s ON s.id = i.submission_id WHERE i.copy_id = $1",
     .params = "tti",
     .columns = "",
@@ -260,6 +260,7 @@ int repo_rejudge_copy(struct submissions *s, const struct rejudging *r, const st
         int made = ASSAY_TX(tx, &rejudge_item_stmt, ASSAY_EXPECT_ANY, ASSAY_VT(r->id), ASSAY_VT(ids->row[i].col[0].s), ASSAY_VT(copy));
         ASSAY_TX(tx, &rejudge_copy_stmt, ASSAY_EXPECT_ANY, ASSAY_VT(copy), ASSAY_VT(r->created_by), ASSAY_VI(now));
         ASSAY_TX(tx, &rejudge_bytes_stmt, ASSAY_EXPECT_ANY, ASSAY_VT(copy));
+        turns_queued(tx, copy);
         assay_tx_event(tx, event_of("submission.queued", copy, r->created_by, r->benchmark_id, made + 1));
     }
     return tx == NULL || tx->failed ? no_memory(err) : assay_store_exec(s->host->store, tx, err);

@@ -475,26 +475,26 @@ static void tell_positions(struct submissions *s)
     for (const struct stream *st = h->list[STREAM_LIVE]; st != NULL && !any; st = st->next)
         any = !st->owned && st->queued;
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = any ? assay_arena_new(0) : NULL;
-    struct assay_rows rows;
-    if (arena == NULL || repo_queue_head(s, POSITIONS, arena, &rows, NULL) < 0)
+    struct queue_head head;
+    if (arena == NULL || repo_queue_head(s, POSITIONS, arena, &head, NULL) < 0)
         return;
     for (struct stream *st = h->list[STREAM_LIVE], *next; st != NULL; st = next) {
         next = st->next;
         if (st->owned || !st->queued)
             continue;
         size_t at = 0;
-        while (at < rows.n && !assay_str_is(rows.row[at].col[0].s, st->filter.submission))
+        while (at < head.n && !assay_str_is(head.id[at], st->filter.submission))
             at++;
-        if (at == rows.n && rows.n < POSITIONS)
+        if (at == head.n && !head.more)
             continue; /* it has just left the queue */
         if (st->position == (int64_t)at)
             continue;
         char data[80];
         ASSAY_CLEANUP_BUF struct assay_buf text = ASSAY_BUF_INIT;
-        if (at < rows.n)
+        if (at < head.n)
             snprintf(data, sizeof data, "{\"ahead\":%zu}", at);
         else
-            snprintf(data, sizeof data, "{\"ahead\":%d,\"or_more\":true}", POSITIONS);
+            snprintf(data, sizeof data, "{\"ahead\":%zu,\"or_more\":true}", at);
         st->position = (int64_t)at;
         if (stream_frame(&text, 0, "position", assay_str(data)) >= 0) {
             int rc = write_all(st, assay_buf_view(&text));

@@ -511,7 +511,8 @@ static void test_a_count_replaces_what_memory_says_only_when_nothing_was_under_w
         admission_written(a, &p, true);
     }
     assert_int_equal(admission_state(a, 0).submitters, 500);
-    const struct admission_row rows[] = {{ASSAY_STR("user-7"), ASSAY_STR("b"), 3, 30, 99}, {ASSAY_STR("x"), ASSAY_STR(""), 4, 40, 50}};
+    const struct admission_row rows[] = {{.submitter = ASSAY_STR("user-7"), .benchmark_id = ASSAY_STR("b"), .n = 3, .bytes = 30, .oldest_ms = 99},
+                                         {.submitter = ASSAY_STR("x"), .benchmark_id = ASSAY_STR(""), .n = 4, .bytes = 40, .oldest_ms = 50}};
     uint64_t at = admission_count_begin(a);
     struct place p = {.submitter = ASSAY_STR("user-7"), .benchmark_id = ASSAY_STR("b"), .bytes = 5};
     assert_true(admission_enter(a, &p, 0, &why));

@@ -66,6 +66,10 @@ struct assay_board_rules {
     int64_t thaws_ms; /* when a frozen board is shown again; 0: not yet known */
 };
 #define ASSAY_PENALTY_MINUTES 20
+/* A benchmark's priority: of two that both have work waiting, turns go as their priorities. */
+#define ASSAY_PRIORITY_MIN 1
+#define ASSAY_PRIORITY_DEFAULT 10
+#define ASSAY_PRIORITY_MAX 100
 
 /* A number with a name: a metric, or the points of a group of tests. */
 struct assay_ev_number {
@@ -95,6 +99,7 @@ struct assay_ev_benchmark {
     struct assay_str toolchains;            /* JSON object: language to the version or image digest it is pinned to; "" none */
     int warm_interpreters;                  /* enum assay_warm_pin */
     struct assay_board_rules rules;
+    int64_t priority; /* 0: an event of before there were any, the default */
     bool deleted;
 };
 struct assay_ev_problem {
