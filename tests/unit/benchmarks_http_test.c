@@ -331,6 +331,18 @@ static void a_benchmark_pins_how_interpreters_begin(void **state)
     assert_int_equal(r.status, 200);
     r = svc_call(h, SVC_USER, "GET", "/benchmarks/cold", NULL);
     assert_string_equal(svc_str(&r, "/warm_interpreters"), "on");
+    assert_int_equal(svc_int(&r, "/priority"), ASSAY_PRIORITY_DEFAULT);
+    assert_int_equal(b.priority, ASSAY_PRIORITY_DEFAULT);
+    r = svc_call(h, SVC_INSTRUCTOR, "PATCH", "/benchmarks/cold", "{\"priority\":11}");
+    assert_int_equal(r.status, 400);
+    assert_true(svc_faulted(&r, "/priority"));
+    r = svc_call(h, SVC_ADMIN, "PATCH", "/benchmarks/cold", "{\"priority\":70}");
+    assert_int_equal(r.status, 200);
+    r = svc_call(h, SVC_INSTRUCTOR, "PATCH", "/benchmarks/cold", "{\"name\":\"Cold\"}");
+    assert_int_equal(r.status, 200);
+    assert_int_equal(svc_int(&r, "/priority"), 70);
+    assert_int_equal(assay_ev_benchmark_decode(svc_event(h, "benchmark.changed", 0)->ev.payload, svc_arena(h), &b, NULL), 0);
+    assert_int_equal(b.priority, 70);
     r = svc_call(h, SVC_INSTRUCTOR, "PATCH", "/benchmarks/cold", "{\"warm_interpreters\":\"maybe\"}");
     assert_int_equal(r.status, 400);
     assert_true(svc_faulted(&r, "/warm_interpreters"));

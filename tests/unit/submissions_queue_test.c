@@ -262,7 +262,7 @@ static void test_bounds_of_one_and_of_all(void **state)
     /* nothing of what was refused is there, and a place is free as soon as something is leased */
     struct assay_job *job;
     assert_int_equal(lease(h, 1, &job), 1);
-    r = send_to(h, SVC_USER, "a1", "other", "s", NULL);
+    r = send_to(h, SVC_USER2, "a2", "other", "s", NULL);
     assert_int_equal(r.status, 202);
     assert_int_equal(lease(h, 9, &job), 5);
     assert_int_equal(svc_count_events(h, "submission.created"), 6);
