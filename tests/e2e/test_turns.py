@@ -29,8 +29,8 @@ def fill(api, benchmark, agent, n):
 
 
 def hold(*apis):
-    """Something that takes each one's slot, so that what comes meanwhile waits; what lets them go."""
-    sids = [api.post("/submissions", item("big", "ada", "sleep 180\necho 3\n"), expect=202).json["id"] for api in apis]
+    """Takes each one's slot, and what a runner leases ahead of it, so that what comes meanwhile waits; gives what lets them go."""
+    sids = [api.post("/submissions", item("big", "ada", "sleep 180\necho 3\n"), expect=202).json["id"] for api in apis for _ in range(2)]
     for sid in sids:
         wait_for("it to run", lambda sid=sid: apis[0].get(f"/submissions/{sid}").json["status"] == "running", 60)
     return lambda: [apis[0].post(f"/submissions/{sid}/cancel", expect=(200, 202)) for sid in sids]
@@ -76,9 +76,9 @@ def test_one_of_another_benchmark_waits_for_few_and_a_death_changes_nothing():
         big = fill(admin, "big", "ada", 50)
         small = [grace.post("/submissions", item("small", "grace"), expect=202).json["id"] for _ in range(3)]
         told = [position(grace, s) for s in small]
-        assert all(t <= 2 * k + 1 for k, t in enumerate(told)) and told[2] >= 2, told  # what the runner leased ahead is ahead of nobody
+        assert told in ([0, 2, 4], [1, 3, 5]), told
         # the last of the fifty is as far back as it is
-        assert position(admin, big[-1]) >= 50
+        assert position(admin, big[-1]) == 52
         go()
         wait_for("the first", lambda: grace.get(f"/submissions/{small[0]}").json["status"] == "done", 60)
         server.kill()
@@ -149,15 +149,16 @@ def test_two_gateways_on_postgresql_share_the_turns():
             apis = [grace, again(grace, two)]
             small = [apis[k % 2].post("/submissions", item("small", "grace"), expect=202).json["id"] for k in range(6)]
             told = [position(apis[k % 2], s) for k, s in enumerate(small)]
-            assert all(t <= 2 * k + 1 for k, t in enumerate(told)) and told[5] >= 6, told
+            assert told in ([0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 11]), told
             go()
             wait_for("the first", lambda: grace.get(f"/submissions/{small[0]}").json["status"] == "done", 60)
             two.kill()
             two.start()
             order = ended(one, admin, big + small)
             place = [order.index(s) for s in small]
-            assert all(p <= 2 * k + 1 + 2 * SLACK for k, p in enumerate(place[:2])), place
-            assert max(place) < 35, place
+            # what the killed one had in its hands, two at most, comes back when it is there again
+            late = [p for k, p in enumerate(place) if p > 2 * k + 1 + 2 * SLACK]
+            assert len(late) <= 2, place
             # weights hold across gateways
             go = hold(admin, again(admin, two))
             admin.patch("/benchmarks/small", {"priority": 30})
