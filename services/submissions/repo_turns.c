@@ -75,10 +75,11 @@ const struct assay_stmt turn_lease_stmt = {
     .params = LEASE_PARAMS,
     .columns = LEASE_LETTERS,
     .write = true};
+/* When the clock names a line nothing is at or behind NULL: that ends the search before it begins. */
 const struct assay_stmt turn_astray_stmt = {
     .name = "submissions.turn_astray",
     .sql = "WITH due AS MATERIALIZED (SELECT q.id FROM submissions q WHERE q.state = 'queued'"
-           " AND (SELECT c.benchmark_id FROM submissions_clock c WHERE c.id = 0) IS NULL" WANTED("$5", "$6")
+           " AND q.benchmark_id >= (SELECT CASE WHEN c.benchmark_id IS NULL THEN '' END FROM submissions_clock c WHERE c.id = 0)" WANTED("$5", "$6")
            " LIMIT 1 /*+skip_locked*/) " LEASE,
     .params = LEASE_PARAMS,
     .columns = LEASE_LETTERS,
