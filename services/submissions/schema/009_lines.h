@@ -3,7 +3,7 @@
  *
  * A line is what waits of one benchmark and class (0 what is new, 1 rejudges); what has no benchmark is the line ''.  pass is the
  * start tag of its next turn; waiting is 1 while it has queued rows, and may be 1 a little longer.  The clock's one row holds the
- * line whose turn it is, and the tag of the latest turn of each class.   The
+ * line whose turn it is, and the tag of the latest turn of each class.  The
  * indexes of what is queued lead with what a line, and a submitter in it, is found by.
  */
 "DROP INDEX submissions_queued;"
