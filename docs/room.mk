@@ -2,7 +2,7 @@
 docsdir = $(pkgdatadir)/docs
 dist_docs_DATA = docs/openapi.json
 EXTRA_DIST += docs/architecture.svg
-EXTRA_DIST += docs/dashboard-leaderboard.png docs/dashboard-submission.png
+EXTRA_DIST += docs/dashboard-leaderboard.png docs/dashboard-submission.png docs/dashboard-project-feedback.png docs/dashboard-runners.png
 EXTRA_DIST += docs/architecture.md
 EXTRA_DIST += docs/authors.md
 EXTRA_DIST += docs/brokers.md

@@ -44,6 +44,8 @@ addEventListener('storage', (e) => {
 
 const tokens = (a) => ({ access: a.access_token, refresh: a.refresh_token, user: a.user });
 
+const UNREACHABLE = 'The server cannot be reached. Look whether this device is online, then try again.';
+
 async function send(path, { method = 'GET', body, headers, signal, token } = {}) {
   const h = { Accept: 'application/json', ...headers };
   if (token) h.Authorization = `Bearer ${token}`;
@@ -53,7 +55,7 @@ async function send(path, { method = 'GET', body, headers, signal, token } = {})
     answer = await fetch(new URL(path, base), { method, headers: h, signal, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch (e) {
     if (e.name === 'AbortError') throw e;
-    throw new Problem(0, { detail: 'The server cannot be reached.' });
+    throw new Problem(0, { detail: UNREACHABLE });
   }
   return answer;
 }
@@ -110,8 +112,56 @@ export async function text(path, options) {
 
 export const get = (path, options) => api(path, options);
 export const post = (path, body, options) => api(path, { method: 'POST', body, ...options });
+export const put = (path, body) => api(path, { method: 'PUT', body });
 export const patch = (path, body) => api(path, { method: 'PATCH', body });
 export const remove = (path) => api(path, { method: 'DELETE' });
+
+/** Of a bare array whose next page a header names. */
+export async function bare(path) {
+  const answer = await call(path);
+  return { items: await answer.json(), next_cursor: answer.headers.get('X-Next-Cursor') };
+}
+
+/**
+ * Sends a file and tells how much of it has gone: fetch cannot. Where `url` is signed, it is sent without a token.
+ * `progress` hears a part of 1.
+ */
+export async function upload(path, { method = 'POST', body, type, signed = false, headers = {}, progress = () => {}, signal }) {
+  if (!signed) await call('me', { signal }); // a token that has run out is replaced before, not after, much was sent
+  return new Promise((done, fail) => {
+    const x = new XMLHttpRequest();
+    x.open(method, new URL(path, base));
+    x.setRequestHeader('Accept', 'application/json');
+    if (type) x.setRequestHeader('Content-Type', type);
+    for (const [k, v] of Object.entries(headers)) x.setRequestHeader(k, v);
+    if (!signed) x.setRequestHeader('Authorization', `Bearer ${session()?.access}`);
+    x.upload.onprogress = (e) => progress(e.total ? e.loaded / e.total : 0);
+    x.onload = () => {
+      let document = {};
+      try {
+        document = JSON.parse(x.responseText || '{}');
+      } catch {
+        // a proxy's page, or a bucket's XML: the status has to do
+      }
+      if (x.status >= 200 && x.status < 300) done(document);
+      else fail(new Problem(x.status, document, Number(x.getResponseHeader('Retry-After')) || undefined));
+    };
+    x.onerror = () => fail(new Problem(0, { detail: 'The connection broke while the file was sent. Send it again.' }));
+    x.onabort = () => fail(new DOMException('stopped', 'AbortError'));
+    signal?.addEventListener('abort', () => x.abort(), { once: true });
+    x.send(body);
+  });
+}
+
+/**
+ * Where a signed address of this server is seen from here: the name in it may be one that only its own side of a proxy knows.
+ * Null: the file goes to another server, which the pages' policy does not allow.
+ */
+export function near(url) {
+  const path = /\/(submissions\/uploads\/[^#]*)$/.exec(url);
+  if (path) return path[1];
+  return new URL(url, base).origin === base.origin ? url : null;
+}
 
 /** "?a=1&b=2" of what is neither undefined, null nor empty. */
 export function query(parameters) {
@@ -148,8 +198,14 @@ export async function signOut() {
   const now = session();
   keep(null);
   // the server is told, but whether it hears that changes nothing here
-  if (now) await send('logout', { method: 'POST', body: {}, token: now.access }).catch(() => {});
+  if (now) await send('logout', { method: 'POST', body: { refresh_token: now.refresh }, token: now.access }).catch(() => {});
 }
+
+/** The id of this browser's session: the part of its refresh token that is no secret. */
+export const sessionId = () => /[0-9a-f-]{36}(?=\.)/.exec(session()?.refresh || '')?.[0];
+
+/** The session is over on the server's side too: nothing is to be told. */
+export const forget = () => keep(null);
 
 /** A key under which the same request may be sent again without being done twice. */
 export function onceKey() {

@@ -23,7 +23,7 @@ export function Code({ label, text, language, onChange, onSubmit, readOnly, epoc
   useEffect(() => { if (epoch) editor.current?.replace(live.current.text); }, [epoch]);
   return (
     <>
-      <div ref={host} class="editor" />
+      <div ref={host} class={`editor ${readOnly ? '' : 'written'}`} />
       {ready ? null : (
         <textarea class="code" aria-label={label} rows={12} spellcheck={false} readOnly={readOnly} value={text}
           onInput={(e) => onChange?.(e.currentTarget.value)} onKeyDown={(e) => { if (e.key === 'Enter' && (e.ctrlKey || e.metaKey)) onSubmit?.(); }} />

@@ -41,7 +41,7 @@ const colours = HighlightStyle.define([
 const look = EditorView.theme({
   '&': { color: 'var(--ink)', backgroundColor: 'var(--paper)', border: '1px solid var(--line-strong)', borderRadius: '6px', fontSize: '14px' },
   '&.cm-focused': { outline: '2px solid var(--accent)' },
-  '.cm-scroller': { fontFamily: 'var(--mono)', minHeight: '8em', maxHeight: '65vh' },
+  '.cm-scroller': { fontFamily: 'var(--mono)', lineHeight: '20px', maxHeight: '65vh' },
   '.cm-content': { caretColor: 'var(--ink)' },
   '.cm-cursor': { borderLeftColor: 'var(--ink)' },
   '.cm-gutters': { backgroundColor: 'var(--ground)', color: 'var(--muted)', borderRight: '1px solid var(--line)' },
@@ -64,6 +64,7 @@ export function edit(host, { text, name, label, readOnly = false, onChange = () 
       extensions: [
         Prec.highest(keymap.of(onSubmit ? [submit] : [])), basicSetup, keymap.of([indentWithTab]), indentUnit.of('    '), grammar.of([]), look,
         syntaxHighlighting(colours), EditorState.readOnly.of(readOnly), EditorView.contentAttributes.of({ 'aria-label': label, tabindex: '0' }),
+        EditorView.theme({ '.cm-content, .cm-gutter': { minHeight: readOnly ? '3rem' : '17rem' } }),
         EditorView.updateListener.of((u) => u.docChanged && onChange(u.state.doc.toString())),
       ],
     }),

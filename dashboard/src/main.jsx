@@ -1,24 +1,30 @@
 // The frame: who is signed in, where one is, and what the keys do.
 
 import { Component, render } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { onSession, session, signOut } from './api.js';
 import { Account } from './pages/account.jsx';
 import { Agents } from './pages/agents.jsx';
+import { NewBenchmark } from './pages/authoring.jsx';
 import { Benchmark, Benchmarks } from './pages/benchmarks.jsx';
+import { NewPit, Pit, Projects } from './pages/projects.jsx';
 import { Rejudging, Rejudgings } from './pages/rejudgings.jsx';
 import { Runners } from './pages/runners.jsx';
 import { SignIn } from './pages/signin.jsx';
 import { Submission, Submissions } from './pages/submissions.jsx';
 import { Users } from './pages/users.jsx';
+import { Webhook, Webhooks } from './pages/webhooks.jsx';
 import { go, link, useRoute } from './router.js';
-import { useTitle } from './ui.jsx';
+import { Empty, Head, useTitle } from './ui.jsx';
 
 const STAFF = ['instructor', 'admin'];
+const SENDERS = ['agent', 'user', ...STAFF];
 const PLACES = [
   { name: 'Benchmarks', at: 'benchmarks', key: 'b' },
+  { name: 'Projects', at: 'projects', key: 'p' },
   { name: 'Submissions', at: 'submissions', key: 's' },
   { name: 'Agents', at: 'agents', key: 'a' },
+  { name: 'Webhooks', at: 'webhooks', key: 'w', roles: SENDERS },
   { name: 'Runners', at: 'runners', key: 'r', roles: STAFF },
   { name: 'Rejudgings', at: 'rejudgings', key: 'j', roles: STAFF },
   { name: 'Users', at: 'users', key: 'u', roles: ['admin'] },
@@ -26,7 +32,7 @@ const PLACES = [
 
 function Nowhere() {
   useTitle('Not found');
-  return <><h1>Nothing is here</h1><p><a href={link('benchmarks')}>To the benchmarks</a></p></>;
+  return <><Head title="Nothing is here" /><Empty title="The address is not one of this dashboard's, or its page is not for this account."><a href={link('benchmarks')}>To the benchmarks</a></Empty></>;
 }
 
 function page(route, user) {
@@ -34,8 +40,10 @@ function page(route, user) {
   const staff = STAFF.includes(user.role);
   const props = { user, staff, rest, search: route.search };
   switch (first) {
-    case 'benchmarks': return rest[0] ? <Benchmark key={rest[0]} id={rest[0]} {...props} /> : <Benchmarks {...props} />;
+    case 'benchmarks': return rest[0] === 'new' && staff ? <NewBenchmark {...props} /> : rest[0] ? <Benchmark key={rest[0]} id={rest[0]} {...props} /> : <Benchmarks {...props} />;
     case 'submissions': return rest[0] ? <Submission key={rest[0]} id={rest[0]} {...props} /> : <Submissions {...props} />;
+    case 'projects': return rest[0] === 'new' && staff ? <NewPit {...props} /> : rest[0] ? <Pit key={rest[0]} id={rest[0]} {...props} /> : <Projects {...props} />;
+    case 'webhooks': return !SENDERS.includes(user.role) ? <Nowhere /> : rest[0] ? <Webhook key={rest[0]} id={rest[0]} {...props} /> : <Webhooks {...props} />;
     case 'agents': return <Agents {...props} />;
     case 'account': return <Account {...props} />;
     case 'runners': return staff ? <Runners {...props} /> : <Nowhere />;
@@ -109,19 +117,31 @@ function useKeys(places, help) {
           e.preventDefault();
           field.focus();
         }
-      } else if (e.key === 'j' || e.key === 'k') {
-        const rows = [...document.querySelectorAll('main tbody tr a:first-of-type')].filter((a, i, l) => i === 0 || a.closest('tr') !== l[i - 1].closest('tr'));
-        const at = rows.findIndex((a) => a.closest('tr') === document.activeElement?.closest('tr'));
-        const next = rows[at < 0 ? 0 : Math.max(0, Math.min(rows.length - 1, at + (e.key === 'j' ? 1 : -1)))];
-        if (next) {
-          next.focus();
-          next.scrollIntoView({ block: 'nearest' });
-        }
-      }
+      } else if (e.key === 'j' || e.key === 'k') step(e.key === 'j' ? 1 : -1);
     };
     addEventListener('keydown', press);
     return () => removeEventListener('keydown', press);
   }, [places]);
+}
+
+/** The focus on the link of the next row, or the one before. Rows that are on their way are waited for. */
+let awaited = null;
+function step(by) {
+  awaited?.disconnect();
+  const rows = [...document.querySelectorAll('main tbody tr')].map((r) => r.querySelector('a')).filter(Boolean);
+  const at = rows.findIndex((a) => a.closest('tr') === document.activeElement?.closest('tr'));
+  const next = rows[at < 0 ? 0 : Math.max(0, Math.min(rows.length - 1, at + by))];
+  if (next) {
+    next.focus();
+    next.scrollIntoView({ block: 'nearest' });
+  } else if (document.querySelector('main [aria-busy="true"]')) {
+    const from = document.activeElement;
+    awaited = new MutationObserver(() => {
+      if (document.activeElement !== from) awaited.disconnect(); // something else was chosen meanwhile
+      else if (document.querySelector('main tbody tr a')) step(by);
+    });
+    awaited.observe(document.getElementById('main'), { childList: true, subtree: true });
+  }
 }
 
 /** A fault of ours in one page leaves the frame standing. */
@@ -132,7 +152,7 @@ class Guard extends Component {
 
   render({ children }, { error }) {
     if (!error) return children;
-    return <div class="fault" role="alert"><p>This page failed: {String(error.message || error)}</p><button type="button" onClick={() => location.reload()}>Load it again</button></div>;
+    return <div class="fault" role="alert"><p><b>This page failed:</b> {String(error.message || error)}. What was entered elsewhere is kept.</p><button type="button" onClick={() => location.reload()}>Load it again</button></div>;
   }
 }
 
@@ -146,8 +166,9 @@ function App() {
   const places = PLACES.filter((p) => !p.roles || p.roles.includes(user?.role));
   useKeys(user ? places : [], () => setHelp(true));
   // who uses a screen reader or the keyboard goes on where the new page begins
+  // (before it is painted: later, it would take the focus from what was chosen there in between)
   const first = useRef(true);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!first.current) {
       main.current?.focus({ preventScroll: true });
       scrollTo(0, 0);
@@ -159,21 +180,21 @@ function App() {
     <>
       <a class="skip" href="#main" onClick={(e) => { e.preventDefault(); main.current.focus(); }}>To the content</a>
       <header class="top">
-        <a class="brand" href="#/">Assay</a>
+        <a class="brand" href="#/"><svg viewBox="0 0 32 32" width="24" height="24" aria-hidden="true"><rect width="32" height="32" rx="7" /><path d="M6 10h20M16 7v18M10 25h12M6 10l-3 7h6zm20 0l-3 7h6z" /></svg>Assay</a>
         {user ? (
           <nav aria-label="Main">
-            {places.map((p) => <a href={link(p.at)} aria-current={at === p.at ? 'page' : undefined}>{p.name}</a>)}
+            {places.map((p) => <a href={link(p.at)} data-name={p.name} aria-current={at === p.at ? 'page' : undefined}>{p.name}</a>)}
           </nav>
         ) : <span class="grow" />}
         <div class="who">
-          {user ? <a href={link('account')} aria-current={at === 'account' ? 'page' : undefined}>{user.login}</a> : null}
+          {user ? <a class="me" href={link('account')} title={`Account of ${user.login}`} aria-current={at === 'account' ? 'page' : undefined}>{user.login}</a> : null}
           {user ? <button type="button" class="plain" onClick={signOut}>Sign out</button> : null}
-          <button type="button" class="plain" onClick={() => setHelp(true)} aria-label="Keys">?</button>
+          <button type="button" class="plain" onClick={() => setHelp(true)} aria-label="Keys" title="keys">?</button>
           <Theme />
         </div>
       </header>
       <main id="main" ref={main} tabIndex={-1}>
-        <Guard key={route.path}>{user ? page(route, user) : <SignIn />}</Guard>
+        <Guard key={route.parts.slice(0, 2).join('/')}>{user ? page(route, user) : <SignIn />}</Guard>
       </main>
       <footer>
         <a href="swagger/">API</a> <a href="ui/licenses.txt">Licences</a>

@@ -26,7 +26,8 @@ export function draw(place, series) {
       label: s.name, stroke: COLOURS[i % COLOURS.length], width: 2, points: { show: times.length < 100 }, paths: uPlot.paths.stepped({ align: 1 }),
     }))],
     axes: [axis, axis],
-    scales: { y: { range: (u, low, high) => [Math.min(0, low ?? 0), Math.max(100, high ?? 100)] } },
+    scales: { y: { // scores of 100 are seen against 100; counts of solved problems against the most
+    range: (u, low, high) => [Math.min(0, low ?? 0), high > 20 ? Math.max(100, high) : Math.ceil((high || 1) * 1.1)] } },
   }, [times, ...columns], place);
   let watched = true;
   const watch = new ResizeObserver(() => requestAnimationFrame(() => watched && plot.setSize(size())));

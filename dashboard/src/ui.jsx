@@ -1,6 +1,6 @@
 // Small parts that the pages are made of.
 
-import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
+import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 
 /** Loads something when `keys` change; an answer that comes too late is dropped. */
 export function useLoad(load, keys) {
@@ -22,27 +22,69 @@ export function useLoad(load, keys) {
   return { ...state, reload };
 }
 
+/** The window's title; undefined leaves it to a part of the page that says its own. */
 export function useTitle(title) {
   useEffect(() => {
-    document.title = title ? `${title} · Assay` : 'Assay';
+    if (title !== undefined) document.title = `${title} · Assay`;
   }, [title]);
 }
 
+// what one may do about it, where the server's own words do not say
+const ADVICE = {
+  401: 'Sign in again.',
+  403: 'Ask its owner or an admin, or sign in with an account that may.',
+  404: 'It was deleted, was never there, or is not shown to this account.',
+  409: 'Load the page again to see how it stands now.',
+  413: 'Send less at once.',
+  429: 'Too much came at once.',
+  500: 'That is a fault of the server: its log has more under the number below.',
+  502: 'The server behind the proxy does not answer. Try again in a moment.',
+  503: 'The server is busy or starting. Try again in a moment.',
+  504: 'The server behind the proxy takes too long. Try again in a moment.',
+};
+
 export function Fault({ error }) {
   if (!error) return null;
+  const advice = error.faults?.length ? 'Mend these and send it again:' : ADVICE[error.status];
   return (
     <div class="fault" role="alert">
-      <p>{error.message}{error.retryAfter ? ` Try again in ${error.retryAfter} s.` : ''}</p>
+      <p><b>{error.message.replace(/^./, (c) => c.toUpperCase())}{/[.!?:]$/.test(error.message) ? '' : '.'}</b> {error.retryAfter ? `Try again in ${error.retryAfter} s.` : advice}</p>
       {error.faults?.length ? <ul>{error.faults.map((f) => <li><code>{f.pointer}</code> {f.detail}</li>)}</ul> : null}
       {error.requestId ? <p class="note">request {error.requestId}</p> : null}
     </div>
   );
 }
 
+/** Holds the place of what is on its way, so that nothing jumps when it comes; it shows itself only when that takes long. */
+export function Waiting({ lines = 3 }) {
+  return (
+    <div class="waiting" aria-busy="true">
+      <p class="hidden" role="status">loading…</p>
+      {Array.from({ length: lines }, (_, i) => <span key={i} style={{ width: `${88 - 17 * (i % 3)}%` }} />)}
+    </div>
+  );
+}
+
+/** A page's heading with what can be done from there. */
+export function Head({ title, children, kicker, level = 1 }) {
+  const H = `h${level}`;
+  return (
+    <header class="head">
+      <div>{kicker ? <p class="kicker">{kicker}</p> : null}<H>{title}</H></div>
+      {children ? <div class="actions">{children}</div> : null}
+    </header>
+  );
+}
+
+/** Says that there is nothing, and what to do so that there is. */
+export function Empty({ title, children }) {
+  return <div class="empty"><p class="what">{title}</p>{children ? <p>{children}</p> : null}</div>;
+}
+
 /** What was loaded, or why it was not. */
 export function Loaded({ of, children }) {
   if (of.error && !of.data) return <Fault error={of.error} />;
-  if (!of.data) return <p class="note" role="status">loading…</p>;
+  if (!of.data) return <Waiting />;
   return <>{of.error ? <Fault error={of.error} /> : null}{children(of.data)}</>;
 }
 
@@ -62,7 +104,8 @@ export function Status({ of }) {
   return <span class={`status ${of}`}>{of}</span>;
 }
 
-const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+// in the zone and the manner of who reads
+const full = new Intl.DateTimeFormat(undefined, { year: 'numeric', month: 'long', day: 'numeric', hour: 'numeric', minute: '2-digit', second: '2-digit', timeZoneName: 'short' });
 const short = new Intl.DateTimeFormat(undefined, { dateStyle: 'short', timeStyle: 'short' });
 export function Time({ of, none = '—' }) {
   if (!of) return none;
@@ -127,13 +170,88 @@ export function Field({ label, hint, children, id }) {
 /** A button that asks once more before it does what cannot be undone. */
 export function Sure({ children, ask, onSure, ...rest }) {
   const [asked, set] = useState(false);
-  if (!asked) return <button type="button" {...rest} onClick={() => set(true)}>{children}</button>;
+  const yes = useRef();
+  const button = useRef();
+  const was = useRef(false);
+  // the focus goes to the answer, and from there back to the button
+  useLayoutEffect(() => {
+    if (asked) yes.current?.focus();
+    else if (was.current) button.current?.focus();
+    was.current = asked;
+  }, [asked]);
+  if (!asked) return <button type="button" {...rest} ref={button} onClick={() => set(true)}>{children}</button>;
   return (
     <span class="sure" role="group" aria-label={ask}>
-      {ask} <button type="button" class="danger" ref={(b) => b?.focus()} onClick={() => { set(false); onSure(); }}>Yes</button>{' '}
+      <span>{ask}</span> <button type="button" class="danger" ref={yes} onClick={() => { set(false); onSure(); }}>Yes</button>{' '}
       <button type="button" onClick={() => set(false)}>No</button>
     </span>
   );
+}
+
+/** For what is gone for good: a word is typed before the button works. */
+export function Typed({ id, word, label, button, onSure, busy, children }) {
+  const [typed, set] = useState('');
+  const ready = typed.trim() === word;
+  return (
+    <form onSubmit={(e) => { e.preventDefault(); if (ready) onSure(new FormData(e.currentTarget)); }}>
+      {children}
+      <Field id={id} label={label} hint={<>Type <code>{word}</code> to confirm.</>}>
+        <input id={id} value={typed} autocomplete="off" autocapitalize="none" spellcheck={false} aria-describedby={`${id}-hint`} onInput={(e) => set(e.currentTarget.value)} />
+      </Field>
+      <button type="submit" class="danger" disabled={!ready || busy}>{button}</button>
+    </form>
+  );
+}
+
+/** A secret that is shown this once. */
+export function Once({ label, text, onDone, children }) {
+  const [copied, set] = useState(false);
+  const top = useRef();
+  useEffect(() => top.current?.focus(), []);
+  return (
+    <div class="card once" role="status" tabIndex={-1} ref={top}>
+      <p><b>{label}</b></p>
+      <p><code class="secret">{text}</code></p>
+      {children}
+      <p class="row">
+        {navigator.clipboard ? <button type="button" class="primary" onClick={() => navigator.clipboard.writeText(text).then(() => set(true), () => {})}>{copied ? 'Copied' : 'Copy'}</button> : null}
+        <button type="button" onClick={onDone}>I have it</button>
+      </p>
+    </div>
+  );
+}
+
+/** A field that takes a file, by choosing or dropping it. */
+export function Drop({ id, label, hint, accept, multiple = false, onFiles, disabled }) {
+  const [over, set] = useState(false);
+  const take = (files) => files.length && onFiles([...files]);
+  return (
+    <div class={`drop ${over ? 'over' : ''}`} onDragOver={(e) => { e.preventDefault(); set(true); }} onDragLeave={() => set(false)}
+      onDrop={(e) => { e.preventDefault(); set(false); if (!disabled) take(e.dataTransfer.files); }}>
+      <label for={id}>{label}</label>
+      <input id={id} type="file" accept={accept} multiple={multiple} disabled={disabled} aria-describedby={hint ? `${id}-hint` : undefined}
+        onChange={(e) => { take(e.currentTarget.files); e.currentTarget.value = ''; }} />
+      {hint ? <p class="note" id={`${id}-hint`}>{hint}</p> : null}
+    </div>
+  );
+}
+
+/** How much has gone; `part` of 1. */
+export function Progress({ label, part }) {
+  const p = Math.round(part * 100);
+  return (
+    <div class="sending" role="status">
+      <progress aria-label={label} max={100} value={p} /> <span class="figure">{label}: {p} %</span>
+    </div>
+  );
+}
+
+/** Has the browser keep a text as a file. */
+export function save(name, text, type = 'application/json') {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  const a = Object.assign(document.createElement('a'), { href: url, download: name });
+  a.click();
+  setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
 /** Does something that may fail, and says so. */
@@ -192,13 +310,13 @@ export function usePages(load, keys) {
   return { ...state, reload, more: state.next ? () => more(state.next, state.items) : null };
 }
 
-export function More({ of }) {
+export function More({ of, none = 'There are none yet.', children }) {
   return (
     <>
       <Fault error={of.error} />
-      {of.loading ? <p class="note" role="status">loading…</p> : null}
-      {of.loaded && !of.items.length ? <p class="note">There are none yet.</p> : null}
-      {of.more && !of.loading ? <button type="button" onClick={of.more}>Show more</button> : null}
+      {of.loading && !of.items.length ? <Waiting lines={4} /> : null}
+      {of.loaded && !of.loading && !of.items.length ? children || <Empty title={none} /> : null}
+      {of.more ? <p class="row"><button type="button" disabled={of.loading} onClick={of.more}>{of.loading ? 'loading…' : 'Show more'}</button></p> : null}
     </>
   );
 }

@@ -3,6 +3,12 @@
 const base = new URL('..', location.href.split('#')[0]);
 const place = document.getElementById('swagger-ui');
 
+// Each operation's row is a button, and its path a link inside of it, which assistive programs cannot tell apart. The button
+// does what the link does (it opens the row and puts its name into the address), so the path is only text here.
+const plainNames = ({ React }) => ({
+  wrapComponents: { DeepLink: () => ({ text }) => React.createElement('span', { className: 'nostyle' }, text) },
+});
+
 fetch(new URL('swagger.json', base))
   .then((answer) => {
     if (!answer.ok) throw new Error(`the contract is not there (${answer.status})`);
@@ -20,6 +26,7 @@ fetch(new URL('swagger.json', base))
       filter: true,
       validatorUrl: null,
       presets: [SwaggerUIBundle.presets.apis],
+      plugins: [plainNames],
     });
   })
   .catch((error) => {

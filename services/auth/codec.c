@@ -73,6 +73,12 @@ const struct assay_json_field auth_password_fields[] = {
     {.name = NULL, .has_offset = -1},
 };
 
+const struct assay_json_field auth_erase_fields[] = {
+    {.name = "password", .type = ASSAY_JSON_STRING, .flags = ASSAY_JSON_REQUIRED, .offset = offsetof(struct auth_erase_in, password), .min = 1,
+     .max = AUTH_PASSWORD_MAX, .has_offset = -1},
+    {.name = NULL, .has_offset = -1},
+};
+
 static void check(struct assay_json_faults *f, struct assay_arena *a, const char *pointer, const char *fault)
 {
     if (fault != NULL)
@@ -131,6 +137,16 @@ void auth_write_user(struct assay_jw *w, const struct auth_user *u)
     assay_jw_kbool(w, "disabled", u->disabled);
     assay_jw_ktime(w, "created_at", u->created_ms);
     assay_jw_ktime(w, "updated_at", u->updated_ms);
+    assay_jw_end(w);
+}
+
+void auth_write_session(struct assay_jw *w, const struct assay_val *row)
+{
+    assay_jw_object(w);
+    assay_jw_kstr(w, "id", row[0].s);
+    assay_jw_ktime(w, "created_at", row[1].i);
+    assay_jw_ktime(w, "used_at", row[2].i);
+    assay_jw_ktime(w, "expires_at", row[3].i);
     assay_jw_end(w);
 }
 

@@ -339,21 +339,11 @@ int auth_do_refresh(void *self, struct assay_request *rq, struct assay_response 
     return issue(s, rq, rs, &session.user, &session, ASSAY_STR(""), err);
 }
 
-/* Ends all sessions, or the one whose refresh token is given, with their access tokens: the epoch rises, so that every gateway looks
+/* Ends all sessions of the caller, or the one of that family, with their access tokens: the epoch rises, so that every gateway looks
  * again; what it then finds holds for the sessions that are left. Retries when another change of the account was first. */
-int auth_do_logout(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+static int end_sessions(struct service *s, struct assay_request *rq, struct assay_response *rs, struct assay_str family, struct assay_err *err)
 {
-    struct service *s = self;
-    struct auth_refresh_in in = {.refresh_token = {NULL, 0}};
-    struct assay_str family = ASSAY_STR_NULL;
-    char hash[ASSAY_SHA256_HEX];
     int rc = ASSAY_OK;
-    if (rq->body.n != 0)
-        rc = assay_body_json(rq, rs, auth_logout_fields, &in, err);
-    if (rc == ASSAY_OK && in.refresh_token.p != NULL && !auth_refresh_parse(in.refresh_token, &family, hash))
-        rc = assay_fault(rq, rs, err, "/refresh_token", "is not a refresh token of this server");
-    if (rc < 0)
-        return rc;
     for (int i = 0; i < TRIES; i++) {
         struct auth_user u;
         rc = auth_user_by_id(s->host->store, rq->who->user_id, rq->arena, &u, err);
@@ -380,6 +370,22 @@ int auth_do_logout(void *self, struct assay_request *rq, struct assay_response *
         return rc;
     rs->status = 204;
     return ASSAY_OK;
+}
+
+int auth_do_logout(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct service *s = self;
+    struct auth_refresh_in in = {.refresh_token = {NULL, 0}};
+    struct assay_str family = ASSAY_STR_NULL;
+    char hash[ASSAY_SHA256_HEX];
+    int rc = ASSAY_OK;
+    if (rq->body.n != 0)
+        rc = assay_body_json(rq, rs, auth_logout_fields, &in, err);
+    if (rc == ASSAY_OK && in.refresh_token.p != NULL && !auth_refresh_parse(in.refresh_token, &family, hash))
+        rc = assay_fault(rq, rs, err, "/refresh_token", "is not a refresh token of this server");
+    if (rc < 0)
+        return rc;
+    return end_sessions(s, rq, rs, family, err);
 }
 
 /* ---- accounts ------------------------------------------------------------------------------------ */
@@ -510,14 +516,47 @@ int auth_do_user_patch(void *self, struct assay_request *rq, struct assay_respon
     return assay_err_set(err, ASSAY_E_BUSY, "the account is being changed by others; try again");
 }
 
-/* The row goes, so its login and address are free again; the id stays as the owner of what was submitted, and stands for nobody.  The
- * other services clear what they know by a name when they hear of it. */
-int auth_do_user_erase(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+/* ---- one's own account --------------------------------------------------------------------------- */
+
+int auth_do_sessions_list(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     struct service *s = self;
+    struct assay_rows rows;
+    int rc = auth_sessions_of(s->host->store, rq->who->user_id, s->host->now_ms(s->host->ctx), rq->arena, &rows, err);
+    if (rc < 0)
+        return rc;
+    ASSAY_CLEANUP_JW struct assay_jw *w = assay_jw_new();
+    if (w == NULL)
+        return no_memory(err);
+    assay_jw_object(w);
+    assay_jw_key(w, "items");
+    assay_jw_array(w);
+    for (size_t i = 0; i < rows.n; i++)
+        auth_write_session(w, rows.row[i].col);
+    assay_jw_end(w);
+    assay_jw_end(w);
+    return assay_reply_json(rs, 200, w, err);
+}
+
+int auth_do_session_end(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct service *s = self;
+    struct auth_session session;
+    int rc = auth_session_get(s->host->store, rq->param[0], rq->arena, &session, err);
+    if (rc < 0)
+        return rc;
+    if (!assay_str_eq(session.user.id, rq->who->user_id))
+        return assay_err_set(err, ASSAY_E_NOT_FOUND, "no such session");
+    return end_sessions(s, rq, rs, session.family, err);
+}
+
+/* The row goes, so its login and address are free again; the id stays as the owner of what was submitted, and stands for nobody.  The
+ * other services clear what they know by a name when they hear of it. */
+static int erase(struct service *s, struct assay_request *rq, struct assay_response *rs, struct assay_str id, struct assay_err *err)
+{
     for (int i = 0; i < TRIES; i++) {
         struct auth_user u;
-        int rc = auth_user_by_id(s->host->store, rq->param[0], rq->arena, &u, err);
+        int rc = auth_user_by_id(s->host->store, id, rq->arena, &u, err);
         if (rc < 0)
             return rc;
         struct assay_tx *tx = assay_tx_new(rq->arena, "auth.user_erase");
@@ -543,6 +582,30 @@ int auth_do_user_erase(void *self, struct assay_request *rq, struct assay_respon
             return rc;
     }
     return assay_err_set(err, ASSAY_E_BUSY, "the account is being changed by others; try again");
+}
+
+int auth_do_user_erase(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    return erase(self, rq, rs, rq->param[0], err);
+}
+
+/* By whoever knows the password: a token that was left lying about does not do. */
+static int me_erase_now(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct service *s = self;
+    struct auth_erase_in in = {.password = ASSAY_STR_NULL};
+    struct auth_user u;
+    bool right = false;
+    int rc = assay_body_json(rq, rs, auth_erase_fields, &in, err);
+    if (rc == ASSAY_OK)
+        rc = auth_user_by_id(s->host->store, rq->who->user_id, rq->arena, &u, err);
+    if (rc == ASSAY_OK)
+        rc = verify(s, rq, rs, u.id, in.password, u.password_hash, &right, err);
+    if (rc < 0)
+        return rc;
+    if (!right)
+        return assay_err_set(err, ASSAY_E_FORBIDDEN, "the password is wrong");
+    return erase(s, rq, rs, u.id, err);
 }
 
 static int user_password_now(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
@@ -635,6 +698,7 @@ THROUGH_THE_LINE(register)
 THROUGH_THE_LINE(login)
 THROUGH_THE_LINE(auth)
 THROUGH_THE_LINE(user_password)
+THROUGH_THE_LINE(me_erase)
 
 /* ---- for the auth gate ------------------------------------------------------------------------------ */
 

@@ -101,6 +101,9 @@ struct auth_password_in {
     struct assay_str current_password, password;
     bool has_current;
 };
+struct auth_erase_in {
+    struct assay_str password;
+};
 struct auth_tokens_out {
     struct assay_str access, refresh;
     int64_t expires_in_s;
@@ -108,10 +111,11 @@ struct auth_tokens_out {
 };
 
 extern const struct assay_json_field auth_register_fields[], auth_login_fields[], auth_refresh_fields[],
-    auth_logout_fields[], auth_link_fields[], auth_patch_fields[], auth_password_fields[];
+    auth_logout_fields[], auth_link_fields[], auth_patch_fields[], auth_password_fields[], auth_erase_fields[];
 
 void auth_write_brief(struct assay_jw *w, const struct auth_user *u); /* {id, login, role} */
 void auth_write_user(struct assay_jw *w, const struct auth_user *u);
+void auth_write_session(struct assay_jw *w, const struct assay_val *row); /* of auth_sessions_of */
 void auth_write_tokens(struct assay_jw *w, const struct auth_tokens_out *t);
 
 /* Rules that a table cannot say; faults are added, all of them. */
@@ -122,7 +126,7 @@ void auth_check_patch(const struct auth_patch_in *in, struct assay_json_faults *
 
 #define AUTH_STMTS(X)                                                                                                  \
     X(user_seed) X(user_insert) X(user_by_id) X(user_by_login) X(user_by_email) X(user_list) X(user_update)            \
-    X(user_erase) X(user_password) X(user_epoch) X(session_insert) X(session_trim) X(session_purge) X(session_get) X(session_rotate) \
+    X(user_erase) X(user_password) X(user_epoch) X(session_insert) X(session_trim) X(session_purge) X(session_get) X(session_list) X(session_rotate) \
     X(session_delete) X(session_delete_of) X(session_delete_all) X(user_epoch_of_one) X(session_lives) X(link_insert) X(link_purge) X(link_get) X(link_take) X(links_end) X(audit_insert) X(audit_list) X(audit_forget) X(audit_oldest) X(audit_remove)
 #define X(name) extern const struct assay_stmt auth_q_##name;
 AUTH_STMTS(X)
@@ -150,6 +154,10 @@ int auth_user_list(const struct assay_store *st, struct assay_str after, struct 
                    struct assay_arena *a, struct auth_user **out, size_t *n, struct assay_err *err) ASSAY_MUST_CHECK;
 int auth_session_get(const struct assay_store *st, struct assay_str family, struct assay_arena *a,
                      struct auth_session *out, struct assay_err *err) ASSAY_MUST_CHECK;
+
+/* An account's sessions that have not run out, the one used last first. Columns: id, made, used, ends. */
+int auth_sessions_of(const struct assay_store *st, struct assay_str user_id, int64_t now_ms, struct assay_arena *a, struct assay_rows *rows,
+                     struct assay_err *err) ASSAY_MUST_CHECK;
 
 /* Writers add to a transaction; the ones that return an index say which statement is the guard. */
 int auth_add_user(struct assay_tx *tx, const struct auth_user *u, struct assay_str login_fold);
@@ -207,7 +215,7 @@ int auth_audit_purge(struct auth_audit_keep *k, struct assay_err *err) ASSAY_MUS
 
 #define AUTH_HANDLERS(X) \
     X(register) X(login) X(auth) X(refresh) X(logout) X(me) X(users_list) X(user_get) X(user_patch) X(user_erase) \
-    X(user_password) X(audit_list) X(link_request) X(link_verify)
+    X(user_password) X(sessions_list) X(session_end) X(me_erase) X(audit_list) X(link_request) X(link_verify)
 #define X(name) \
     int auth_do_##name(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 AUTH_HANDLERS(X)

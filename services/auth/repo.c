@@ -59,6 +59,9 @@ STMT(session_get, false, "t", "tti" USER_LETTERS,
      "SELECT s.family, s.token_hash, s.expires_ms, u.id, u.login, u.email, u.name, u.role, u.password_hash, u.epoch,"
      " u.version, u.disabled, u.created_ms, u.updated_ms"
      " FROM auth_sessions s JOIN auth_users u ON u.id = s.user_id WHERE s.family = $1");
+STMT(session_list, false, "tii", "tiii",
+     "SELECT family, created_ms, used_ms, expires_ms FROM auth_sessions WHERE user_id = $1 AND expires_ms > $2"
+     " ORDER BY used_ms DESC, family DESC LIMIT $3");
 STMT(session_rotate, true, "tttiii", "",
      "UPDATE auth_sessions SET token_hash = $3, used_ms = $4, expires_ms = $5 WHERE family = $1 AND token_hash = $2"
      " AND EXISTS (SELECT 1 FROM auth_users u WHERE u.id = auth_sessions.user_id AND u.disabled = 0 AND u.epoch = $6)");
@@ -137,6 +140,12 @@ int auth_session_get(const struct assay_store *st, struct assay_str family, stru
     out->expires_ms = c[2].i;
     read_user(c + 3, &out->user);
     return ASSAY_OK;
+}
+
+int auth_sessions_of(const struct assay_store *st, struct assay_str user_id, int64_t now_ms, struct assay_arena *a, struct assay_rows *rows,
+                     struct assay_err *err)
+{
+    return ASSAY_QUERY(st, &auth_q_session_list, a, rows, err, ASSAY_VT(user_id), ASSAY_VI(now_ms), ASSAY_VI(AUTH_SESSIONS_MAX));
 }
 
 int auth_add_user(struct assay_tx *tx, const struct auth_user *u, struct assay_str login_fold)

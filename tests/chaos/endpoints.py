@@ -371,6 +371,11 @@ def erasable(w, n):
     return w.admin.post("/register", {"login": f"going-{n}", "password": PASSWORD}, expect=201).json["id"]
 
 
+def registered(w, n):
+    w.admin.post("/register", {"login": f"leaves-{n}", "password": PASSWORD}, expect=201)
+    return signed_in(w, n, f"leaves-{n}")
+
+
 STUDENT = {"token": lambda w, n: student(w).token}
 WORKER = {"judges": False, "token": lambda w, n: w.token}
 
@@ -429,6 +434,9 @@ ENDPOINTS = {
     "logout": Row(lambda w, n: ("POST", "/logout", {}), {200, 204}, signed_out, lambda w, n: signed_in(w, n, "leaving"),
                   token=lambda w, n: w.kept[n]["token"]),
     "me": get("/me"),
+    "me_sessions": get("/me/sessions"),
+    "me_session_end": Row(lambda w, n: ("DELETE", f"/me/sessions/{w.kept[n]['refresh_token'][4:40]}", None), {204}, signed_out,
+                          lambda w, n: signed_in(w, n, "leaving"), token=lambda w, n: w.kept[n]["token"], again={401, 404}),
     "users_list": get("/users"),
     "users_get": get(lambda w, n: f"/users/{w.user}"),
     "users_update": Row(lambda w, n: ("PATCH", f"/users/{w.user}", {"name": f"Somebody {n}"}), {200},
@@ -493,6 +501,8 @@ PARTS = {
     "rejudgings_changes": get(lambda w, n: f"/rejudgings/{w.kept[n]}/changes", (200, 409), prepare=made_set),
     "rejudgings_apply": Row(lambda w, n: ("POST", f"/rejudgings/{w.kept[n]}/apply", None), {200, 409}, prepare=made_set),
     "rejudgings_cancel": Row(lambda w, n: ("POST", f"/rejudgings/{w.kept[n]}/cancel", None), {200, 409}, prepare=made_set),
+    "me_erase": Row(lambda w, n: ("POST", "/me/erase", {"password": PASSWORD}), {204}, signed_out, registered, token=lambda w, n: w.kept[n]["token"],
+                    again={401}),
     "users_erase": Row(lambda w, n: ("DELETE", f"/users/{w.kept[n]}", None), {204}, there(lambda w, n: f"/users/{w.kept[n]}", 404), erasable,
                        again={404}),
     "webhooks_list": get("/webhooks"),

@@ -285,6 +285,17 @@ class Plans:
         w("auth_request", same, lambda x, who, rel: post("/auth/request", {"email": "nobody@example.com"}))
         w("auth_verify", ("unknown",), lambda x, who, rel: get(f"/auth/verify?token=asl_{'0' * 64}"))
         w("logout", all4, logout)
+        def session_end(x, who, rel):
+            me, other = x.throwaway(who, rel)
+            return delete(f"/me/sessions/{other['refresh'].removeprefix('asr_').split('.')[0] if other else NOWHERE}", api=me["api"])
+
+        def own_erase(x, who, rel):
+            me, _ = x.throwaway(who, rel)
+            return post("/me/erase", {"password": PASSWORD if rel == "own" else PASSWORD + "!"}, api=me["api"])
+
+        w("me_sessions", same, lambda x, who, rel: get("/me/sessions"))
+        w("me_session_end", all4, session_end)
+        w("me_erase", ("own", "unknown"), own_erase)
         w("users_password", all4, password)
         w("users_erase", all4, erase)
         w("users_list", all4, lambda x, who, rel: get("/users?limit=200", listed=x.person(who, rel)))

@@ -172,9 +172,9 @@ class Browser:
             .map((v) => `${v.impact}: ${v.id}: ${v.help}: ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160) + ' ' + (n.failureSummary || '').slice(0, 300)).join(' | ')}`)), (e) => done([String(e)]));""")
         return result
 
-    def shot(self, name):
+    def shot(self, name, most=1800):
         SHOTS.mkdir(parents=True, exist_ok=True)
-        height = self.run("return Math.min(document.documentElement.scrollHeight, 1800)")
+        height = self.run("return Math.min(document.documentElement.scrollHeight, arguments[0])", most)
         width = self.run("return innerWidth")
         data = self.driver.execute_cdp_cmd("Page.captureScreenshot", {
             "format": "png", "captureBeyondViewport": True, "clip": {"x": 0, "y": 0, "width": width, "height": max(height, 300), "scale": 1}})["data"]

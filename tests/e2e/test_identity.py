@@ -69,6 +69,31 @@ def test_revocation_is_seen_within_a_second(server):
         wait_for(change + " to be seen", lambda u=user: u.get("/me", expect=None).status == 401, timeout=1.5)
 
 
+def test_one_session_of_several_is_ended_and_stays_ended_after_a_restart():
+    server = make_server().start()
+    try:
+        server.register("several")
+        first, second = (server.api().post("/login", {"login": "several", "password": "a-long-enough-password"}).json for _ in range(2))
+        me = Api(server.port, second["access_token"])
+        sessions = {s["id"] for s in me.get("/me/sessions").json["items"]}
+        ended, kept = first["refresh_token"][4:40], second["refresh_token"][4:40]
+        assert {ended, kept} <= sessions and len(sessions) == 3, sessions  # the third is the harness's
+        server.login().delete(f"/me/sessions/{ended}", expect=404)
+        me.delete("/me/sessions/not-an-id", expect=404)
+        me.get("/me/sessions?limit=1", expect=400)
+        me.delete(f"/me/sessions/{ended}", expect=204)
+        wait_for("its token to be refused", lambda: Api(server.port, first["access_token"]).get("/me", expect=None).status == 401, timeout=2)
+        me.get("/me")
+        server.stop()
+        server.start()
+        Api(server.port, first["access_token"]).get("/me", expect=401)
+        server.api().post("/auth/refresh", {"refresh_token": first["refresh_token"]}, expect=401)
+        assert ended not in {s["id"] for s in Api(server.port, second["access_token"]).get("/me/sessions").json["items"]}
+        server.api().post("/auth/refresh", {"refresh_token": second["refresh_token"]}, expect=200)
+    finally:
+        server.stop()
+
+
 def test_guessing_is_slowed_down(server):
     server.register("victim")
     answers = [server.api().post("/login", {"login": "victim", "password": "guess"}, expect=(401, 429)) for _ in range(12)]

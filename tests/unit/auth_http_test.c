@@ -355,6 +355,48 @@ static void an_erased_account_is_gone_and_the_last_admin_is_not(void **state)
     assert_string_not_equal(svc_str(&u, "/id"), bob);
 }
 
+static void one_ends_one_s_own_sessions_and_nobody_else_s(void **state)
+{
+    struct svc *h = *state;
+    assert_int_equal(post(h, SVC_ANYONE, "/register", "{\"login\":\"bob\",\"password\":\"builder-bob\"}").status, 201);
+    struct svc_reply a = post(h, SVC_ANYONE, "/login", "{\"login\":\"bob\",\"password\":\"builder-bob\"}");
+    struct svc_reply b = post(h, SVC_ANYONE, "/login", "{\"login\":\"bob\",\"password\":\"builder-bob\"}");
+    struct svc_reply root = post(h, SVC_ANYONE, "/login", ADMIN_LOGIN);
+    struct assay_principal him = as(h, svc_str(&a, "/user/id"), "user"), me = as(h, svc_str(&root, "/user/id"), "admin");
+    struct svc_reply list = svc_call(h, &him, "GET", "/me/sessions", NULL);
+    assert_int_equal(list.status, 200);
+    assert_int_equal(svc_len(&list, "/items"), 2);
+    assert_false(svc_has(&list, "/items/0/token_hash"));
+    assert_true(svc_has(&list, "/items/0/created_at") && svc_has(&list, "/items/0/used_at") && svc_has(&list, "/items/0/expires_at"));
+    char path[64];
+    snprintf(path, sizeof path, "/me/sessions/%.36s", svc_str(&a, "/refresh_token") + 4);
+    assert_int_equal(svc_call(h, &me, "DELETE", path, NULL).status, 404); /* an admin neither */
+    assert_int_equal(svc_call(h, &him, "DELETE", path, NULL).status, 204);
+    assert_int_equal(svc_call(h, &him, "DELETE", path, NULL).status, 404);
+    list = svc_call(h, &him, "GET", "/me/sessions", NULL);
+    assert_int_equal(svc_len(&list, "/items"), 1);
+    assert_int_equal(memcmp(svc_str(&list, "/items/0/id"), svc_str(&b, "/refresh_token") + 4, 36), 0);
+    assert_int_equal(post(h, SVC_ANYONE, "/auth/refresh", body_fmt(h, "{\"refresh_token\":\"%s\"}", svc_str(&a, "/refresh_token"))).status, 401);
+    assert_int_equal(post(h, SVC_ANYONE, "/auth/refresh", body_fmt(h, "{\"refresh_token\":\"%s\"}", svc_str(&b, "/refresh_token"))).status, 200);
+    assert_int_equal(svc_call(h, SVC_ANYONE, "GET", "/me/sessions", NULL).status, 401);
+}
+
+static void one_erases_one_s_own_account_with_the_password(void **state)
+{
+    struct svc *h = *state;
+    struct svc_reply u = post(h, SVC_ANYONE, "/register", "{\"login\":\"bob\",\"password\":\"builder-bob\"}");
+    struct svc_reply root = post(h, SVC_ANYONE, "/login", ADMIN_LOGIN);
+    struct assay_principal him = as(h, svc_str(&u, "/id"), "user"), me = as(h, svc_str(&root, "/user/id"), "admin");
+    assert_int_equal(post(h, &him, "/me/erase", NULL).status, 400);
+    assert_int_equal(post(h, &him, "/me/erase", "{}").status, 400);
+    assert_int_equal(post(h, &him, "/me/erase", "{\"password\":\"not-his\"}").status, 403);
+    assert_int_equal(post(h, &me, "/me/erase", ADMIN_LOGIN).status, 400); /* a field more than it takes */
+    assert_int_equal(svc_call(h, &him, "GET", "/me", NULL).status, 200);
+    assert_int_equal(post(h, &him, "/me/erase", "{\"password\":\"builder-bob\"}").status, 204);
+    assert_int_equal(post(h, SVC_ANYONE, "/login", "{\"login\":\"bob\",\"password\":\"builder-bob\"}").status, 401);
+    assert_int_equal(post(h, SVC_ANYONE, "/register", "{\"login\":\"bob\",\"password\":\"another-bob\"}").status, 201);
+}
+
 static void accounts_are_listed_in_pages(void **state)
 {
     struct svc *h = *state;
@@ -474,6 +516,8 @@ int main(void)
         T(logging_out_ends_the_session_and_the_access_tokens),
         T(an_admin_changes_roles_and_the_last_one_stays),
         T(an_erased_account_is_gone_and_the_last_admin_is_not),
+        T(one_ends_one_s_own_sessions_and_nobody_else_s),
+        T(one_erases_one_s_own_account_with_the_password),
         T(accounts_are_listed_in_pages),
         T(one_sees_and_mends_one_s_own_account),
         T(a_retried_registration_gives_the_first_answer),

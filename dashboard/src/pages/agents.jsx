@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks';
 import { get, post, query, remove } from '../api.js';
 import { link } from '../router.js';
-import { Fault, Field, Loaded, More, Sure, Table, Time, useDeed, useLoad, usePages, useTitle } from '../ui.jsx';
+import { Empty, Fault, Field, Head, Loaded, More, Once, Sure, Table, Time, useDeed, useLoad, usePages, useTitle } from '../ui.jsx';
 
 const SCOPES = ['submissions:write', 'submissions:read', 'results:read', 'scores:read', 'leaderboard:read', 'agents:read', 'benchmarks:read', 'traces:write', 'traces:read'];
 const WORKER = ['jobs:lease', 'results:write'];
@@ -36,15 +36,9 @@ function Tokens({ agent, staff }) {
           ))}
         </Table>
       ) : null}
-      <More of={list} />
+      <More of={list}><Empty title="It has no tokens yet.">A program needs one to submit in its name.</Empty></More>
       <Fault error={error} />
-      {made ? (
-        <div class="card" role="status">
-          <p>This is the only time that the token is shown:</p>
-          <p><code class="secret">{made.token}</code></p>
-          <p class="row">{navigator.clipboard ? <button type="button" onClick={() => navigator.clipboard.writeText(made.token)}>Copy</button> : null}<button type="button" onClick={() => setMade(null)}>I have it</button></p>
-        </div>
-      ) : null}
+      {made ? <Once label="This is the only time that the token is shown:" text={made.token} onDone={() => setMade(null)} /> : null}
       <form class="card" onSubmit={make}>
         <h3>A new token</h3>
         <div class="grid">
@@ -67,7 +61,7 @@ function Agent({ id, user, staff }) {
   return (
     <Loaded of={agent}>{(a) => (
       <>
-        <h1>{a.name}</h1>
+        <Head title={a.name} kicker={<a href={link('agents')}>Agents</a>} />
         <dl class="facts">
           <div><dt>Id</dt><dd><code>{a.id}</code></dd></div>
           <div><dt>About</dt><dd>{a.description || '—'}</dd></div>
@@ -97,15 +91,15 @@ export function Agents({ rest, user, staff }) {
   };
   return (
     <>
-      <h1>Agents</h1>
-      <p>An agent is what competes or works: a person's, a team's, or a program.</p>
+      <Head title="Agents" />
+      <p class="lead">An agent is what competes or works: a person's, a team's, or a program.</p>
       {staff ? <p><label class="check"><input type="checkbox" checked={everybody} onChange={(e) => setEverybody(e.currentTarget.checked)} /> everybody's</label></p> : null}
       {list.items.length ? (
         <Table caption="Agents" head={['Name', 'Id', 'About', 'Since']}>
-          {list.items.map((a) => <tr key={a.id}><th scope="row"><a href={link('agents', a.id)}>{a.name}</a></th><td><code>{a.id}</code></td><td>{a.description || '—'}</td><td><Time of={a.created_at} /></td></tr>)}
+          {list.items.map((a) => <tr key={a.id}><th scope="row" class="long"><a href={link('agents', a.id)}>{a.name}</a></th><td class="long"><code>{a.id}</code></td><td class="long">{a.description || '—'}</td><td><Time of={a.created_at} /></td></tr>)}
         </Table>
       ) : null}
-      <More of={list} />
+      <More of={list}><Empty title="There are no agents yet.">Make one below; then submit for it.</Empty></More>
       <form class="card" onSubmit={make}>
         <h2>A new agent</h2>
         <Fault error={error} />

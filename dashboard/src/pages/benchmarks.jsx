@@ -1,36 +1,51 @@
 import { useState } from 'preact/hooks';
 import { all, get, patch } from '../api.js';
+import { Delete, ProblemEditor, Problems, Publish } from './authoring.jsx';
 import { link } from '../router.js';
 import { Block } from '../text.jsx';
-import { bytes, Fault, Field, Loaded, More, ms, number, Table, Time, useDeed, useLoad, usePages, useTitle } from '../ui.jsx';
+import { bytes, Empty, Fault, Field, Head, Loaded, More, ms, Table, Time, useDeed, useLoad, usePages, useTitle } from '../ui.jsx';
 import { Board, isFrozen } from './board.jsx';
 import { Rejudge } from './rejudgings.jsx';
 import { Submit } from './submit.jsx';
 import { SubmissionList } from './submissions.jsx';
 
-export function Benchmarks() {
+/** Whether it takes submissions, in a word. */
+function Open({ of: b }) {
+  const now = Date.now();
+  if (b.ends_at && Date.parse(b.ends_at) <= now) return <span class="status">ended</span>;
+  if (b.starts_at && Date.parse(b.starts_at) > now) return <span class="status running">to come</span>;
+  return <span class="status done">open</span>;
+}
+
+const SHOWN = { none: 'nothing', verdict: 'the verdict', first_failure: 'first failing test', samples: 'samples', full: 'everything' };
+
+export function Benchmarks({ staff }) {
   const list = usePages((cursor) => get(`benchmarks?limit=100${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`), []);
   const [wanted, setWanted] = useState('');
   useTitle('Benchmarks');
   const rows = list.items.filter((b) => `${b.id} ${b.name}`.toLowerCase().includes(wanted.toLowerCase()));
   return (
     <>
-      <h1>Benchmarks</h1>
-      <p><input type="search" placeholder="filter" aria-label="Filter by name" value={wanted} onInput={(e) => setWanted(e.currentTarget.value)} /></p>
+      <Head title="Benchmarks">
+        <input type="search" placeholder="filter" aria-label="Filter by name" value={wanted} onInput={(e) => setWanted(e.currentTarget.value)} />
+        {staff ? <a class="button primary" href={link('benchmarks', 'new')}>New benchmark</a> : null}
+      </Head>
       {rows.length ? (
-        <Table caption="Benchmarks" head={['Name', 'Ends', 'Feedback', 'Seen by', '']}>
+        <Table caption="Benchmarks" head={['Name', 'State', 'Ends', 'Feedback', 'Seen by', '']}>
           {rows.map((b) => (
             <tr key={b.id}>
-              <th scope="row"><a href={link('benchmarks', b.id)}>{b.name}</a></th>
+              <th scope="row" class="long"><a href={link('benchmarks', b.id)}>{b.name}</a></th>
+              <td><Open of={b} /></td>
               <td><Time of={b.ends_at} none="never" /></td>
-              <td>{b.feedback}</td>
-              <td>{b.visibility === 'public' ? 'everybody' : 'its entrants'}</td>
-              <td><a href={link('benchmarks', b.id, 'board')}>board<span class="hidden"> of {b.name}</span></a> <a href={link('benchmarks', b.id, 'submit')}>submit<span class="hidden"> to {b.name}</span></a></td>
+              <td>{SHOWN[b.feedback]}</td>
+              <td>{b.visibility === 'public' ? 'everybody' : b.entrant_count ? 'its entrants' : 'its owner'}</td>
+              <td class="links"><a href={link('benchmarks', b.id, 'board')}>board<span class="hidden"> of {b.name}</span></a> <a href={link('benchmarks', b.id, 'submit')}>submit<span class="hidden"> to {b.name}</span></a></td>
             </tr>
           ))}
         </Table>
       ) : null}
-      {list.items.length && !rows.length ? <p class="note">None has “{wanted}” in its name.</p> : <More of={list} />}
+      {list.items.length && !rows.length ? <Empty title={`None has “${wanted}” in its name.`}>{list.more ? 'More of them may be looked through: show more below.' : null}</Empty> : null}
+      <More of={list}><Empty title="There are no benchmarks yet.">{staff ? <a href={link('benchmarks', 'new')}>Make the first one</a> : 'Instructors make them.'}</Empty></More>
     </>
   );
 }
@@ -78,7 +93,7 @@ function Overview({ benchmark }) {
         <div><dt>Ends</dt><dd><Time of={benchmark.ends_at} none="never" /></dd></div>
         <div><dt>Board frozen</dt><dd>{benchmark.freezes_at ? <><Time of={benchmark.freezes_at} /> until <Time of={benchmark.thaws_at} none="somebody thaws it" /></> : 'never'}</dd></div>
         <div><dt>Scoring</dt><dd>{benchmark.scoring}, ranked by {benchmark.ranking}</dd></div>
-        <div><dt>Feedback</dt><dd>{benchmark.feedback}</dd></div>
+        <div><dt>Feedback</dt><dd>{SHOWN[benchmark.feedback]}</dd></div>
         <div><dt>Languages</dt><dd>{benchmark.languages.length ? benchmark.languages.join(', ') : 'all'}</dd></div>
       </dl>
       {benchmark.problems.length > 1 ? (
@@ -88,7 +103,7 @@ function Overview({ benchmark }) {
           </select>
         </Field>
       ) : null}
-      {chosen ? <Problem key={chosen.id} id={chosen.id} /> : <p class="note">It has no problems yet, or has not begun.</p>}
+      {chosen ? <Problem key={chosen.id} id={chosen.id} /> : <Empty title="There is nothing to solve yet.">{benchmark.starts_at && Date.parse(benchmark.starts_at) > Date.now() ? <>It begins <Time of={benchmark.starts_at} />.</> : 'It has no problems yet.'}</Empty>}
     </>
   );
 }
@@ -100,6 +115,8 @@ const local = (iso) => {
   return new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
 };
 const moment = (text) => (text ? new Date(text).toISOString() : null);
+
+const words = (text) => String(text || '').split(/[\s,]+/).filter(Boolean);
 
 function Manage({ benchmark, reload }) {
   const [run, { busy, error }] = useDeed();
@@ -114,7 +131,8 @@ function Manage({ benchmark, reload }) {
     e.preventDefault();
     const f = new FormData(e.currentTarget);
     set({
-      name: f.get('name'), visibility: f.get('visibility'), feedback: f.get('feedback'), starts_at: moment(f.get('starts_at')),
+      name: f.get('name'), description: f.get('description') || null, visibility: f.get('visibility'), feedback: f.get('feedback'), scoring: f.get('scoring'), ranking: f.get('ranking'),
+      languages: words(f.get('languages')), entrants: words(f.get('entrants')), starts_at: moment(f.get('starts_at')),
       ends_at: moment(f.get('ends_at')), freezes_at: moment(f.get('freezes_at')), thaws_at: moment(f.get('thaws_at')),
     }, 'Saved.');
   };
@@ -130,7 +148,9 @@ function Manage({ benchmark, reload }) {
   return (
     <>
       <Fault error={error} />
-      <p role="status">{said}</p>
+      <p class="hold" role="status">{said}</p>
+      <Publish benchmark={benchmark} set={set} busy={busy} />
+      <Problems benchmark={benchmark} reload={reload} />
       <section class="card" aria-labelledby="freeze">
         <h2 id="freeze">Freeze</h2>
         <p>{frozen ? 'The board is frozen: entrants see it as it stood then, staff and the owner as it is.' : 'The board is open.'}</p>
@@ -138,20 +158,29 @@ function Manage({ benchmark, reload }) {
           ? <button type="button" disabled={busy} onClick={() => set({ thaws_at: new Date().toISOString() }, 'The board is open again.')}>Thaw it now</button>
           : <button type="button" disabled={busy} onClick={() => set({ freezes_at: new Date().toISOString(), thaws_at: null }, 'The board is frozen.')}>Freeze it now</button>}
       </section>
-      <form class="card" onSubmit={save}>
+      <form class="card" onSubmit={save} key={benchmark.updated_at}>
         <h2>Settings</h2>
         <div class="grid">
           <Field id="name" label="Name"><input id="name" name="name" defaultValue={benchmark.name} required /></Field>
           {choice('visibility', 'Seen by', ['public', 'private'])}
           {choice('feedback', 'Feedback', ['none', 'verdict', 'first_failure', 'samples', 'full'])}
+          {choice('scoring', 'Which submission counts', ['best', 'last', 'first', 'mean'])}
+          {choice('ranking', 'Ranked by', ['score', 'sum', 'icpc', 'pass_at_k', 'mean_time', 'ioi'])}
           {when('starts_at', 'Starts')}
           {when('ends_at', 'Ends')}
           {when('freezes_at', 'Board freezes', 'Between start and end.')}
           {when('thaws_at', 'Board thaws')}
         </div>
-        <button type="submit" disabled={busy}>Save</button>
+        <div class="grid wide">
+          <Field id="description" label="What it is about"><textarea id="description" name="description" rows={3} defaultValue={benchmark.description} /></Field>
+          <Field id="languages" label="Languages" hint="Names, with spaces between; none: all."><textarea id="languages" name="languages" rows={3} defaultValue={benchmark.languages.join(' ')} aria-describedby="languages-hint" /></Field>
+          <Field id="entrants" label="Entrants" hint="Ids of agents; none: all may submit."><textarea id="entrants" name="entrants" rows={3} defaultValue={benchmark.entrants.join(' ')} aria-describedby="entrants-hint" /></Field>
+        </div>
+        <p class="note">Times are those of this browser's zone, {Intl.DateTimeFormat().resolvedOptions().timeZone}.</p>
+        <button type="submit" class="primary" disabled={busy}>Save</button>
       </form>
       <Rejudge benchmark={benchmark} />
+      <Delete benchmark={benchmark} />
     </>
   );
 }
@@ -161,16 +190,17 @@ const TABS = [['', 'Problems'], ['board', 'Leaderboard'], ['submit', 'Submit'], 
 export function Benchmark({ id, rest, user, staff, search }) {
   const benchmark = useLoad(() => get(`benchmarks/${encodeURIComponent(id)}`), [id]);
   const tab = rest[1] || '';
-  useTitle(benchmark.data?.name);
+  const what = { board: 'Leaderboard: ', submit: 'Submit: ', submissions: 'Submissions: ', manage: 'Manage: ' }[tab] || '';
+  useTitle(tab === 'problem' ? undefined : benchmark.data ? `${what}${benchmark.data.name}` : 'Benchmark');
   return (
     <Loaded of={benchmark}>{(b) => {
       const mine = staff && (user.role === 'admin' || b.owner_id === user.id);
       return (
         <>
-          <h1>{b.name}</h1>
+          <Head title={b.name} kicker={<a href={link('benchmarks')}>Benchmarks</a>} />
           <nav class="tabs" aria-label="Of this benchmark">
             {[...TABS, ...(mine ? [['manage', 'Manage']] : [])].map(([at, name]) => (
-              <a href={at ? link('benchmarks', id, at) : link('benchmarks', id)} aria-current={tab === at ? 'page' : undefined}>{name}</a>
+              <a href={at ? link('benchmarks', id, at) : link('benchmarks', id)} data-name={name} aria-current={tab === at || (tab === 'problem' && at === 'manage') ? 'page' : undefined}>{name}</a>
             ))}
           </nav>
           {tab === '' ? <Overview benchmark={b} /> : null}
@@ -178,6 +208,7 @@ export function Benchmark({ id, rest, user, staff, search }) {
           {tab === 'submit' ? <Submit benchmark={b} user={user} search={search} /> : null}
           {tab === 'submissions' ? <SubmissionList fixed={{ benchmark_id: b.id }} /> : null}
           {tab === 'manage' && mine ? <Manage benchmark={b} reload={benchmark.reload} /> : null}
+          {tab === 'problem' && mine ? <ProblemEditor key={rest[2]} benchmark={b} id={rest[2] || 'new'} reload={benchmark.reload} /> : null}
         </>
       );
     }}</Loaded>

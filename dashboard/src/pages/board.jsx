@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { follow, get, query } from '../api.js';
 import { link } from '../router.js';
-import { Fault, Interval, Loaded, n, number, percent, Table, Time, useLoad } from '../ui.jsx';
+import { Empty, Fault, Interval, Loaded, n, number, percent, Table, Time, useLoad } from '../ui.jsx';
 
 const PLOTTED = 6;
 
@@ -92,7 +92,7 @@ export function Board({ benchmark, staff }) {
   useBoardEvents(benchmark.id, tell);
   return (
     <Loaded of={board}>{(data) => {
-      if (data.hidden) return <p>The board of this benchmark is not shown.</p>;
+      if (data.hidden) return <Empty title="The board of this benchmark is not shown.">Its feedback keeps verdicts to itself.</Empty>;
       const estimates = Object.fromEntries((figures.data?.items || []).map((i) => [i.agent_id, i]));
       const names = Object.fromEntries(data.items.map((r) => [r.agent_id, r.agent_name]));
       const metrics = [...new Set(data.items.flatMap((r) => (r.metrics || []).map((m) => m.name)))];
@@ -109,15 +109,16 @@ export function Board({ benchmark, staff }) {
               {!data.frozen || view === 'public' ? <> <label><input type="checkbox" checked={view === 'public'} onChange={(e) => setView(e.currentTarget.checked ? 'public' : '')} /> as entrants see it</label></> : null}
             </p>
           ) : null}
-          <p class="note">{data.scoring} submission counts, ranked by {data.ranking}{data.pass_k ? `, k = ${data.pass_k}` : ''}. It follows what is judged by itself.</p>
+          <p class="note">{data.scoring === 'mean' ? 'The mean of all submissions counts' : `The ${data.scoring} submission counts`}, ranked by {data.ranking}{data.pass_k ? `, k = ${data.pass_k}` : ''}. It follows what is judged by itself.</p>
           {data.items.length ? (
             <>
-              <Table caption={`Leaderboard of ${benchmark.name}`} head={[n('#'), 'Agent', n('Score'), ...(many ? [n('Solved')] : []), ...(icpc ? [n('Penalty')] : []),
-                ...(many ? benchmark.problems.map((p) => n(p.name)) : []), `Pass rate${confidence ? `, ${confidence} interval` : ''}`, ...(many ? ['Mean score'] : []), ...metrics.map(n), 'At', 'Plot']}>
+              <Table caption={`Leaderboard of ${benchmark.name}`} head={['Plot', n('#'), 'Agent', n('Score'), ...(many ? [n('Solved')] : []), ...(icpc ? [n('Penalty')] : []),
+                ...(many ? benchmark.problems.map((p) => n(p.name)) : []), `Pass rate${confidence ? `, ${confidence} interval` : ''}`, ...(many ? ['Mean score'] : []), ...metrics.map(n), 'At']}>
                 {data.items.map((r) => (
                   <tr key={r.agent_id} class={r.mine ? 'mine' : ''}>
+                    <td><input type="checkbox" aria-label={`Plot ${r.agent_name}`} checked={plotted.includes(r.agent_id)} onChange={() => toggle(r.agent_id)} /></td>
                     <td class="n">{r.rank}</td>
-                    <th scope="row">{staff || r.mine ? <a href={link('submissions', r.submission_id)}>{r.agent_name}</a> : r.agent_name}{r.mine ? <span class="note"> yours</span> : null}</th>
+                    <th scope="row" class="long">{staff || r.mine ? <a href={link('submissions', r.submission_id)}>{r.agent_name}</a> : r.agent_name}{r.mine ? <span class="note"> yours</span> : null}</th>
                     <td class="n">{number(r.score)}</td>
                     {many ? <td class="n">{r.solved ?? '—'}</td> : null}
                     {icpc ? <td class="n">{r.penalty_minutes}</td> : null}
@@ -129,7 +130,6 @@ export function Board({ benchmark, staff }) {
                     {many ? <td><Interval of={estimates[r.agent_id]?.mean_score} most={best} format={number} what="Mean score" /></td> : null}
                     {metrics.map((m) => { const x = (r.metrics || []).find((y) => y.name === m); return <td class="n" title={x ? `of ${x.submissions} submissions, ${number(x.sum, 4)} in all` : ''}>{x ? number(x.mean, 4) : '—'}</td>; })}
                     <td><Time of={r.submitted_at} /></td>
-                    <td><input type="checkbox" aria-label={`Plot ${r.agent_name}`} checked={plotted.includes(r.agent_id)} onChange={() => toggle(r.agent_id)} /></td>
                   </tr>
                 ))}
               </Table>
@@ -137,7 +137,7 @@ export function Board({ benchmark, staff }) {
               {plotted.length ? <Plot benchmark={benchmark} agents={plotted} names={names} view={view} version={version} /> : null}
               {plotted.length === 2 ? <Compare key={plotted.join(' ')} benchmark={benchmark} a={plotted[0]} b={plotted[1]} names={names} /> : null}
             </>
-          ) : <p class="note">Nobody is on it yet.</p>}
+          ) : <Empty title="Nobody is on it yet."><a href={link('benchmarks', benchmark.id, 'submit')}>Be the first</a></Empty>}
         </>
       );
     }}</Loaded>

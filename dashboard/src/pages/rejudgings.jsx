@@ -3,7 +3,7 @@
 import { useEffect } from 'preact/hooks';
 import { get, post, query } from '../api.js';
 import { go, link } from '../router.js';
-import { Fault, Field, Loaded, More, number, Status, Sure, Table, Time, useDeed, useLoad, usePages, useTitle, Verdict } from '../ui.jsx';
+import { Empty, Fault, Field, Head, Loaded, More, number, Status, Sure, Table, Time, useDeed, useLoad, usePages, useTitle, Verdict } from '../ui.jsx';
 
 const VERDICTS = ['OK', 'WA', 'TL', 'ML', 'OL', 'RE', 'BF'];
 
@@ -42,8 +42,8 @@ export function Rejudgings() {
   useTitle('Rejudgings');
   return (
     <>
-      <h1>Rejudgings</h1>
-      <p class="note">A new one begins on a benchmark's page “Manage”.</p>
+      <Head title="Rejudgings" />
+      <p class="lead">Submissions judged again. Nothing counts until you have seen what would change. A new one begins on a benchmark's page “Manage”.</p>
       {list.items.length ? (
         <Table caption="Rejudgings" head={['When', 'Benchmark', 'State', 'Why']}>
           {list.items.map((r) => (
@@ -51,7 +51,7 @@ export function Rejudgings() {
           ))}
         </Table>
       ) : null}
-      <More of={list} />
+      <More of={list}><Empty title="Nothing was judged again yet." /></More>
     </>
   );
 }
@@ -71,7 +71,7 @@ function Changes({ id, version }) {
           ))}
         </Table>
       ) : null}
-      <More of={list} />
+      <More of={list}><Empty title="Nothing would change.">What is judged so far gets what it had.</Empty></More>
     </section>
   );
 }
@@ -90,7 +90,7 @@ export function Rejudging({ id }) {
   const end = (how) => run(async () => { await post(`rejudgings/${id}/${how}`); set.reload(); });
   return (
     <>
-      <h1>Rejudging</h1>
+      <Head title="Rejudging" kicker={<a href={link('rejudgings')}>Rejudgings</a>} />
       <Loaded of={set}>{(r) => (
         <>
           <dl class="facts">

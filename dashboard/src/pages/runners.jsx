@@ -2,7 +2,7 @@
 
 import { useEffect } from 'preact/hooks';
 import { get, text } from '../api.js';
-import { Fault, Loaded, ms, n, number, Status, Table, useLoad, useTitle } from '../ui.jsx';
+import { Fault, Head, Loaded, ms, n, number, Status, Table, useLoad, useTitle } from '../ui.jsx';
 
 /** Prometheus' text as [{name, labels, value}]. */
 export function samples(prometheus) {
@@ -100,7 +100,7 @@ export function Runners() {
   }, []);
   return (
     <>
-      <h1>Runners, pools, queue</h1>
+      <Head title="Runners, pools, queue" />
       <Loaded of={state}>{({ runners, ready, metrics, languages }) => (
         <>
           {ready.error ? <Fault error={ready.error} /> : null}

@@ -1,9 +1,10 @@
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import { all, follow, get, post, query } from '../api.js';
 import { Code } from '../code.jsx';
 import { link } from '../router.js';
 import { Block, textOf } from '../text.jsx';
-import { Bar, bytes, Fault, Field, Loaded, More, ms, n, number, Status, Sure, Table, Time, useDeed, useLoad, usePages, useTitle, Verdict } from '../ui.jsx';
+import { Bar, bytes, Empty, Fault, Field, Head, Loaded, More, ms, n, number, Status, Sure, Table, Time, useDeed, useLoad, usePages, useTitle, Verdict, Waiting } from '../ui.jsx';
+import { Feedback } from './projects.jsx';
 import { Waterfall } from './trace.jsx';
 
 const VERDICTS = ['OK', 'WA', 'TL', 'ML', 'OL', 'RE', 'BF', 'IE'];
@@ -35,21 +36,26 @@ export function SubmissionList({ fixed = {} }) {
               <td><Status of={s.status} /></td>
               <td><Verdict of={s.verdict} /></td>
               <td class="n">{number(s.score)}</td>
-              <td>{s.agent_id || '—'}</td>
-              {fixed.benchmark_id ? null : <td>{s.benchmark_id ? <a href={link('benchmarks', s.benchmark_id)}>{s.benchmark_id}</a> : s.kind}</td>}
+              <td class="long">{s.agent_id || '—'}</td>
+              {fixed.benchmark_id ? null : <td class="long">{s.benchmark_id ? <a href={link('benchmarks', s.benchmark_id)}>{s.benchmark_id}</a> : <span class="note">a {s.kind}</span>}</td>}
               <td>{s.language || '—'}</td>
             </tr>
           ))}
         </Table>
       ) : null}
-      <More of={list} />
+      <More of={list}>
+        <Empty title={filter.status || filter.verdict ? 'None is like that.' : 'Nothing was submitted yet.'}>
+          {filter.status || filter.verdict ? <button type="button" onClick={() => setFilter({})}>Show all</button>
+            : <a href={fixed.benchmark_id ? link('benchmarks', fixed.benchmark_id, 'submit') : link('benchmarks')}>{fixed.benchmark_id ? 'Submit something' : 'Choose a benchmark'}</a>}
+        </Empty>
+      </More>
     </>
   );
 }
 
 export function Submissions() {
   useTitle('Submissions');
-  return <><h1>Submissions</h1><SubmissionList /></>;
+  return <><Head title="Submissions" /><SubmissionList /></>;
 }
 
 /** What happens to a submission, as it happens. */
@@ -204,11 +210,12 @@ export function Submission({ id, staff, user }) {
   const [live, setLive] = useLive(id);
   const [run, { error, busy }] = useDeed();
   const [said, say] = useState('');
-  const heading = useRef();
   const s = live.submission;
   useTitle(s ? `${s.verdict || s.status}: submission` : 'Submission');
-  if (live.error) return <><h1>Submission</h1><Fault error={live.error} /></>;
-  if (!s) return <><h1>Submission</h1><p class="note" role="status">loading…</p></>;
+  const home = <a href={link('submissions')}>Submissions</a>;
+  if (live.error) return <><Head title="Submission" kicker={home} /><Fault error={live.error} /></>;
+  if (!s) return <><Head title="Submission" kicker={home} /><Waiting lines={6} /></>;
+  const project = s.kind === 'project';
   const over = Boolean(s.finished_at);
   const cancel = () => run(async () => { await post(`submissions/${id}/cancel`); say('It will be stopped.'); });
   const again = () => run(async () => {
@@ -218,13 +225,13 @@ export function Submission({ id, staff, user }) {
   });
   return (
     <>
-      <h1 ref={heading}>Submission {s.verdict ? <Verdict of={s.verdict} long /> : <Status of={s.status} />}</h1>
+      <Head kicker={home} title={<>{project ? 'Project' : 'Submission'} {s.verdict && !project ? <Verdict of={s.verdict} long /> : project && over ? null : <Status of={s.status} />}</>} />
       <dl class="facts">
-        <div><dt>State</dt><dd><Status of={s.status} /></dd></div>
-        {s.score !== null ? <div><dt>Score</dt><dd>{number(s.score)}</dd></div> : null}
-        <div><dt>Benchmark</dt><dd>{s.benchmark_id ? <a href={link('benchmarks', s.benchmark_id)}>{s.benchmark_id}</a> : '—'}</dd></div>
-        <div><dt>Agent</dt><dd>{s.agent_id || '—'}</dd></div>
-        <div><dt>Language</dt><dd>{s.language || '—'}</dd></div>
+        {project && over ? null : <div><dt>State</dt><dd><Status of={s.status} /></dd></div>}
+        {s.score !== null && !project ? <div><dt>Score</dt><dd>{number(s.score)}</dd></div> : null}
+        {project ? null : <div><dt>Benchmark</dt><dd>{s.benchmark_id ? <a href={link('benchmarks', s.benchmark_id)}>{s.benchmark_id}</a> : '—'}</dd></div>}
+        {project ? null : <div><dt>Agent</dt><dd>{s.agent_id || '—'}</dd></div>}
+        {project ? null : <div><dt>Language</dt><dd>{s.language || '—'}</dd></div>}
         <div><dt>Sent</dt><dd><Time of={s.created_at} /></dd></div>
         {s.attempts > 1 ? <div><dt>Attempts</dt><dd>{s.attempts}</dd></div> : null}
         <div><dt>Id</dt><dd><code>{s.id}</code></dd></div>
@@ -235,13 +242,15 @@ export function Submission({ id, staff, user }) {
         {over && staff && s.kind === 'benchmark' ? <Sure disabled={busy} ask="Judge it again?" onSure={again}>Judge again</Sure> : null}
         {s.benchmark_id ? <a href={link('benchmarks', s.benchmark_id, 'board')}>Leaderboard</a> : null}
         {s.benchmark_id ? <a href={link('benchmarks', s.benchmark_id, 'submit')}>Submit another</a> : null}
+        {over ? null : <a href={`${link('webhooks')}?submission=${s.id}`}>Have a program told</a>}
         <span role="status">{said}</span>
       </p>
       {live.deleted ? <p role="status">It was deleted.</p> : null}
       {over ? null : <Live live={live} />}
-      {over && s.status !== 'cancelled' ? <Results key={s.finished_at} id={id} problem={s.problem_id} /> : null}
+      {over && project ? <Feedback id={id} version={s.finished_at} /> : null}
+      {over && !project && s.status !== 'cancelled' ? <Results key={s.finished_at} id={id} problem={s.problem_id} /> : null}
       {over ? <Waterfall id={id} /> : null}
-      {staff || s.owner_id === user.id ? <Source id={id} /> : null}
+      {!project && (staff || s.owner_id === user.id) ? <Source id={id} /> : null}
     </>
   );
 }

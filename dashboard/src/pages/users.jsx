@@ -1,6 +1,6 @@
 import { useState } from 'preact/hooks';
 import { get, patch, query, register } from '../api.js';
-import { Fault, Field, More, Sure, Table, Time, useDeed, usePages, useTitle } from '../ui.jsx';
+import { Empty, Fault, Field, Head, More, Sure, Table, Time, useDeed, usePages, useTitle } from '../ui.jsx';
 
 const ROLES = ['viewer', 'user', 'agent', 'instructor', 'admin'];
 
@@ -28,17 +28,19 @@ export function Users({ user }) {
   };
   return (
     <>
-      <h1>Users</h1>
-      <Field id="role" label="Role">
-        <select id="role" value={role} onChange={(e) => setRole(e.currentTarget.value)}><option value="">any</option>{ROLES.map((r) => <option>{r}</option>)}</select>
-      </Field>
+      <Head title="Users" />
+      <div class="row">
+        <Field id="role" label="Role">
+          <select id="role" value={role} onChange={(e) => setRole(e.currentTarget.value)}><option value="">any</option>{ROLES.map((r) => <option>{r}</option>)}</select>
+        </Field>
+      </div>
       <Fault error={error} />
-      <p role="status">{said}</p>
+      <p class="hold" role="status">{said}</p>
       {list.items.length ? (
         <Table caption="Users" head={['Login', 'Name', 'Address', 'Role', 'Since', '']}>
           {list.items.map((u) => (
             <tr key={u.id} class={u.disabled ? 'off' : ''}>
-              <th scope="row">{u.login}</th><td>{u.name || '—'}</td><td>{u.email || '—'}</td>
+              <th scope="row" class="long">{u.login}</th><td class="long">{u.name || '—'}</td><td class="long">{u.email || '—'}</td>
               <td>
                 <select aria-label={`Role of ${u.login}`} value={u.role} disabled={busy || u.id === user.id} onChange={(e) => change(u, { role: e.currentTarget.value }, `is ${e.currentTarget.value} now`)}>
                   {ROLES.map((r) => <option>{r}</option>)}
@@ -54,7 +56,7 @@ export function Users({ user }) {
           ))}
         </Table>
       ) : null}
-      <More of={list} />
+      <More of={list}><Empty title={`Nobody is ${role}.`} /></More>
       <form class="card" onSubmit={make}>
         <h2>A new account</h2>
         <div class="grid">
