@@ -210,11 +210,12 @@ static void guessing_is_slowed_for_the_guesser_alone(void **state)
     struct svc *h = *state;
     struct svc_reply r = {.status = 0};
     int refused = 0;
-    for (int i = 0; i < 11; i++) {
+    /* ten at once, and one more for each few seconds that a busy machine takes for them */
+    for (int i = 0; i < 60 && r.status != 429; i++) {
         r = svc_call_as(h, SVC_ANYONE, "POST", "/login", "{\"login\":\"admin\",\"password\":\"guess\"}", NULL, "203.0.113.9");
         refused += r.status == 401;
     }
-    assert_int_equal(refused, 10);
+    assert_in_range(refused, 10, 30);
     assert_int_equal(r.status, 429);
     assert_non_null(r.retry_after);
     /* the right password from there waits too, from elsewhere it does not */
