@@ -740,7 +740,9 @@ def test_sets_that_are_judged_again(server):
     user.call("POST", "/rejudgings", {"benchmark_id": "sum-integers"}, expect=403)
     copies = []
     for end in ("cancel", "apply"):
-        made = admin.post("/rejudgings", {"benchmark_id": "sum-integers", "submission_id": s["id"], "reason": end}, expect=201).json
+        body, key = {"benchmark_id": "sum-integers", "submission_id": s["id"], "reason": end}, {"Idempotency-Key": end}
+        made = admin.post("/rejudgings", body, headers=key, expect=201).json
+        admin.call("POST", "/rejudgings", {**body, "reason": "another"}, headers=key, expect=422)
         at = f"/rejudgings/{made['id']}"
         wait_for("the copy's verdict", lambda: (lambda r: r["judged"] == r["submissions"] == 1)(admin.get(at).json), 60)
         change = admin.get(f"{at}/changes?all=true&limit=5").json["items"][0]

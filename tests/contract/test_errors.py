@@ -128,6 +128,7 @@ def test_what_is_not_there(server):
             ("problems_create", "POST", f"/benchmarks/{NOWHERE}/problems", {"name": "x"}), ("problems_update", "PATCH", f"/problems/{NOWHERE}", {"name": "x"}),
             ("tests_replace", "PUT", f"/problems/{NOWHERE}/tests", {"tests": [{"input": "1"}]}),
             ("users_password", "POST", f"/users/{NOWHERE}/password", {"password": "a-long-enough-password"}),
+            ("webhooks_update", "PATCH", f"/webhooks/{NOWHERE}", {"active": False}),
             ("leaderboard_statistics", "GET", "/leaderboard/statistics?benchmark_id=nowhere", None),
             ("leaderboard_compare", "GET", "/leaderboard/compare?benchmark_id=nowhere&a=x&b=y", None),
             ("leaderboard_history", "GET", "/leaderboard/history?benchmark_id=nowhere&agent_id=x", None)):
