@@ -62,6 +62,33 @@ static int sign_in(struct cli *c, const char *login, const char *password, struc
     return CLI_OK;
 }
 
+/* The token in "https://…/auth/verify?token=asl_…", in the page's own address that a browser shows, or alone; NULL: it is none of these. */
+static const char *link_token(const char *text)
+{
+    const char *at = strstr(text, "asl_");
+
+    if (at == NULL || (at != text && at[-1] != '=' && at[-1] != '/'))
+        return NULL;
+    return at[strspn(at, "asl_0123456789bcdef")] == '\0' ? at : NULL;
+}
+
+static int sign_in_by_link(struct cli *c, const char *token, struct api_answer *a)
+{
+    CLI_CLEANUP_JSON json_t *body = json_pack("{s:s}", "token", token);
+    struct api_call call = {.method = "POST", .path = "/auth/verify", .anonymous = true, .quiet = true, .body = body};
+    int rc = api_do(c, &call, a);
+
+    if (rc != CLI_OK)
+        return rc;
+    if (a->status < 200 || a->status > 299)
+        return api_refused(c, a);
+    if (js_str(a->json, "token")[0] == '\0') {
+        term_error("%s answered without a token: is it an Assay server?", c->url);
+        return CLI_SERVER;
+    }
+    return CLI_OK;
+}
+
 int cli_sign_in(struct cli *c, const char *login)
 {
     CLI_CLEANUP_STR char *password = password_get(false, false);
@@ -105,12 +132,21 @@ int cmd_login(struct cli *c, int argc, char **argv)
     } else {
         return cli_usage(cmd, "name the login");
     }
-    password = password_get(from_stdin, false);
-    if (password == NULL)
-        return CLI_LOCAL;
-    rc = sign_in(c, login, password, &a);
+    const char *link = link_token(login);
+    if (link != NULL) {
+        rc = sign_in_by_link(c, link, &a);
+    } else {
+        password = password_get(from_stdin, false);
+        rc = password != NULL ? sign_in(c, login, password, &a) : CLI_LOCAL;
+    }
     if (rc != CLI_OK)
         return rc;
+    if (link != NULL) {
+        const char *name = js_str(json_object_get(a.json, "user"), "login");
+        char *told = cli_strdup(name); /* the old text holds the link */
+        free(login);
+        login = told;
+    }
     config_set(c, "token", js_str(a.json, "token"));
     config_set(c, "refresh_token", js_str(a.json, "refresh_token")[0] != '\0' ? js_str(a.json, "refresh_token") : NULL);
     config_set(c, "login", login);

@@ -6,9 +6,9 @@
 #include <stdarg.h>
 
 static const struct cli_command commands[] = {
-    {"login", cmd_login, "login [LOGIN]", "sign in and remember it",
+    {"login", cmd_login, "login [LOGIN|LINK]", "sign in and remember it",
      "  --password-stdin       read the password from standard input\n"
-     "The password is taken from ASSAY_PASSWORD, or asked for.\n"},
+     "The password is taken from ASSAY_PASSWORD, or asked for. LINK is a mailed link to sign in by, or what stands behind token= in it.\n"},
     {"logout", cmd_logout, "logout", "end the session and forget it", NULL},
     {"register", cmd_register, "register LOGIN", "make an account",
      "  --email ADDRESS\n  --name NAME\n  --password-stdin       read the password from standard input\n"

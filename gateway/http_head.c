@@ -564,7 +564,7 @@ bool assay_head_finish(struct exchange *x)
     x->rq.impl = x;
     x->http10 = p->http_major == 1 && p->http_minor == 0;
     x->keep_alive = llhttp_should_keep_alive(p) != 0;
-    x->head_only = p->method == HTTP_HEAD;
+    x->head_only = x->rq.head = p->method == HTTP_HEAD;
     bool known = collect(x, got);
     assay_head_request_id(x, got[S_REQUEST_ID]);
     traced(x, got[S_TRACEPARENT]);

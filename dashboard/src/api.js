@@ -189,6 +189,12 @@ export async function signIn(login, password) {
   keep(tokens(await answer.json()));
 }
 
+export async function signInByLink(token) {
+  const answer = await send('auth/verify', { method: 'POST', body: { token } });
+  if (!answer.ok) await refuse(answer);
+  keep(tokens(await answer.json()));
+}
+
 export async function register(account) {
   const answer = await send('register', { method: 'POST', body: account });
   if (!answer.ok) await refuse(answer);

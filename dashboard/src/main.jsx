@@ -7,6 +7,7 @@ import { Account } from './pages/account.jsx';
 import { Agents } from './pages/agents.jsx';
 import { NewBenchmark } from './pages/authoring.jsx';
 import { Benchmark, Benchmarks } from './pages/benchmarks.jsx';
+import { LinkSignIn } from './pages/link.jsx';
 import { NewPit, Pit, Projects } from './pages/projects.jsx';
 import { Rejudging, Rejudgings } from './pages/rejudgings.jsx';
 import { Runners } from './pages/runners.jsx';
@@ -194,7 +195,9 @@ function App() {
         </div>
       </header>
       <main id="main" ref={main} tabIndex={-1}>
-        <Guard key={route.parts.slice(0, 2).join('/')}>{user ? page(route, user) : <SignIn />}</Guard>
+        <Guard key={route.parts.slice(0, 2).join('/')}>
+          {at === 'link' && route.parts[1] ? <LinkSignIn token={route.parts[1]} user={user} /> : user ? page(route, user) : <SignIn />}
+        </Guard>
       </main>
       <footer>
         <a href="swagger/">API</a> <a href="ui/licenses.txt">Licences</a>

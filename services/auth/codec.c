@@ -51,6 +51,12 @@ const struct assay_json_field auth_link_fields[] = {
     {.name = NULL, .has_offset = -1},
 };
 
+const struct assay_json_field auth_link_use_fields[] = {
+    {.name = "token", .type = ASSAY_JSON_STRING, .flags = ASSAY_JSON_REQUIRED, .offset = offsetof(struct auth_link_use_in, token), .min = 1,
+     .max = 128, .has_offset = -1},
+    {.name = NULL, .has_offset = -1},
+};
+
 const struct assay_json_field auth_patch_fields[] = {
     {.name = "role", .type = ASSAY_JSON_STRING, .offset = offsetof(struct auth_patch_in, role),
      .has_offset = HAS(auth_patch_in, has_role)},

@@ -200,26 +200,42 @@ static int find_account(struct service *s, struct assay_request *rq, const struc
     return auth_user_by_login(st, key, rq->arena, u, err);
 }
 
+static int throttled(struct service *s, struct assay_request *rq, struct assay_response *rs, const char *by, int64_t wait, struct assay_err *err)
+{
+    count(s, "throttled");
+    s->host->metric_add(s->host->ctx, &auth_metrics[AUTH_METRIC_THROTTLED], (const char *const[]){by}, 1);
+    retry_after(rq, rs, wait);
+    return assay_err_set(err, ASSAY_E_RATE, "too many failed sign-ins; wait %lld s", (long long)((wait + 999) / 1000));
+}
+
 /* Charges the throttle, verifies, pays back. 0, ASSAY_E_RATE, ASSAY_E_BUSY, or an error; *right says the rest. */
 static int verify(struct service *s, struct assay_request *rq, struct assay_response *rs, struct assay_str account,
                   struct assay_str password, struct assay_str hash, bool *right, struct assay_err *err)
 {
     /* by the clock that nobody sets: after a jump of the other one an account would be shut out for as long */
     int64_t wait = auth_throttle_take(s->throttle, account, rq->remote, s->host->mono_ns(s->host->ctx) / 1000000);
-    if (wait > 0) {
-        count(s, "throttled");
-        retry_after(rq, rs, wait);
-        return assay_err_set(err, ASSAY_E_RATE, "too many failed sign-ins; wait %lld s", (long long)((wait + 999) / 1000));
+    if (wait > 0)
+        return throttled(s, rq, rs, "memory", wait, err);
+    struct auth_failures f;
+    int rc = auth_failures_begin(s->host, rq->arena, account, rq->remote, &f, &wait, err);
+    if (rc < 0 || wait > 0) {
+        auth_throttle_give(s->throttle, account, rq->remote, false);
+        return rc < 0 ? rc : throttled(s, rq, rs, "store", wait, err);
     }
-    int rc = assay_password_verify(password, hash, right, err);
+    rc = assay_password_verify(password, hash, right, err);
     if (rc < 0) {
         auth_throttle_give(s->throttle, account, rq->remote, false);
+        auth_failures_unmade(s->host, rq->arena, &f);
         count(s, "busy");
         retry_after(rq, rs, 1000);
-    } else if (*right) {
-        auth_throttle_give(s->throttle, account, rq->remote, true);
+        return rc;
     }
-    return rc;
+    if (*right) {
+        auth_throttle_give(s->throttle, account, rq->remote, true);
+        return auth_failures_right(s->host, rq->arena, &f, err);
+    }
+    rc = auth_failures_wrong(s->host, rq->arena, &f, &wait, err);
+    return rc < 0 || wait == 0 ? rc : throttled(s, rq, rs, "store", wait, err);
 }
 
 static int sign_in(struct service *s, struct assay_request *rq, struct assay_response *rs, struct auth_login_in *in,
@@ -662,23 +678,41 @@ static int user_password_now(void *self, struct assay_request *rq, struct assay_
 int auth_do_link_request(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     struct service *s = self;
-    int rc = auth_links_request(s->host, s->links, rq, rs, err);
+    const char *by = NULL;
+    int rc = auth_links_request(s->host, s->links, rq, rs, &by, err);
     if (rc == ASSAY_OK || rc == ASSAY_E_RATE)
         count(s, rc == ASSAY_OK ? "link_asked" : "throttled");
+    if (by != NULL)
+        s->host->metric_add(s->host->ctx, &auth_metrics[AUTH_METRIC_THROTTLED], &by, 1);
     return rc;
 }
 
-int auth_do_link_verify(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+static int use_link(struct service *s, struct assay_request *rq, struct assay_response *rs, struct assay_str token, struct assay_err *err)
 {
-    struct service *s = self;
     struct auth_user u = {.version = 0};
     char hash[ASSAY_SHA256_HEX];
-    int rc = auth_links_find(s->host, rq, rs, hash, &u, err);
+    int rc = auth_links_find(s->host, rq, token, hash, &u, err);
     if (rc == ASSAY_OK)
         rc = issue(s, rq, rs, &u, NULL, assay_str(hash), err);
     if (rc == ASSAY_OK || rc == ASSAY_E_UNAUTHENTICATED)
         count(s, rc == ASSAY_OK ? "ok" : "refused");
     return rc;
+}
+
+int auth_do_link_verify(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct assay_str token = ASSAY_STR_NULL;
+    bool done = false;
+    assay_reply_header(rs, ASSAY_STR("Vary"), ASSAY_STR("Accept"));
+    int rc = auth_links_asked(rq, rs, &token, &done, err);
+    return rc < 0 || done ? rc : use_link(self, rq, rs, token, err);
+}
+
+int auth_do_link_use(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
+{
+    struct auth_link_use_in in = {.token = ASSAY_STR_NULL};
+    int rc = assay_body_json(rq, rs, auth_link_use_fields, &in, err);
+    return rc < 0 ? rc : use_link(self, rq, rs, in.token, err);
 }
 
 int auth_do_audit_list(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)

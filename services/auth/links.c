@@ -7,6 +7,10 @@
  * wherever, so nobody's mailbox is flooded; and an address may ask ten times, then once in six seconds.  Exchanging a link deletes its row and
  * makes the session in one guarded transaction, so it works once, at whichever gateway.  The link's own address comes from
  * public_url, never from a header of the request.
+ *
+ * Programs that look through mail open every link in it, with HEAD and with GET, and some as a browser would.  So to open one uses
+ * nothing up: it leads to a page of the dashboard with a button, and that one POSTs.  Only a GET that asks for JSON and for no
+ * page exchanges the link at once, as it always did: those are programs of people, and no scanner asks so.
  */
 #include "local.h"
 
@@ -44,7 +48,7 @@ static void told(const struct assay_host *h, const struct job *j, enum assay_log
 static struct assay_str letter(struct assay_arena *a, struct assay_str base, const char *token, int64_t ttl_ms)
 {
     return assay_arena_fmt(a,
-                           "Somebody asked to sign in with this address. To do so, follow this link within %lld minutes; it works once:\n\n"
+                           "Somebody asked to sign in with this address. To do so, open this link within %lld minutes and press the button there; it works once:\n\n"
                            "%.*s/auth/verify?token=%s\n\nIf it was not you, there is nothing to do.\n",
                            (long long)(ttl_ms / 60000 > 0 ? ttl_ms / 60000 : 1), ASSAY_FMT(base), token);
 }
@@ -98,7 +102,7 @@ static void work(void *arg)
 }
 
 int auth_links_request(const struct assay_host *host, struct auth_throttle *throttle, struct assay_request *rq, struct assay_response *rs,
-                       struct assay_err *err)
+                       const char **by, struct assay_err *err)
 {
     struct auth_link_in in = {.email = ASSAY_STR_NULL};
     bool development = assay_str_is(assay_str(host->option_str(host->ctx, "app_env")), "development");
@@ -111,8 +115,17 @@ int auth_links_request(const struct assay_host *host, struct auth_throttle *thro
     rc = assay_faults_end(rq, rs, rc, err);
     if (rc < 0)
         return rc;
+    /* no login is folded to this: it has a blank */
     int64_t wait = auth_throttle_take(throttle, ASSAY_STR("a link"), rq->remote, host->mono_ns(host->ctx) / 1000000);
+    const char *refuser = "memory";
+    if (wait == 0) {
+        refuser = "store";
+        rc = auth_failures_ask(host, rq->arena, ASSAY_STR("a link"), rq->remote, &wait, err);
+        if (rc < 0)
+            return rc;
+    }
     if (wait > 0) {
+        *by = refuser;
         struct assay_str s = assay_arena_fmt(rq->arena, "%lld", (long long)((wait + 999) / 1000));
         if (s.p != NULL)
             assay_reply_header(rs, ASSAY_STR("Retry-After"), s);
@@ -142,28 +155,61 @@ int auth_links_request(const struct assay_host *host, struct auth_throttle *thro
     return assay_reply_json(rs, 202, w, err);
 }
 
-int auth_links_find(const struct assay_host *host, struct assay_request *rq, struct assay_response *rs, char hash[ASSAY_SHA256_HEX],
+static int none(struct assay_err *err)
+{
+    return assay_err_set(err, ASSAY_E_UNAUTHENTICATED, "the link was used or has expired; ask for another");
+}
+
+int auth_links_find(const struct assay_host *host, struct assay_request *rq, struct assay_str token, char hash[ASSAY_SHA256_HEX],
                     struct auth_user *u, struct assay_err *err)
 {
-    static const char *const known[] = {"token", NULL};
-    struct assay_str token;
     struct assay_rows rows;
-    int rc = assay_query_only(rq, rs, known, err);
-    if (rc == ASSAY_OK)
-        rc = assay_query(rq, "token", &token, err);
-    if (rc == ASSAY_OK && token.p == NULL)
-        return assay_fault(rq, rs, err, "", "the query parameter \"token\" is required");
-    if (rc < 0)
-        return rc;
     assay_sha256_hex(token, hash);
-    rc = ASSAY_QUERY(host->store, &auth_q_link_get, rq->arena, &rows, err, ASSAY_VZ(hash), ASSAY_VI(host->now_ms(host->ctx)));
+    int rc = ASSAY_QUERY(host->store, &auth_q_link_get, rq->arena, &rows, err, ASSAY_VZ(hash), ASSAY_VI(host->now_ms(host->ctx)));
     if (rc < 0)
         return rc;
     if (rows.n != 0)
         rc = auth_user_by_id(host->store, rows.row[0].col[0].s, rq->arena, u, err);
-    if (rows.n == 0 || rc == ASSAY_E_NOT_FOUND || (rc == 0 && u->disabled))
-        return assay_err_set(err, ASSAY_E_UNAUTHENTICATED, "the link was used or has expired; ask for another");
-    return rc;
+    return rows.n == 0 || rc == ASSAY_E_NOT_FOUND || (rc == 0 && u->disabled) ? none(err) : rc;
+}
+
+/* As we make them: nothing else is ever put into a header. */
+static bool well_formed(struct assay_str token)
+{
+    bool ok = token.n == TOKEN_SIZE - 1 && assay_str_starts(token, PREFIX);
+    for (size_t i = sizeof PREFIX - 1; ok && i < token.n; i++)
+        ok = (token.p[i] >= '0' && token.p[i] <= '9') || (token.p[i] >= 'a' && token.p[i] <= 'f');
+    return ok;
+}
+
+/* A program that asks for JSON and for no page. */
+static bool wants_json(const struct assay_request *rq)
+{
+    struct assay_str accept = rq->header(rq, "accept");
+    return accept.n != 0 && memmem(accept.p, accept.n, "application/json", 16) != NULL && memmem(accept.p, accept.n, "text/html", 9) == NULL;
+}
+
+int auth_links_asked(struct assay_request *rq, struct assay_response *rs, struct assay_str *token, bool *done, struct assay_err *err)
+{
+    static const char *const known[] = {"token", NULL};
+    int rc = assay_query_only(rq, rs, known, err);
+    if (rc == ASSAY_OK)
+        rc = assay_query(rq, "token", token, err);
+    if (rc == ASSAY_OK && token->p == NULL)
+        return assay_fault(rq, rs, err, "", "the query parameter \"token\" is required");
+    if (rc < 0 || (wants_json(rq) && !rq->head))
+        return rc;
+    *done = true;
+    if (!well_formed(*token))
+        return none(err);
+    /* relative, so that it holds under whatever path a proxy puts us; the fragment is not sent to any server */
+    struct assay_str to = assay_arena_fmt(rq->arena, "../#/link/%.*s", ASSAY_FMT(*token));
+    if (to.p == NULL)
+        return assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    assay_reply_header(rs, ASSAY_STR("Location"), to);
+    assay_reply_header(rs, ASSAY_STR("Cache-Control"), ASSAY_STR("no-store"));
+    rs->status = 303;
+    return ASSAY_OK;
 }
 
 int auth_add_link_take(struct assay_tx *tx, struct assay_str hash, int64_t now_ms)

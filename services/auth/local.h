@@ -47,6 +47,11 @@ bool auth_change_revokes(const struct auth_user *before, const struct auth_user 
 
 /* ---- throttle.c: failed sign-ins, bounded, in memory ---------------------------------------------- */
 
+struct auth_throttle_rule {
+    int64_t interval_ms, burst; /* so many at once, then one an interval */
+};
+extern const struct auth_throttle_rule auth_per_account, auth_per_address;
+
 /*
  * Buckets by account and address together, so that a stranger elsewhere cannot lock an account, and
  * a wider one by address alone against guessing over many accounts.  An attempt is charged before
@@ -59,6 +64,29 @@ void auth_throttle_free(struct auth_throttle *t);
 int64_t auth_throttle_take(struct auth_throttle *t, struct assay_str account, struct assay_str address, int64_t now_ms);
 /* The attempt was right (forgets the account's failures) or was not made at all. */
 void auth_throttle_give(struct auth_throttle *t, struct assay_str account, struct assay_str address, bool right);
+/* What a bucket is known by: account "" for that of an address alone. */
+void auth_throttle_key(struct assay_str salt, struct assay_str account, struct assay_str address, char hex[ASSAY_SHA256_HEX]);
+
+/* ---- failures.c: failed sign-ins, in the store --------------------------------------------------------- */
+
+/* One attempt, between its begin and one of right, wrong and unmade. */
+struct auth_failures {
+    char account[ASSAY_SHA256_HEX], address[ASSAY_SHA256_HEX];
+    const struct auth_throttle_rule *account_rule;
+    int64_t now_ms;
+    bool charged; /* there had been failures, so this one counts already */
+};
+/* *wait_ms > 0: it is refused, and nothing else is to be called. Of all of them an error is the store's. */
+int auth_failures_begin(const struct assay_host *h, struct assay_arena *a, struct assay_str account, struct assay_str address,
+                        struct auth_failures *f, int64_t *wait_ms, struct assay_err *err) ASSAY_MUST_CHECK;
+int auth_failures_right(const struct assay_host *h, struct assay_arena *a, const struct auth_failures *f, struct assay_err *err) ASSAY_MUST_CHECK;
+/* *wait_ms > 0: others have used up what there was meanwhile: to be answered as one that was not looked at. */
+int auth_failures_wrong(const struct assay_host *h, struct assay_arena *a, const struct auth_failures *f, int64_t *wait_ms,
+                        struct assay_err *err) ASSAY_MUST_CHECK;
+void auth_failures_unmade(const struct assay_host *h, struct assay_arena *a, const struct auth_failures *f);
+/* Asking for what is not a sign-in, such as a link, counted by address as tries for an account are. */
+int auth_failures_ask(const struct assay_host *h, struct assay_arena *a, struct assay_str what, struct assay_str address, int64_t *wait_ms,
+                      struct assay_err *err) ASSAY_MUST_CHECK;
 
 /* ---- line.c: who may hash now ----------------------------------------------------------------------- */
 
@@ -92,6 +120,9 @@ struct auth_refresh_in {
 struct auth_link_in {
     struct assay_str email;
 };
+struct auth_link_use_in {
+    struct assay_str token;
+};
 struct auth_patch_in {
     struct assay_str role, email, name;
     bool disabled;
@@ -111,7 +142,7 @@ struct auth_tokens_out {
 };
 
 extern const struct assay_json_field auth_register_fields[], auth_login_fields[], auth_refresh_fields[],
-    auth_logout_fields[], auth_link_fields[], auth_patch_fields[], auth_password_fields[], auth_erase_fields[];
+    auth_logout_fields[], auth_link_fields[], auth_link_use_fields[], auth_patch_fields[], auth_password_fields[], auth_erase_fields[];
 
 void auth_write_brief(struct assay_jw *w, const struct auth_user *u); /* {id, login, role} */
 void auth_write_user(struct assay_jw *w, const struct auth_user *u);
@@ -127,7 +158,8 @@ void auth_check_patch(const struct auth_patch_in *in, struct assay_json_faults *
 #define AUTH_STMTS(X)                                                                                                  \
     X(user_seed) X(user_insert) X(user_by_id) X(user_by_login) X(user_by_email) X(user_list) X(user_update)            \
     X(user_erase) X(user_password) X(user_epoch) X(session_insert) X(session_trim) X(session_purge) X(session_get) X(session_list) X(session_rotate) \
-    X(session_delete) X(session_delete_of) X(session_delete_all) X(user_epoch_of_one) X(session_lives) X(link_insert) X(link_purge) X(link_get) X(link_take) X(links_end) X(audit_insert) X(audit_list) X(audit_forget) X(audit_oldest) X(audit_remove)
+    X(session_delete) X(session_delete_of) X(session_delete_all) X(user_epoch_of_one) X(session_lives) X(link_insert) X(link_purge) X(link_get) X(link_take) X(links_end) X(audit_insert) X(audit_list) X(audit_forget) X(audit_oldest) X(audit_remove) \
+    X(throttle_get) X(throttle_charge) X(throttle_pay) X(throttle_forget) X(throttle_purge)
 #define X(name) extern const struct assay_stmt auth_q_##name;
 AUTH_STMTS(X)
 #undef X
@@ -135,7 +167,7 @@ AUTH_STMTS(X)
     const struct assay_stmt auth_q_##n = {                                                                             \
         .name = "auth." #n, .sql = sql_, .params = params_, .columns = columns_, .write = write_}
 ASSAY_IDEM_DECLARE(auth_idem);
-extern const struct assay_migration auth_migrations[4];
+extern const struct assay_migration auth_migrations[5];
 
 struct auth_session {
     struct assay_str family, token_hash;
@@ -183,11 +215,14 @@ int auth_add_erased(struct assay_tx *tx, const struct auth_user *u, struct assay
 
 /* ---- links.c: sign-in by mail ----------------------------------------------------------------------------- */
 
+/* *by: which count refused it ("memory", "store"), or untouched. */
 int auth_links_request(const struct assay_host *host, struct auth_throttle *throttle, struct assay_request *rq, struct assay_response *rs,
-                       struct assay_err *err) ASSAY_MUST_CHECK;
-/* The account of the link that the query names, and the hash it is known by. ASSAY_E_UNAUTHENTICATED: it is none any more. */
-int auth_links_find(const struct assay_host *host, struct assay_request *rq, struct assay_response *rs, char hash[ASSAY_SHA256_HEX],
+                       const char **by, struct assay_err *err) ASSAY_MUST_CHECK;
+/* The account of the link, and the hash it is known by. ASSAY_E_UNAUTHENTICATED: it is none any more. */
+int auth_links_find(const struct assay_host *host, struct assay_request *rq, struct assay_str token, char hash[ASSAY_SHA256_HEX],
                     struct auth_user *u, struct assay_err *err) ASSAY_MUST_CHECK;
+/* The token that GET /auth/verify names. *done: the answer is made, and nothing is to be used up. */
+int auth_links_asked(struct assay_request *rq, struct assay_response *rs, struct assay_str *token, bool *done, struct assay_err *err) ASSAY_MUST_CHECK;
 int auth_add_link_take(struct assay_tx *tx, struct assay_str hash, int64_t now_ms); /* the guard */
 void auth_add_links_end(struct assay_tx *tx, struct assay_str user_id);
 
@@ -215,12 +250,12 @@ int auth_audit_purge(struct auth_audit_keep *k, struct assay_err *err) ASSAY_MUS
 
 #define AUTH_HANDLERS(X) \
     X(register) X(login) X(auth) X(refresh) X(logout) X(me) X(users_list) X(user_get) X(user_patch) X(user_erase) \
-    X(user_password) X(sessions_list) X(session_end) X(me_erase) X(audit_list) X(link_request) X(link_verify)
+    X(user_password) X(sessions_list) X(session_end) X(me_erase) X(audit_list) X(link_request) X(link_verify) X(link_use)
 #define X(name) \
     int auth_do_##name(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err);
 AUTH_HANDLERS(X)
 #undef X
-enum { AUTH_METRIC_LOGINS, AUTH_METRIC_AUDIT_REMOVED, AUTH_METRICS };
+enum { AUTH_METRIC_LOGINS, AUTH_METRIC_AUDIT_REMOVED, AUTH_METRIC_THROTTLED, AUTH_METRICS };
 extern const struct assay_metric auth_metrics[AUTH_METRICS];
 extern const struct assay_accounts_ops auth_accounts;
 

@@ -24,6 +24,9 @@ static const struct assay_stmt *const statements[] = {AUTH_STMTS(X) ASSAY_IDEM_S
 const struct assay_metric auth_metrics[AUTH_METRICS] = {
     [AUTH_METRIC_LOGINS] = {"assay_auth_logins_total", ASSAY_METRIC_COUNTER, "Sign-ins by outcome: ok, refused, throttled, busy, reuse, link_asked.", "outcome", NULL},
     [AUTH_METRIC_AUDIT_REMOVED] = {"assay_audit_removed_total", ASSAY_METRIC_COUNTER, "Records of the audit log that were kept no longer.", "", NULL},
+    [AUTH_METRIC_THROTTLED] = {"assay_auth_throttled_total", ASSAY_METRIC_COUNTER,
+     "Sign-ins and requests for links that were refused after too many, by what refused them: memory (this gateway's own count), store (the count "
+     "that gateways share and that outlives a restart).", "by", NULL},
 };
 
 #define BODY_MAX ((size_t)16 << 10)
@@ -36,7 +39,10 @@ static const struct assay_route routes[] = {
      "Exchange a refresh token for new tokens"},
     {ASSAY_POST, "/auth/request", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_NO_QUERY, BODY_MAX, auth_do_link_request, "auth_request",
      "Have a link to sign in by mailed"},
-    {ASSAY_GET, "/auth/verify", ASSAY_ROLES_PUBLIC, NULL, 0, 0, auth_do_link_verify, "auth_verify", "Sign in by a mailed link"},
+    {ASSAY_GET, "/auth/verify", ASSAY_ROLES_PUBLIC, NULL, 0, 0, auth_do_link_verify, "auth_verify",
+     "What a mailed link opens: the page that signs in, or tokens where JSON is asked for"},
+    {ASSAY_POST, "/auth/verify", ASSAY_ROLES_PUBLIC, NULL, ASSAY_ROUTE_NO_QUERY, BODY_MAX, auth_do_link_use, "auth_link",
+     "Sign in by a mailed link"},
     {ASSAY_POST, "/logout", ASSAY_ROLES_ANY, NULL, ASSAY_ROUTE_NO_QUERY, BODY_MAX, auth_do_logout, "logout",
      "End this session, or all"},
     {ASSAY_GET, "/me", ASSAY_ROLES_ANY, NULL, ASSAY_ROUTE_NO_QUERY, 0, auth_do_me, "me", "The account that is signed in"},

@@ -1,7 +1,7 @@
 # services/auth: accounts, sessions, roles
 plugins_LTLIBRARIES += services/auth/assay_auth.la
 services_auth_assay_auth_la_SOURCES = \
-	services/auth/plugin.c services/auth/http.c services/auth/domain.c services/auth/throttle.c services/auth/line.c \
+	services/auth/plugin.c services/auth/http.c services/auth/domain.c services/auth/throttle.c services/auth/failures.c services/auth/line.c \
 	services/auth/audit.c services/auth/audit_keep.c services/auth/links.c services/auth/codec.c services/auth/repo.c services/auth/schema.c services/auth/local.h
 services_auth_assay_auth_la_CPPFLAGS = $(SDK_CPPFLAGS)
 services_auth_assay_auth_la_CFLAGS = $(AM_CFLAGS)

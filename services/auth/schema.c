@@ -1,7 +1,7 @@
 #include "local.h"
 
 /* login_fold and email are folded to lower case by the service; login is kept as it was typed. */
-const struct assay_migration auth_migrations[4] = {
+const struct assay_migration auth_migrations[5] = {
     {.number = 1,
      .name = "accounts",
      .oldest_program = "0.1.0",
@@ -62,4 +62,11 @@ const struct assay_migration auth_migrations[4] = {
             " expires_ms BIGINT NOT NULL);"
             "CREATE INDEX auth_links_by_user ON auth_links (user_id, expires_ms);"
             "CREATE INDEX auth_links_by_end ON auth_links (expires_ms);"},
+    {.number = 5,
+     .name = "failed sign-ins",
+     .oldest_program = "0.1.0",
+     .sql = "CREATE TABLE auth_throttle ("
+            " key TEXT NOT NULL PRIMARY KEY,"
+            " empty_ms BIGINT NOT NULL);"
+            "CREATE INDEX auth_throttle_by_end ON auth_throttle (empty_ms);"},
 };

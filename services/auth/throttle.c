@@ -4,7 +4,8 @@
  * while it lies more than `burst` intervals ahead.  Buckets stand in a fixed table of sets; in a
  * full set the one that is empty soonest makes room, so memory is bounded and a flood of made-up
  * accounts forgets at most those who failed least.  Names are hashed with a random salt, so that
- * nobody can choose which bucket theirs shares a set with.
+ * nobody can choose which bucket theirs shares a set with.  This is the near wall, which costs nothing: it
+ * holds parallel guesses and floods of one process.  What gateways share and a restart keeps is in failures.c.
  */
 #include "local.h"
 
@@ -15,13 +16,10 @@
 #define SETS 2048
 #define WAYS 4
 
-struct rule {
-    int64_t interval_ms, burst;
-};
 /* ten at once, then one in six seconds */
-static const struct rule per_account = {6000, 10};
+const struct auth_throttle_rule auth_per_account = {6000, 10};
 /* a class behind one address mistypes now and then; a guesser gets one a second */
-static const struct rule per_address = {1000, 120};
+const struct auth_throttle_rule auth_per_address = {1000, 120};
 
 struct bucket {
     char key[17]; /* "" is free */
@@ -68,14 +66,19 @@ static void add_address(struct assay_buf *b, struct assay_str address)
     assay_buf_str(b, address);
 }
 
-static void key_of(const struct auth_throttle *t, struct assay_str account, struct assay_str address, char key[17])
+void auth_throttle_key(struct assay_str salt, struct assay_str account, struct assay_str address, char hex[ASSAY_SHA256_HEX])
 {
     ASSAY_CLEANUP_BUF struct assay_buf b = ASSAY_BUF_INIT;
-    char hex[ASSAY_SHA256_HEX];
-    assay_buf_fmt(&b, "%s %zu ", t->salt, account.n);
+    assay_buf_fmt(&b, "%.*s %zu ", ASSAY_FMT(salt), account.n);
     assay_buf_str(&b, account);
     add_address(&b, address);
     assay_sha256_hex(assay_buf_view(&b), hex);
+}
+
+static void key_of(const struct auth_throttle *t, struct assay_str account, struct assay_str address, char key[17])
+{
+    char hex[ASSAY_SHA256_HEX];
+    auth_throttle_key(assay_str(t->salt), account, address, hex);
     memcpy(key, hex, 16);
     key[16] = '\0';
 }
@@ -100,13 +103,13 @@ static struct bucket *find(struct auth_throttle *t, const char key[17], bool mak
     return victim;
 }
 
-static int64_t wait_of(const struct bucket *b, const struct rule *r, int64_t now_ms)
+static int64_t wait_of(const struct bucket *b, const struct auth_throttle_rule *r, int64_t now_ms)
 {
     int64_t ahead = b->empty_ms - now_ms - (r->burst - 1) * r->interval_ms;
     return ahead > 0 ? ahead : 0;
 }
 
-static void charge(struct bucket *b, const struct rule *r, int64_t now_ms)
+static void charge(struct bucket *b, const struct auth_throttle_rule *r, int64_t now_ms)
 {
     b->empty_ms = (b->empty_ms > now_ms ? b->empty_ms : now_ms) + r->interval_ms;
 }
@@ -118,17 +121,17 @@ int64_t auth_throttle_take(struct auth_throttle *t, struct assay_str account, st
     key_of(t, ASSAY_STR(""), address, alone);
     pthread_mutex_lock(&t->lock);
     struct bucket *a = find(t, both, true);
-    int64_t wait = wait_of(a, &per_account, now_ms);
+    int64_t wait = wait_of(a, &auth_per_account, now_ms);
     if (wait == 0) {
         struct bucket *b = find(t, alone, true);
-        wait = wait_of(b, &per_address, now_ms);
+        wait = wait_of(b, &auth_per_address, now_ms);
         if (wait == 0) {
             /* the second find may have made room at the first one's cost */
             a = find(t, both, true);
-            charge(a, &per_account, now_ms);
+            charge(a, &auth_per_account, now_ms);
             b = find(t, alone, false);
             if (b != NULL)
-                charge(b, &per_address, now_ms);
+                charge(b, &auth_per_address, now_ms);
         }
     }
     pthread_mutex_unlock(&t->lock);
@@ -143,8 +146,8 @@ void auth_throttle_give(struct auth_throttle *t, struct assay_str account, struc
     pthread_mutex_lock(&t->lock);
     struct bucket *a = find(t, both, false), *b = find(t, alone, false);
     if (a != NULL)
-        a->empty_ms = right ? 0 : a->empty_ms - per_account.interval_ms;
+        a->empty_ms = right ? 0 : a->empty_ms - auth_per_account.interval_ms;
     if (b != NULL)
-        b->empty_ms -= per_address.interval_ms;
+        b->empty_ms -= auth_per_address.interval_ms;
     pthread_mutex_unlock(&t->lock);
 }

@@ -430,6 +430,7 @@ ENDPOINTS = {
     "auth_refresh": Row(lambda w, n: ("POST", "/auth/refresh", {"refresh_token": w.kept[n]}), {200}, refreshed, refreshable),
     "auth_request": Row(lambda w, n: ("POST", "/auth/request", {"email": f"nobody-{n}@example.com"}), {202, 429}),
     "auth_verify": get("/auth/verify?token=asl_none", (401,)),
+    "auth_link": Row(lambda w, n: ("POST", "/auth/verify", {"token": f"asl_none{n}"}), {401}),
     "audit_list": get("/audit?limit=10"),
     "logout": Row(lambda w, n: ("POST", "/logout", {}), {200, 204}, signed_out, lambda w, n: signed_in(w, n, "leaving"),
                   token=lambda w, n: w.kept[n]["token"]),

@@ -241,9 +241,15 @@ def test_a_mailed_link(server):
     anyone.post("/auth/request", {"email": "mailed@example.com"}, expect=202)
     anyone.call("POST", "/auth/request", {"email": "nowhere"}, expect=400)
     link = wait_for("the link", lambda: re.findall(r"/auth/verify\?token=asl_[0-9a-f]+", server.log_text()), 10)[-1]
+    anyone.call("GET", link, headers={"Accept": "text/html"}, expect=303)
     anyone.get(link)
     anyone.call("GET", link, expect=401)
     anyone.call("GET", "/auth/verify", expect=400)
+    anyone.call("POST", "/auth/verify", {"token": link.split("=")[1]}, expect=401)
+    anyone.call("POST", "/auth/verify", {"token": 7}, expect=400)
+    anyone.post("/auth/request", {"email": "mailed@example.com"}, expect=202)
+    links = wait_for("the link", lambda: re.findall(r"/auth/verify\?token=(asl_[0-9a-f]+)", server.log_text())[1:], 10)
+    anyone.post("/auth/verify", {"token": links[-1]}, expect=200)
 
 
 def test_the_audit_log(server):

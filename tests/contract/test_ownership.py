@@ -284,6 +284,7 @@ class Plans:
         w("auth_refresh", all4, refresh)
         w("auth_request", same, lambda x, who, rel: post("/auth/request", {"email": "nobody@example.com"}))
         w("auth_verify", ("unknown",), lambda x, who, rel: get(f"/auth/verify?token=asl_{'0' * 64}"))
+        w("auth_link", ("unknown",), lambda x, who, rel: post("/auth/verify", {"token": f"asl_{'0' * 64}"}))
         w("logout", all4, logout)
         def session_end(x, who, rel):
             me, other = x.throwaway(who, rel)

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -143,6 +144,32 @@ def test_who_registers_is_signed_in_and_a_wrong_password_is_refused(w, b):
     # another page of the same browser has the session too, and so has this one when it is loaded again
     b.driver.refresh()
     b.see("Sum of integers")
+
+
+@in_browser("student")
+def test_a_mailed_link_signs_in_at_the_press_of_a_button(w, b):
+    anyone = w.server.api()
+    anyone.post("/register", {"login": "mailed", "password": PASSWORD, "email": "mailed@example.com"}, expect=201)
+
+    def link():
+        n = w.server.log_text().count("/auth/verify?token=asl_")
+        anyone.post("/auth/request", {"email": "mailed@example.com"}, expect=202)
+        wait_for("the link", lambda: w.server.log_text().count("/auth/verify?token=asl_") > n, 10)
+        return re.findall(r"/(auth/verify\?token=asl_[0-9a-f]+)", w.server.log_text())[-1]
+    first = link()
+    for _ in range(2):  # looked at, and left: nothing is used up
+        b.open(first)
+        b.see("Sign in by the mailed link")
+    accessible(b, "a mailed link")
+    b.click("button[type=submit]")
+    b.see("Sum of integers")
+    b.see("mailed")
+    assert b.run("return location.hash") == "#/benchmarks"
+    b.open(first)
+    b.see("Here mailed is signed in")
+    b.click("button[type=submit]")
+    assert "used or has expired" in b.find("[role=alert]").text
+    assert not [f for f in b.take(allowed=WRONG_PASSWORD)]
 
 
 @in_browser("student")

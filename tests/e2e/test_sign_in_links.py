@@ -69,6 +69,19 @@ def person(server, login, email):
     return server.api().post("/register", {"login": login, "password": PASSWORD, "email": email}, expect=201).json["id"]
 
 
+def opened_by_scanners(anyone, link):
+    """As programs that look through mail open links: nothing is used up, by HEAD whatever it says it takes, by GET as a browser or as a tool."""
+    token = link.split("=")[1]
+    for method, accept in (("HEAD", "application/json"), ("HEAD", "*/*"), ("HEAD", ""), ("GET", "text/html,application/xhtml+xml,*/*;q=0.8"),
+                           ("GET", "*/*"), ("GET", ""), ("GET", "text/html, application/json")):
+        a = anyone.call(method, link, headers={"Accept": accept}, expect=303)
+        assert a.headers["location"] == f"../#/link/{token}" and a.headers["cache-control"] == "no-store" and not a.body, a
+    # what is not one of ours goes into no header
+    for bad in ("asl_none", "asl_" + "0" * 63 + "G", "asl_" + "0" * 64 + "%0d%0aX:1", "javascript:alert(1)"):
+        a = anyone.call("GET", f"/auth/verify?token={bad}", headers={"Accept": "text/html"}, expect=401)
+        assert "location" not in a.headers, a
+
+
 def test_a_mailed_link_signs_in_once():
     smtp = Smtp()
     smtp.start()
@@ -86,6 +99,7 @@ def test_a_mailed_link_signs_in_once():
         head, body = text.split("\r\n\r\n", 1)
         assert to == "ada@example.com" and "From: <assay@example.org>" in head and "Subject: Sign in" in head and "Message-ID: <" in head, text
         link = re.search(r"https://assay\.example\.org(/auth/verify\?token=asl_[0-9a-f]{64})\r\n", body).group(1)
+        opened_by_scanners(anyone, link)
         tokens = anyone.get(link).json
         assert tokens["user"]["id"] == uid and tokens["refresh_token"], tokens
         ada = server.api(tokens["access_token"])
@@ -115,7 +129,12 @@ def test_a_mailed_link_signs_in_once():
         wait_for("three mails more", lambda: len(smtp.mail) == 4 and server.log_text().count("sign_in_link_not_sent") == 4, 20)
         links = [re.search(r"(/auth/verify\S+)", t).group(1) for _, t in smtp.mail[1:]]
         assert len(set(links)) == 3
-        anyone.get(links[1])
+        for wrong in ({}, {"token": ""}, {"token": 5}, {"token": links[1], "more": 1}):
+            anyone.call("POST", "/auth/verify", wrong, expect=400)
+        anyone.call("POST", "/auth/verify", {"token": "asl_none"}, expect=401)
+        used = anyone.post("/auth/verify", {"token": links[1].split("=")[1]}, expect=200)
+        assert used.json["user"]["id"] == uid and used.headers["cache-control"] == "no-store", used
+        anyone.call("POST", "/auth/verify", {"token": links[1].split("=")[1]}, expect=401)
         for other in (links[0], links[2]):
             anyone.call("GET", other, expect=401)
 

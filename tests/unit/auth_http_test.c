@@ -225,6 +225,61 @@ static void guessing_is_slowed_for_the_guesser_alone(void **state)
     assert_int_equal(svc_call_as(h, SVC_ANYONE, "POST", "/login", ADMIN_LOGIN, NULL, "203.0.113.9").status, 200);
 }
 
+#define GUESS(from) svc_call_as(h, SVC_ANYONE, "POST", "/login", "{\"login\":\"admin\",\"password\":\"guess\"}", NULL, from)
+#define RIGHT(from) svc_call_as(h, SVC_ANYONE, "POST", "/login", ADMIN_LOGIN, NULL, from)
+
+static void a_restart_gives_a_guesser_nothing(void **state)
+{
+    struct svc *h = *state;
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(GUESS("203.0.113.20").status, 401);
+    *state = h = svc_restart(h);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(GUESS("203.0.113.20").status, 401);
+    assert_int_equal(GUESS("203.0.113.20").status, 429);
+    *state = h = svc_restart(h);
+    struct svc_reply r = GUESS("203.0.113.20");
+    assert_int_equal(r.status, 429);
+    assert_non_null(r.retry_after);
+    assert_int_equal(RIGHT("203.0.113.20").status, 429);
+    assert_int_equal(RIGHT("203.0.113.21").status, 200); /* the owner, from elsewhere */
+    svc_advance_ms(h, 7000);
+    assert_int_equal(RIGHT("203.0.113.20").status, 200); /* which forgets what failed */
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(GUESS("203.0.113.20").status, 401);
+    assert_int_equal(GUESS("203.0.113.20").status, 429);
+    assert_false(svc_on_disk(h, "203.0.113.20"));
+}
+
+/* Over all accounts an address has 120 tries, and what is past its time is taken away. */
+static void an_address_is_counted_over_a_restart_too(void **state)
+{
+    struct svc *h = *state;
+    char body[96];
+    int refused = 0;
+    for (int i = 0; i < 600 && refused == 0; i++) {
+        (void)snprintf(body, sizeof body, "{\"login\":\"somebody%d\",\"password\":\"guess\"}", i);
+        refused = svc_call_as(h, SVC_ANYONE, "POST", "/login", body, NULL, "203.0.113.30").status == 429 ? i : 0;
+        if (i == 60)
+            *state = h = svc_restart(h);
+    }
+    assert_true(refused >= 120); /* one more for each second that it took */
+    *state = h = svc_restart(h);
+    assert_int_equal(RIGHT("203.0.113.30").status, 429);
+    assert_int_equal(RIGHT("203.0.113.31").status, 200);
+    svc_advance_ms(h, 600000);
+    struct assay_rows rows;
+    static const struct assay_stmt rows_left = {.name = "test.left", .sql = "SELECT COUNT(*) FROM auth_throttle", .params = "", .columns = "i"};
+    struct assay_err err = {0};
+    for (int i = 0; i < 12; i++) {
+        (void)snprintf(body, sizeof body, "{\"login\":\"another%d\",\"password\":\"guess\"}", i);
+        assert_int_equal(svc_call_as(h, SVC_ANYONE, "POST", "/login", body, NULL, "203.0.113.32").status, 401);
+    }
+    if (svc_store(h)->ops->query(svc_store(h)->self, &rows_left, NULL, 0, svc_arena(h), &rows, &err) != 0)
+        fail_msg("%s", err.msg);
+    assert_int_equal(rows.row[0].col[0].i, 13); /* the twelve and their address */
+}
+
 static void a_refresh_token_is_good_once(void **state)
 {
     struct svc *h = *state;
@@ -512,6 +567,8 @@ int main(void)
         cmocka_unit_test(registration_can_be_closed),
         T(wrong_and_unknown_are_told_alike),
         T(guessing_is_slowed_for_the_guesser_alone),
+        T(a_restart_gives_a_guesser_nothing),
+        T(an_address_is_counted_over_a_restart_too),
         T(a_refresh_token_is_good_once),
         T(a_session_ends_after_its_time),
         T(logging_out_ends_the_session_and_the_access_tokens),

@@ -147,6 +147,22 @@ def test_login_keeps_the_tokens_for_the_owner_only(t):
     assert "access-1" not in out
 
 
+def test_a_mailed_link_signs_in(t):
+    token = "asl_" + "0f" * 32
+    s = t.server({"POST /auth/verify": LOGIN})
+    for link in (f"https://assay.example.org/auth/verify?token={token}", f"https://assay.example.org/#/link/{token}", token):
+        rc, out, err = t.run("login", link)
+        assert rc == 0 and "as ada" in out and token not in out + err, (rc, out, err)
+        kept = json.loads(t.config().read_text())
+        assert (kept["token"], kept["refresh_token"], kept["login"]) == ("access-1", "refresh-1", "ada") and token not in t.config().read_text()
+    assert [json.loads(seen[3]) for seen in s.seen] == [{"token": token}] * 3
+    t.server({"POST /auth/verify": (401, {"title": "Unauthorized", "status": 401, "detail": "the link was used or has expired; ask for another"})})
+    rc, _, err = t.run("login", token)
+    assert rc == 6 and "used or has expired" in err, (rc, err)
+    t.server({"POST /login": LOGIN})  # a login that only looks a little like one
+    assert t.run("login", "wasl_of", ASSAY_PASSWORD="x")[0] == 0
+
+
 def test_password_from_standard_input(t):
     s = t.server({"POST /login": LOGIN})
     rc, _, _ = t.run("login", "ada", "--password-stdin", stdin=b"from the pipe\n")

@@ -55,6 +55,9 @@ struct assay_request {
     /* since ABI 1.1: a body that was too long for memory (or whose route is an ASSAY_ROUTE_SPOOL) is in an unlinked
      * file, readable, at offset 0; body then is a read-only view of it. The host's to close; -1: body is in memory. */
     int body_fd;
+    /* since ABI 1.5: asked with HEAD. The route's GET answers that, without its body; what a GET does beyond answering must not be
+     * done then. */
+    bool head;
 };
 
 struct assay_response {

@@ -35,7 +35,7 @@ extern "C" {
 
 #define ASSAY_PLUGIN_MAGIC 0x41535359u /* "ASSY" */
 #define ASSAY_ABI_MAJOR 1              /* a break */
-#define ASSAY_ABI_MINOR 4              /* members appended */
+#define ASSAY_ABI_MINOR 5              /* members appended */
 #define ASSAY_PLUGIN_SYMBOL "assay_plugin"
 
 enum assay_plugin_kind {
