@@ -13,7 +13,8 @@
  * The address is charged before anybody looks at the token, account and agent once they are known.  What is left is told
  * in RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers, 10), one item a rule.
  *
- * Each process counts for itself.  Any thread; new and free on the main thread.
+ * Each process counts for itself, by its share where it is told how many there are, unless limits_shared.c brings what it
+ * lets through to a count that all have.  Any thread; new, share and free on the main thread.
  */
 #ifndef ASSAY_GATEWAY_LIMITS_H
 #define ASSAY_GATEWAY_LIMITS_H
@@ -58,6 +59,29 @@ bool assay_limits_take(struct assay_limits *l, enum assay_limit_subject subject,
 
 /* The two header lines, each with its CRLF; nothing when no rule was met. */
 void assay_limits_headers(const struct assay_limits *l, const struct assay_limit_state *st, struct assay_buf *out);
+
+/* How many gateways there are: while each counts for itself a rule lets COUNT / n through at each, at least one. Before the first take. */
+void assay_limits_gateways(struct assay_limits *l, int64_t n);
+
+/* ---- for limits_shared.c ---- */
+
+#define ASSAY_LIMIT_NAME (32 + 1)
+
+/* What one bucket has let through since it was asked last. */
+struct assay_limit_due {
+    char name[ASSAY_LIMIT_NAME]; /* of whom by which rule, the same at every gateway */
+    uint64_t key;
+    uint8_t rule;
+    int64_t add_ns, most_ns, least_ns; /* as in struct assay_session_cell */
+};
+/* From now on what is let through is noted, and `noted` called on the taking thread when there was nothing; NULL: no more. */
+void assay_limits_share(struct assay_limits *l, void (*noted)(void *arg), void *arg);
+/* Takes up to max notes; how many. What is taken and not learnt of later is forgotten. */
+size_t assay_limits_due(struct assay_limits *l, int64_t now_ns, struct assay_limit_due *due, size_t max);
+/* The answer to a note that was sent at sent_ns and came back after took_ns: how far ahead the shared bucket is. */
+void assay_limits_learn(struct assay_limits *l, const struct assay_limit_due *due, int64_t sent_ns, int64_t took_ns, int64_t ahead_ns);
+/* Whether the shared count cannot be asked, so that this process counts for itself. */
+void assay_limits_alone(struct assay_limits *l, bool alone);
 
 /* For metrics: the rules by number, and how many requests each has refused. NULL beyond the last. */
 const char *assay_limits_rule(const struct assay_limits *l, size_t i, uint64_t *refused);

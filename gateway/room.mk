@@ -12,7 +12,7 @@ gateway_libassay_front_la_SOURCES = \
 	gateway/problem.c gateway/problem.h gateway/router.c gateway/router.h \
 	gateway/http.c gateway/http.h gateway/http_conn.c gateway/http_exchange.c gateway/http_head.c gateway/http_memory.c \
 	gateway/http_impl.h gateway/http_reply.c gateway/http_spool.c gateway/http_stream.c \
-	gateway/keys.c gateway/keys.h gateway/limits.c gateway/limits.h gateway/proxies.c gateway/proxies.h gateway/gate.c gateway/gate.h \
+	gateway/keys.c gateway/keys.h gateway/limits.c gateway/limits.h gateway/limits_shared.c gateway/limits_shared.h gateway/proxies.c gateway/proxies.h gateway/gate.c gateway/gate.h \
 	gateway/pages.c gateway/pages.h
 gateway_libassay_front_la_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir) -isystem $(LLHTTP_INC) -DLLHTTP_STRICT_MODE=1 \
 	$(LIBEVENT_CFLAGS) $(LIBJWT_CFLAGS) $(SODIUM_CFLAGS)

@@ -618,6 +618,18 @@ static int make_spool(struct assay_server *s, struct assay_err *err)
     return rc;
 }
 
+/* By the session driver where it can; else each gateway has its part. */
+static int share_limits(struct assay_server *s, struct assay_err *err)
+{
+    assay_limits_gateways(s->limits, assay_config_int(s->setup.config, "rate_limit_gateways"));
+    if (s->shared.sessions.ops == NULL)
+        return 0;
+    if (assay_limits_can_share(s->shared.sessions.ops))
+        return assay_limits_shared_start(s->limits, s->shared.sessions, s->metrics, s->log, &s->limits_shared, err);
+    ASSAY_LOG(s->log, ASSAY_LOG_WARN, "server", "rate_limits_not_shared", ASSAY_KZ("reason", "the session driver was built for an older ABI"));
+    return 0;
+}
+
 static int make_front(struct assay_server *s, struct assay_err *err)
 {
     const struct assay_plugins *ps = &s->setup.plugins;
@@ -654,6 +666,8 @@ static int make_front(struct assay_server *s, struct assay_err *err)
     if (strcmp(limits, "auto") == 0)
         limits = strcmp(assay_config_str(c, "app_env"), "development") == 0 ? "" : ASSAY_LIMITS_USUAL;
     rc = assay_limits_new(limits, assay_config_str(c, "rate_limit_exempt"), s->routes, n, &s->limits, err);
+    if (rc == 0 && s->limits != NULL)
+        rc = share_limits(s, err);
     if (rc != 0)
         return rc;
     struct assay_front_config cfg = {
@@ -840,6 +854,7 @@ static void stop(struct assay_server *s, bool was_up)
     s->boxes = NULL;
     assay_pool_free(s->pool);
     assay_front_free(s->front);
+    assay_limits_shared_free(s->limits_shared); /* behind the loops that take, before the driver that it asks */
     assay_dispatch_free(s->dispatch);
     for (size_t i = ps->n_order; i-- > 0;) {
         struct assay_plugin_entry *e = ps->entry[ps->order[i]];

@@ -18,6 +18,7 @@
 #include "gate.h"
 #include "http.h"
 #include "limits.h"
+#include "limits_shared.h"
 #include "log.h"
 #include "metrics.h"
 #include "otlp.h"
@@ -53,6 +54,7 @@ struct assay_server {
     const char **cors;   /* NULL-terminated; NULL: none */
     struct assay_proxies *proxies;
     struct assay_limits *limits; /* NULL: none */
+    struct assay_limits_shared *limits_shared; /* NULL: this process counts for itself */
     const struct assay_mail_ops *mail; /* NULL: no driver is configured */
     void *mail_self;
     char *spool_dir;

@@ -103,6 +103,9 @@ static const struct assay_option core_rows[] = {
              ASSAY_LIMITS_USUAL "."},
     {.name = "rate_limit_exempt", .type = ASSAY_OPT_STRING, .default_text = "127.0.0.0/8,::1",
      .help = "Addresses and networks that rate limits by address do not count, separated by commas."},
+    {.name = "rate_limit_gateways", .type = ASSAY_OPT_INT, .default_text = "1", .min = 1, .max = 1000,
+     .help = "How many gateways share one budget: while each counts for itself (without Redis, or while Redis is away) a rule lets this part of its "
+             "count through at each."},
     {.name = "metrics_public", .type = ASSAY_OPT_BOOL, .default_text = "true",
      .help = "Serve /metrics to anyone; otherwise only to callers on this machine."},
     {.name = "otel_exporter_otlp_endpoint", .env = "OTEL_EXPORTER_OTLP_ENDPOINT", .type = ASSAY_OPT_STRING, .default_text = "",

@@ -14,6 +14,20 @@ static const char put_script[] = "local old = redis.call('HGET', KEYS[1], 'epoch
                                  "redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'role', ARGV[2], 'disabled', ARGV[3]) "
                                  "redis.call('PEXPIRE', KEYS[1], ARGV[4]) return 1";
 
+/*
+ * Moves cells on: to what the caller knows at least, by what it adds, up to the most. By this server's clock, in microseconds; what
+ * others wrote under a key, of whatever type, counts as nothing.  A cell goes when it is empty.  Redis 5 or later: a script may then
+ * write after it has asked for the time.
+ */
+static const char charge_script[] = "local t = redis.call('TIME') local now = t[1] * 1000000 + t[2] local out = {} "
+                                    "for i, k in ipairs(KEYS) do "
+                                    "local add, most, least = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i]) "
+                                    "local v = redis.pcall('GET', k) local at = type(v) == 'string' and tonumber(v) or 0 "
+                                    "if not (at > now + least) then at = now + least end "
+                                    "at = at + add if at > now + most then at = now + most end "
+                                    "if at > now then redis.call('SET', k, string.format('%.0f', at), 'PX', math.floor((at - now) / 1000) + 1) end "
+                                    "out[i] = string.format('%.0f', at - now) end return out";
+
 static void count(struct sr_driver *d, const char *op, const char *outcome)
 {
     d->host->metric_add(d->host->ctx, &sr_metrics[SR_M_CALLS], (const char *const[]){op, outcome}, 1);
@@ -243,6 +257,50 @@ static int put(void *self, struct assay_str user_id, const struct assay_session_
     return st;
 }
 
+static int charge(void *self, struct assay_session_cell *cell, size_t n, struct assay_err *err)
+{
+    enum { FIRST = 3, NUMBERS = 3, NUMBER = 24, KEY = 192 };
+    struct sr_driver *d = sr_self(self);
+    if (n == 0 || n > ASSAY_SESSION_CELLS)
+        return assay_err_set(err, ASSAY_E_INVALID, "1 to %u cells", ASSAY_SESSION_CELLS);
+    const size_t argc = FIRST + n + NUMBERS * n;
+    const char **argv = calloc(argc, sizeof *argv);
+    size_t *len = calloc(argc, sizeof *len);
+    char *text = calloc(n, KEY + NUMBERS * NUMBER), count_text[NUMBER];
+    int st = argv && len && text ? 0 : assay_err_set(err, ASSAY_E_NOMEM, "no memory");
+    if (st == 0) {
+        argv[0] = "EVAL", len[0] = 4;
+        argv[1] = charge_script, len[1] = sizeof charge_script - 1;
+        argv[2] = count_text, len[2] = (size_t)snprintf(count_text, sizeof count_text, "%zu", n);
+    }
+    for (size_t i = 0; st == 0 && i < n; i++) {
+        char *at = text + i * (KEY + NUMBERS * NUMBER);
+        const int64_t number[NUMBERS] = {cell[i].add_us, cell[i].most_us, cell[i].least_us};
+        int w = snprintf(at, KEY, "%slimit:%.*s", d->prefix, ASSAY_FMT(cell[i].key));
+        if (w < 0 || w >= KEY || cell[i].key.n > 64)
+            st = assay_err_set(err, ASSAY_E_INVALID, "a cell's key has at most 64 bytes");
+        argv[FIRST + i] = at, len[FIRST + i] = (size_t)w;
+        for (size_t k = 0; k < NUMBERS; k++) {
+            char *figure = at + KEY + k * NUMBER;
+            size_t place = FIRST + n + NUMBERS * i + k;
+            argv[place] = figure, len[place] = (size_t)snprintf(figure, NUMBER, "%lld", (long long)number[k]);
+        }
+    }
+    redisReply *r = NULL;
+    if (st == 0)
+        st = call(d, "charge", (int)argc, argv, len, &r, err);
+    for (size_t i = 0; st == 0 && i < n; i++)
+        if (r->type != REDIS_REPLY_ARRAY || r->elements != n || !field(r, i, INT64_MAX / 1000, &cell[i].ahead_us))
+            st = assay_err_set(err, ASSAY_E_IO, "Redis at %s: an answer that is not one of ours", d->where);
+    count(d, "charge", st == 0 ? "ok" : "failed");
+    if (r)
+        freeReplyObject(r);
+    free(argv);
+    free(len);
+    free(text);
+    return st;
+}
+
 static int health(void *self, struct assay_err *err)
 {
     struct sr_driver *d = sr_self(self);
@@ -255,4 +313,4 @@ static int health(void *self, struct assay_err *err)
     return down ? assay_err_set(err, ASSAY_E_IO, "Redis at %s: %s", d->where, why) : 0;
 }
 
-const struct assay_session_ops sr_ops = {.size = sizeof sr_ops, .get = get, .put = put, .health = health};
+const struct assay_session_ops sr_ops = {.size = sizeof sr_ops, .get = get, .put = put, .health = health, .charge = charge};

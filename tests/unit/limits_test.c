@@ -168,6 +168,154 @@ static void a_flood_does_not_forget_whom_it_hides(void **state)
     assay_limits_free(l);
 }
 
+/* The count that gateways share, as a driver keeps it. */
+static int64_t shared_ns;
+static void exchange(struct assay_limits *l, int64_t now)
+{
+    struct assay_limit_due due[8];
+    size_t n = assay_limits_due(l, now, due, 8);
+    for (size_t i = 0; i < n; i++) {
+        if (shared_ns < now + due[i].least_ns)
+            shared_ns = now + due[i].least_ns;
+        shared_ns += due[i].add_ns;
+        if (shared_ns > now + due[i].most_ns)
+            shared_ns = now + due[i].most_ns;
+        assay_limits_learn(l, &due[i], now, 0, shared_ns - now);
+    }
+}
+
+static void count_noted(void *arg)
+{
+    ++*(int *)arg;
+}
+
+static int passes(struct assay_limits *l, int tries, int64_t now)
+{
+    struct assay_limit_state st;
+    int passed = 0;
+    for (int i = 0; i < tries; i++)
+        passed += take(l, ASSAY_LIMIT_ACCOUNT, "ada", SUBMIT, now, &st);
+    return passed;
+}
+
+static void gateways_share_one_budget(void **state)
+{
+    (void)state;
+    struct assay_limits *a = limits("account=6/1m", ""), *b = limits("account=6/1m", "");
+    struct assay_limit_state st;
+    int noted = 0;
+    shared_ns = 0;
+    assay_limits_share(a, count_noted, &noted);
+    assay_limits_share(b, count_noted, &noted);
+    assert_int_equal(passes(a, 4, S), 4);
+    assert_int_equal(noted, 1); /* once for one exchange */
+    exchange(a, S);
+    assert_true(take(b, ASSAY_LIMIT_ACCOUNT, "ada", SUBMIT, S, &st)); /* b does not know yet */
+    assert_int_equal(st.hit[0].left, 5);
+    exchange(b, S);
+    assert_true(take(b, ASSAY_LIMIT_ACCOUNT, "ada", SUBMIT, S, &st)); /* the sixth of all */
+    assert_int_equal(st.hit[0].left, 0);
+    assert_false(take(b, ASSAY_LIMIT_ACCOUNT, "ada", SUBMIT, S, &st));
+    assert_int_equal(st.retry_s, 10);
+    exchange(b, S);
+    /* a has seen four: what passes there beyond the rule is owed by all */
+    assert_int_equal(passes(a, 4, S), 2);
+    exchange(a, S);
+    assert_false(take(a, ASSAY_LIMIT_ACCOUNT, "ada", SUBMIT, S + 29 * S, &st));
+    assert_int_equal(st.retry_s, 1);
+    assert_int_equal(passes(a, 4, S + 30 * S), 1);
+    exchange(a, S + 30 * S);
+    /* whoever is not asked any more has it all again, at every gateway */
+    assert_int_equal(passes(b, 9, 200 * S), 6);
+    assert_int_equal(noted, 6);
+    assay_limits_free(a);
+    assay_limits_free(b);
+}
+
+static void debt_is_bounded(void **state)
+{
+    (void)state;
+    struct assay_limits *l[8];
+    struct assay_limit_state st;
+    int noted = 0;
+    shared_ns = 0;
+    for (size_t i = 0; i < 8; i++) {
+        l[i] = limits("account=6/1m", "");
+        assay_limits_share(l[i], count_noted, &noted);
+        assert_int_equal(passes(l[i], 20, S), 6);
+    }
+    for (size_t i = 0; i < 8; i++)
+        exchange(l[i], S);
+    assert_int_equal(shared_ns, S + 120 * S); /* two windows, not eight */
+    assert_false(take(l[7], ASSAY_LIMIT_ACCOUNT, "ada", SUBMIT, S, &st));
+    assert_int_equal(st.retry_s, 70);
+    assert_int_equal(st.hit[0].left, 0);
+    for (size_t i = 0; i < 8; i++)
+        assay_limits_free(l[i]);
+}
+
+/* While the shared count is away each has its part; what passed then is told to a count that has forgotten, and not charged twice. */
+static void alone_each_has_its_part_and_knows_it_afterwards(void **state)
+{
+    (void)state;
+    struct assay_limits *l = limits("account=6/1m, agent=2/1m", "");
+    struct assay_limit_state st;
+    struct assay_limit_due due[8];
+    int noted = 0;
+    ASSAY_CLEANUP_BUF struct assay_buf out = ASSAY_BUF_INIT;
+    shared_ns = 0;
+    assay_limits_gateways(l, 3);
+    assay_limits_share(l, count_noted, &noted);
+    assert_int_equal(passes(l, 1, S), 1);
+    exchange(l, S);
+    assay_limits_alone(l, true);
+    assert_true(take(l, ASSAY_LIMIT_ACCOUNT, "ada", SUBMIT, S, &st));
+    assay_limits_headers(l, &st, &out);
+    assert_non_null(memmem(out.p, out.n, "\"account/1m\";q=2;w=60", 21));
+    assert_int_equal(passes(l, 9, S), 0); /* a sixth, and a half: the other half would be too much */
+    assert_int_equal(passes(l, 9, 11 * S), 1);
+    assert_true(take(l, ASSAY_LIMIT_AGENT, "bot", SUBMIT, S, &st)); /* of two, a third: still one */
+    assert_false(take(l, ASSAY_LIMIT_AGENT, "bot", SUBMIT, S, &st));
+    (void)assay_limits_due(l, 11 * S, due, 8); /* which nobody answered */
+    shared_ns = 0;
+    assay_limits_alone(l, false);
+    assert_int_equal(passes(l, 1, 41 * S), 1);
+    exchange(l, 41 * S); /* it knows of one, and we of more */
+    assert_int_equal(shared_ns, 51 * S);
+    exchange(l, 41 * S);
+    assert_int_equal(shared_ns, 81 * S);
+    exchange(l, 41 * S);
+    assert_int_equal(shared_ns, 81 * S);
+    assay_limits_free(l);
+}
+
+static void what_finds_no_room_in_the_list_is_brought_later(void **state)
+{
+    (void)state;
+    enum { MANY = 6000 };
+    struct assay_limits *l = limits("address=100/1h", "");
+    struct assay_limit_state st;
+    static struct assay_limit_due due[128];
+    int noted = 0;
+    char name[32];
+    assay_limits_share(l, count_noted, &noted);
+    int64_t sum = 0;
+    for (int round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < MANY; i++) { /* backwards the second time, so that the ones that found no room come first */
+            unsigned who = round == 0 ? i : MANY - 1 - i;
+            (void)snprintf(name, sizeof name, "10.0.%u.%u", who >> 8, who & 255);
+            assert_true(take(l, ASSAY_LIMIT_ADDRESS, name, SUBMIT, S, &st));
+        }
+        for (size_t n; (n = assay_limits_due(l, S, due, 128)) != 0;)
+            for (size_t i = 0; i < n; i++)
+                sum += due[i].add_ns / (36 * S);
+        int64_t all = round == 0 ? 4096 : 2 * MANY - (MANY - 4096);
+        assert_true(sum <= all && sum > all - 40); /* a set that is full makes room at somebody's cost */
+    }
+    assert_int_equal(noted, 2);
+    assay_limits_free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +326,10 @@ int main(void)
         cmocka_unit_test(a_network_of_ipv6_is_one_address),
         cmocka_unit_test(what_is_left_is_told),
         cmocka_unit_test(a_flood_does_not_forget_whom_it_hides),
+        cmocka_unit_test(gateways_share_one_budget),
+        cmocka_unit_test(debt_is_bounded),
+        cmocka_unit_test(alone_each_has_its_part_and_knows_it_afterwards),
+        cmocka_unit_test(what_finds_no_room_in_the_list_is_brought_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

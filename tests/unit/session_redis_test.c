@@ -281,6 +281,70 @@ static void a_socket_and_a_wrong_password(void **state)
     rig_end(&r);
 }
 
+static int64_t charge(struct rig *r, const char *key, int64_t add, int64_t most, int64_t least)
+{
+    struct assay_session_cell c = {.key = assay_str(key), .add_us = add, .most_us = most, .least_us = least};
+    struct assay_err err = {0};
+    if (r->ops->charge(r->self, &c, 1, &err) != 0)
+        fail_msg("%s", err.msg);
+    return c.ahead_us;
+}
+
+#define MINUTE INT64_C(60000000)
+/* Time goes on: by a busy machine's 20 s. */
+static bool near(int64_t told, int64_t expected)
+{
+    return told <= expected && told > expected - MINUTE / 3;
+}
+
+static void cells_are_one_count_for_all_gateways(void **state)
+{
+    (void)state;
+    struct rig a, b;
+    rig_init(&a);
+    rig_init(&b);
+    assert_int_equal(charge(&a, "c1", 0, 60 * MINUTE, 0), 0);
+    assert_true(near(charge(&a, "c1", 10 * MINUTE, 60 * MINUTE, 0), 10 * MINUTE));
+    assert_true(near(charge(&b, "c1", 15 * MINUTE, 60 * MINUTE, 0), 25 * MINUTE));
+    assert_true(near(charge(&a, "c1", 0, 60 * MINUTE, 0), 25 * MINUTE));
+    assert_true(near(charge(&a, "c1", 0, 60 * MINUTE, 40 * MINUTE), 40 * MINUTE));
+    assert_true(near(charge(&b, "c1", 0, 60 * MINUTE, 5 * MINUTE), 40 * MINUTE)); /* who knows less takes nothing back */
+    assert_true(near(charge(&b, "c1", 90 * MINUTE, 60 * MINUTE, 0), 60 * MINUTE));
+    /* many in one step, each its own; one that empties goes by itself */
+    struct assay_session_cell c[ASSAY_SESSION_CELLS];
+    char name[ASSAY_SESSION_CELLS][16];
+    for (size_t i = 0; i < ASSAY_SESSION_CELLS; i++) {
+        (void)snprintf(name[i], sizeof name[i], "many%zu", i);
+        c[i] = (struct assay_session_cell){.key = assay_str(name[i]), .add_us = (int64_t)(i + 1) * MINUTE, .most_us = 1000 * MINUTE};
+    }
+    assert_int_equal(b.ops->charge(b.self, c, ASSAY_SESSION_CELLS, NULL), 0);
+    for (size_t i = 0; i < ASSAY_SESSION_CELLS; i++)
+        assert_true(near(c[i].ahead_us, (int64_t)(i + 1) * MINUTE));
+    assert_int_equal(b.ops->charge(b.self, c, 0, NULL), ASSAY_E_INVALID);
+    assert_int_equal(b.ops->charge(b.self, c, ASSAY_SESSION_CELLS + 1, NULL), ASSAY_E_INVALID);
+    c[0].key = ASSAY_STR("a name of more than sixty-four bytes, which is none that a gateway makes");
+    assert_int_equal(b.ops->charge(b.self, c, 1, NULL), ASSAY_E_INVALID);
+    redisContext *r = redisConnect("127.0.0.1", (int)strtol(env("ASSAY_TEST_REDIS_PORT"), NULL, 10));
+    freeReplyObject(redisCommand(r, "AUTH %s", "p/ss:w@rd"));
+    freeReplyObject(redisCommand(r, "SELECT 2"));
+    redisReply *ttl = redisCommand(r, "PTTL assay:limit:many0");
+    assert_true(ttl->type == REDIS_REPLY_INTEGER && ttl->integer > 0 && ttl->integer <= 60001);
+    freeReplyObject(ttl);
+    /* what others wrote there counts as nothing, of whatever type, and is written over */
+    static const char *const bad[] = {"SET assay:limit:c2 text", "SET assay:limit:c2 -5", "SET assay:limit:c2 nan", "DEL assay:limit:c2",
+                                      "HSET assay:limit:c2 a b", "SET assay:limit:c2 -inf"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        freeReplyObject(redisCommand(r, bad[i]));
+        assert_true(near(charge(&a, "c2", MINUTE, 60 * MINUTE, 0), MINUTE));
+        assert_true(near(charge(&a, "c2", MINUTE, 60 * MINUTE, 0), 2 * MINUTE));
+    }
+    freeReplyObject(redisCommand(r, "SET assay:limit:c2 1e300")); /* a clock far ahead: no more than the most */
+    assert_true(near(charge(&a, "c2", MINUTE, 60 * MINUTE, 0), 60 * MINUTE));
+    redisFree(r);
+    rig_end(&a);
+    rig_end(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +352,7 @@ int main(void)
         cmocka_unit_test(nobody_takes_a_revocation_back),
         cmocka_unit_test(an_account_is_forgotten_after_a_while),
         cmocka_unit_test(what_others_wrote_there_is_not_believed),
+        cmocka_unit_test(cells_are_one_count_for_all_gateways),
         cmocka_unit_test(a_server_that_hangs_costs_one_deadline),
         cmocka_unit_test(a_connection_that_the_server_closed_is_made_anew),
         cmocka_unit_test(many_threads_get_their_own_answers),

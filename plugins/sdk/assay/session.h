@@ -13,6 +13,7 @@
 #ifndef ASSAY_SESSION_H
 #define ASSAY_SESSION_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include <assay/err.h>
@@ -28,6 +29,18 @@ struct assay_session_state {
     bool disabled;
 };
 
+/*
+ * A cell counts what all gateways let through of one subject of one rule: the time until it is empty again (the generic cell rate
+ * algorithm, ITU-T I.371), by the clock of the server that keeps it, so that the gateways' clocks need not agree.
+ */
+struct assay_session_cell {
+    struct assay_str key;    /* at most 64 bytes */
+    int64_t add_us, most_us; /* in: what is added, and how far ahead the cell may then be at most */
+    int64_t least_us;        /* in: how far ahead it is at least, as the caller knows; 0: nothing is known */
+    int64_t ahead_us;        /* out: until it is empty; 0 or more */
+};
+#define ASSAY_SESSION_CELLS 128u /* in one call */
+
 /* Driver operations. Read a member only if size covers it. */
 struct assay_session_ops {
     uint32_t size;
@@ -37,6 +50,9 @@ struct assay_session_ops {
     int (*put)(void *self, struct assay_str user_id, const struct assay_session_state *state, struct assay_err *err);
     /* 0, or why it does not work at the moment. Never blocks. */
     int (*health)(void *self, struct assay_err *err);
+    /* since ABI 1.5, may be NULL: charges n cells (1 to ASSAY_SESSION_CELLS), all in one step that no other gateway comes between.
+     * An error: none is known to be charged, and none may be charged again for that. */
+    int (*charge)(void *self, struct assay_session_cell *cell, size_t n, struct assay_err *err);
 };
 
 struct assay_sessions {
