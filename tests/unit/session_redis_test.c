@@ -334,6 +334,7 @@ static void cells_are_one_count_for_all_gateways(void **state)
     static const char *const bad[] = {"SET assay:limit:c2 text", "SET assay:limit:c2 -5", "SET assay:limit:c2 nan", "DEL assay:limit:c2",
                                       "HSET assay:limit:c2 a b", "SET assay:limit:c2 -inf"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        freeReplyObject(redisCommand(r, "DEL assay:limit:c2"));
         freeReplyObject(redisCommand(r, bad[i]));
         assert_true(near(charge(&a, "c2", MINUTE, 60 * MINUTE, 0), MINUTE));
         assert_true(near(charge(&a, "c2", MINUTE, 60 * MINUTE, 0), 2 * MINUTE));
