@@ -134,7 +134,7 @@ class Contract:
                 return [f"the status {status} is not documented"]
             response = responses["default"]  # a problem document, whichever
         out = self._judge_headers(self.resolve(response), status, headers)
-        if status in (204, 304) or method == "HEAD":
+        if status in (204, 303, 304) or method == "HEAD":
             return out + ([] if not body else ["has a body"])
         return out + self._judge_body(self.resolve(response), status, headers, body, complete)
 
