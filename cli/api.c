@@ -127,7 +127,7 @@ static struct curl_slist *header_add(struct curl_slist *list, const char *text)
     return more;
 }
 
-static bool set_all(CURL *h, const char *method, const char *url, const char *body, size_t body_n, struct curl_slist *headers,
+static bool set_all(CURL *h, const char *ca, const char *method, const char *url, const char *body, size_t body_n, struct curl_slist *headers,
                     struct sink *sink, struct api_answer *out, char *reason)
 {
     CURLcode rc = CURLE_OK;
@@ -147,6 +147,8 @@ static bool set_all(CURL *h, const char *method, const char *url, const char *bo
     SET(CURLOPT_HEADERFUNCTION, on_header);
     SET(CURLOPT_HEADERDATA, out);
     SET(CURLOPT_ERRORBUFFER, reason);
+    if (ca[0] != '\0')
+        SET(CURLOPT_CAINFO, ca);
 #if LIBCURL_VERSION_NUM >= 0x075500
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
 #else
@@ -193,7 +195,7 @@ static CURLcode attempt(struct cli *c, const struct api_call *call, const char *
     }
     const char *sent = call->raw != NULL ? call->raw : body;
     size_t sent_n = call->raw != NULL ? call->raw_n : body != NULL ? strlen(body) : 0;
-    rc = set_all(c->curl, call->method, url, sent, sent_n, headers, &sink, out, reason) ? curl_easy_perform(c->curl)
+    rc = set_all(c->curl, cli_ca(c), call->method, url, sent, sent_n, headers, &sink, out, reason) ? curl_easy_perform(c->curl)
                                                                                  : CURLE_FAILED_INIT;
     curl_slist_free_all(headers);
     if (rc == CURLE_OK)
@@ -291,6 +293,15 @@ int api_do(struct cli *c, const struct api_call *call, struct api_answer *out)
         term_error("%s is not an address that can be used: %s", c->url, reason[0] != '\0' ? reason : curl_easy_strerror(rc));
         term_note("Name the server as http://HOST:PORT or https://HOST.");
         return CLI_USAGE;
+    }
+    if (rc == CURLE_PEER_FAILED_VERIFICATION) {
+        term_error("%s is not to be trusted: %s", c->url, reason[0] != '\0' ? reason : curl_easy_strerror(rc));
+        term_note("If its certificate is from an authority of your own, name that authority's file: --ca FILE, or ASSAY_CA.");
+        return CLI_LOCAL; /* whom to trust is said on this side */
+    }
+    if (rc == CURLE_SSL_CACERT_BADFILE) {
+        term_error("%s, the file of authorities, cannot be used: %s", cli_ca(c), reason[0] != '\0' ? reason : curl_easy_strerror(rc));
+        return CLI_LOCAL;
     }
     if (rc != CURLE_OK)
         return call->quiet && call->once ? CLI_UNREACHABLE

@@ -40,6 +40,7 @@ enum cli_exit {
 struct cli {
     bool json;
     char *url;   /* without a slash at its end */
+    char *ca;    /* file with the authorities that may vouch for it, absolute; NULL: the one remembered, else the system's */
     char *token; /* NULL: none */
     char *refresh;
     bool token_kept; /* the token is the configuration's, so a fresh one is written there */
@@ -71,6 +72,7 @@ static inline void cli_jsonp(json_t **j)
 #define CLI_CLEANUP_JSON __attribute__((cleanup(cli_jsonp)))
 
 /* ---- main.c ---- */
+const char *cli_ca(const struct cli *c); /* "": the system's */
 int cli_usage(const struct cli_command *cmd, const char *fmt, ...) CLI_PRINTF(2, 3); /* CLI_USAGE */
 const struct cli_command *cli_command_find(const char *name);
 const struct cli_command *cli_commands(size_t *n); /* the table */

@@ -1,7 +1,7 @@
 /*
  * What the client remembers: $XDG_CONFIG_HOME/assay/config.json, readable by its owner only.
- *     {"url", "login", "token", "refresh_token"}
- * A token belongs to the url beside it and is never sent to another server.
+ *     {"url", "ca", "login", "token", "refresh_token"}
+ * A token belongs to the url beside it and is never sent to another server; the same goes for the file of authorities.
  */
 #include "cli.h"
 
@@ -70,6 +70,7 @@ void config_url_set(struct cli *c, const char *url)
         config_set(c, "token", NULL);
         config_set(c, "refresh_token", NULL);
         config_set(c, "login", NULL);
+        config_set(c, "ca", NULL);
     }
 }
 
@@ -97,6 +98,8 @@ int config_save(struct cli *c)
         return CLI_LOCAL;
     }
     config_set(c, "url", c->url);
+    if (c->ca != NULL)
+        config_set(c, "ca", c->ca);
     tmp = cli_fmt("%s.%ld", c->config_path, (long)getpid());
     /* a new file with the right mode, then a rename: never half a file, never one that others may read */
     if (folders_make(c->config_path) == 0 && (fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) >= 0) {

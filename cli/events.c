@@ -92,6 +92,8 @@ static bool stream_open(struct cli *c, struct stream *s, const char *path)
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_WRITEFUNCTION, on_bytes);
     SET(CURLOPT_WRITEDATA, s);
+    if (cli_ca(c)[0] != '\0')
+        SET(CURLOPT_CAINFO, cli_ca(c));
 #undef SET
     s->open = rc == CURLE_OK && curl_multi_add_handle(s->all->multi, s->h) == CURLM_OK;
     return s->open;

@@ -13,12 +13,15 @@ static const char common_help[] =
     "Everywhere:\n"
     "  --json                 print what the server answered, as JSON\n"
     "  --url URL              the server (else ASSAY_URL, else the one signed in to, else " CLI_DEFAULT_URL ")\n"
+    "  --ca FILE              authorities that may vouch for an https server, besides the system's (else ASSAY_CA, else\n"
+    "                         the one signed in with)\n"
     "  -h, --help\n";
 
 static const struct {
     const char *name, *what;
 } variables[] = {
     {"ASSAY_URL", "the server"},
+    {"ASSAY_CA", "file with the authorities that may vouch for an https server"},
     {"ASSAY_TOKEN", "used instead of a sign-in"},
     {"ASSAY_PASSWORD", "taken by login and register"},
     {"NO_COLOR", "no colours, whatever the terminal can"},

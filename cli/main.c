@@ -1,6 +1,7 @@
 /* The table of commands, and what they share: options, strings. help.c makes help, manual page and completion of it. */
 #include "cli.h"
 
+#include <errno.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -274,12 +275,30 @@ static const struct cli_option *option_find(const struct cli_option *o, const ch
     return NULL;
 }
 
+const char *cli_ca(const struct cli *c)
+{
+    return c->ca != NULL ? c->ca : js_str(c->config, "ca");
+}
+
+static bool ca_set(struct cli *c, const char *path)
+{
+    char *whole = realpath(path, NULL);
+
+    if (whole == NULL) {
+        term_error("cannot read %s, which --ca or ASSAY_CA names: %s", path, strerror(errno));
+        return false;
+    }
+    free(c->ca);
+    c->ca = whole;
+    return true;
+}
+
 int cli_options(struct cli *c, const struct cli_command *cmd, int *argc, char **argv, const struct cli_option *own)
 {
-    const char *url = NULL;
+    const char *url = NULL, *ca = NULL;
     bool help = false;
     const struct cli_option common[] = {
-        {.name = "json", .flag = &c->json}, {.name = "url", .value = &url}, {.name = "help", .letter = 'h', .flag = &help},
+        {.name = "json", .flag = &c->json}, {.name = "url", .value = &url}, {.name = "ca", .value = &ca}, {.name = "help", .letter = 'h', .flag = &help},
         {.name = NULL}};
     int n = 0;
 
@@ -323,6 +342,8 @@ int cli_options(struct cli *c, const struct cli_command *cmd, int *argc, char **
         help_command(cmd);
         exit(CLI_OK);
     }
+    if (ca != NULL && !ca_set(c, ca))
+        return CLI_LOCAL;
     if (url != NULL) {
         const char *from_env = getenv("ASSAY_TOKEN");
 
@@ -343,11 +364,13 @@ int cli_options(struct cli *c, const struct cli_command *cmd, int *argc, char **
 /* Where to, and as whom. */
 static int identity(struct cli *c)
 {
-    const char *url = getenv("ASSAY_URL"), *token = getenv("ASSAY_TOKEN");
+    const char *url = getenv("ASSAY_URL"), *token = getenv("ASSAY_TOKEN"), *ca = getenv("ASSAY_CA");
     int rc = config_load(c);
 
     if (rc != CLI_OK)
         return rc;
+    if (ca != NULL && ca[0] != '\0' && !ca_set(c, ca))
+        return CLI_LOCAL;
     if (url == NULL || url[0] == '\0')
         url = js_str(c->config, "url");
     config_url_set(c, url[0] != '\0' ? url : CLI_DEFAULT_URL);
@@ -368,7 +391,7 @@ static int command_to_front(int argc, char **argv)
     int at = 1;
 
     while (at < argc && argv[at][0] == '-')
-        at += strcmp(argv[at], "--url") == 0 ? 2 : 1;
+        at += strcmp(argv[at], "--url") == 0 || strcmp(argv[at], "--ca") == 0 ? 2 : 1;
     if (at >= argc)
         return 0;
     for (char *name = argv[at]; at > 1; at--) {

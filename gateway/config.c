@@ -44,7 +44,7 @@ struct assay_config {
 
 /* Variables that carry our prefix and are not the server's: the client and the tests read them. */
 static const char *const foreign_env[] = {
-    "ASSAY_URL", "ASSAY_TOKEN", "ASSAY_LOGIN", "ASSAY_PASSWORD", "ASSAY_CLI_CONFIG", NULL,
+    "ASSAY_URL", "ASSAY_CA", "ASSAY_TOKEN", "ASSAY_LOGIN", "ASSAY_PASSWORD", "ASSAY_CLI_CONFIG", NULL,
 };
 static const char foreign_prefix[] = "ASSAY_TEST_";
 

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <netdb.h>
 #include <poll.h>
@@ -160,28 +161,118 @@ static void data_dir(struct doctor *d, const struct assay_setup *s)
     }
 }
 
-static void port(struct doctor *d, const struct assay_setup *s)
+static void port(struct doctor *d, const char *label, const char *host, const char *option, int64_t which)
 {
-    const char *host = assay_config_str(s->config, "http_address");
-    char number[16];
+    char number[16], remedy[80];
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV};
     struct addrinfo *ai = NULL;
     int one = 1;
-    (void)snprintf(number, sizeof number, "%lld", (long long)assay_config_int(s->config, "http_port"));
+    (void)snprintf(number, sizeof number, "%lld", (long long)which);
+    (void)snprintf(remedy, sizeof remedy, "stop what listens there, or choose another --%s-port", option);
     if (getaddrinfo(strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, number, &hints, &ai) != 0) {
-        say(d, MISSING, "port", "http_address is an IP address", "%s is not an address", host);
+        say(d, MISSING, label, "name the IP address of an interface", "%s is not an address", host);
         return;
     }
     int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
         bind(fd, ai->ai_addr, ai->ai_addrlen) == 0)
-        say(d, OK, "port", NULL, "%s port %s is free", host, number);
+        say(d, OK, label, NULL, "%s port %s is free", host, number);
     else
-        say(d, errno == EADDRINUSE ? NOTE : MISSING, "port", "stop what listens there, or choose another --http-port",
-            "%s port %s: %s", host, number, strerror(errno));
+        say(d, errno == EADDRINUSE ? NOTE : MISSING, label, remedy, "%s port %s: %s", host, number, strerror(errno));
     if (fd >= 0)
         close(fd);
     freeaddrinfo(ai);
+}
+
+static void ports(struct doctor *d, const struct assay_setup *s)
+{
+    const char *address = assay_config_str(s->config, "http_address"), *tls = assay_config_str(s->config, "tls_address");
+    if (assay_config_int(s->config, "http_plain") != 0)
+        port(d, "port", address, "http", assay_config_int(s->config, "http_port"));
+    if (assay_config_str(s->config, "tls_cert_file")[0] != '\0')
+        port(d, "TLS port", tls[0] != '\0' ? tls : address, "tls", assay_config_int(s->config, "tls_port"));
+}
+
+/* "https://assay.example.org:8443" -> "assay.example.org". */
+static void host_of(const char *url, char *out, size_t room)
+{
+    const char *p = strstr(url, "://");
+    p = p != NULL ? p + 3 : url;
+    bool six = *p == '[';
+    p += six;
+    (void)snprintf(out, room, "%.*s", (int)strcspn(p, six ? "]" : ":/"), p);
+}
+
+/* Reads the files as the server will: as its user, in a child. */
+static int read_certificate(const struct assay_setup *s, const char *host, struct assay_tls_facts *f, struct assay_err *err)
+{
+    struct answer {
+        int rc;
+        struct assay_tls_facts facts;
+        struct assay_err err;
+    } *a = mmap(NULL, sizeof *a, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    uid_t uid;
+    gid_t gid;
+    int status = 0;
+    if (a == MAP_FAILED)
+        return assay_err_errno(err, ASSAY_E_NOMEM, errno, "cannot look");
+    int rc = assay_setup_identity(assay_config_str(s->config, "server_user"), &uid, &gid, err);
+    pid_t pid = rc == 0 ? fork() : -1;
+    if (pid == 0) {
+        struct assay_tls_config cfg = assay_setup_tls(s->config);
+        if (geteuid() == 0 && (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0))
+            _exit(1);
+        a->rc = assay_tls_check(&cfg, host, &a->facts, &a->err);
+        _exit(0);
+    }
+    if (rc == 0 && (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0)) {
+        rc = assay_err_set(err, ASSAY_E_INTERNAL, "cannot look at the files as uid %u", (unsigned)uid);
+    } else if (rc == 0) {
+        rc = a->rc;
+        *f = a->facts;
+        if (rc != 0)
+            *err = a->err;
+    }
+    (void)munmap(a, sizeof *a);
+    return rc;
+}
+
+static void certificate(struct doctor *d, const struct assay_setup *s)
+{
+    struct assay_tls_facts f;
+    struct assay_err err = {0, ""};
+    char host[256], ends[ASSAY_TIME_SIZE];
+    if (assay_config_str(s->config, "tls_cert_file")[0] == '\0')
+        return;
+    host_of(assay_config_str(s->config, "public_url"), host, sizeof host);
+    if (read_certificate(s, host, &f, &err) != 0) {
+        say(d, MISSING, "TLS", "mend the files that tls_cert_file and tls_key_file name", "%s", err.msg);
+        return;
+    }
+    int64_t now = assay_now_ms() / 1000, days = (f.not_after_s - now) / 86400;
+    const char *names = f.names[0] != '\0' ? f.names : "no name at all";
+    assay_time_format(f.not_after_s * 1000, ends);
+    switch (assay_tls_judge(&f, now)) {
+    case ASSAY_TLS_ENDED:
+        say(d, MISSING, "TLS", "renew the certificate, then systemctl reload assayd", "the certificate has ended at %s", ends);
+        break;
+    case ASSAY_TLS_NOT_YET:
+        say(d, MISSING, "TLS", "check this machine's clock", "the certificate is not valid yet");
+        break;
+    case ASSAY_TLS_ENDS_SOON:
+        say(d, NOTE, "TLS", "renew the certificate, then systemctl reload assayd", "the certificate for %s ends in %lld days, at %s", names,
+            (long long)days, ends);
+        break;
+    case ASSAY_TLS_VALID:
+        say(d, OK, "TLS", NULL, "a certificate for %s, until %s; %d in the chain", names, ends, f.chain);
+        break;
+    }
+    if (f.key_exposed)
+        say(d, NOTE, "TLS key", "chmod 640, with the group of the server's user", "anyone on this machine may read %s",
+            assay_config_str(s->config, "tls_key_file"));
+    if (host[0] != '\0')
+        say(d, f.covers ? OK : NOTE, "TLS name", f.covers ? NULL : "have the certificate made for the name that clients use, or mend public_url",
+            "the certificate %s %s, of public_url", f.covers ? "vouches for" : "does not vouch for", host);
 }
 
 static void descriptors(struct doctor *d, const struct assay_setup *s)
@@ -454,7 +545,8 @@ int assay_doctor_main(char *const *flags, char *const *env, bool json)
     if (s.config != NULL && rc == 0) {
         privilege(&d, &s);
         data_dir(&d, &s);
-        port(&d, &s);
+        ports(&d, &s);
+        certificate(&d, &s);
         descriptors(&d, &s);
         plugins(&d, &s);
     }

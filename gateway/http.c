@@ -36,6 +36,12 @@
 
 _Thread_local struct loop *assay_this_loop;
 
+const char *const assay_tls_failure_names[ASSAY_TLS_FAILURES] = {
+    [ASSAY_TLS_TIMEOUT] = "timeout", [ASSAY_TLS_CLOSED] = "closed", [ASSAY_TLS_PLAIN_HTTP] = "plain_http",
+    [ASSAY_TLS_GARBAGE] = "not_tls", [ASSAY_TLS_VERSION] = "version", [ASSAY_TLS_CIPHER] = "cipher",
+    [ASSAY_TLS_ALPN] = "alpn",       [ASSAY_TLS_REFUSED] = "refused_by_client", [ASSAY_TLS_OTHER] = "other",
+};
+
 void assay_loop_log(struct loop *l, enum assay_log_level level, const char *event, const struct assay_kv *kv, size_t n)
 {
     const struct assay_front_config *cfg = &l->front->cfg;
@@ -153,7 +159,7 @@ static void remote_text(const struct sockaddr *sa, char *out, size_t n)
         (void)snprintf(out, n, "local");
 }
 
-static void refuse_connection(struct loop *l, int fd)
+static void refuse_connection(struct loop *l, int fd, bool tls)
 {
     char id[ASSAY_REQUEST_ID], body[256], full[512];
     (void)assay_loop_request_id(l, id);
@@ -167,24 +173,27 @@ static void refuse_connection(struct loop *l, int fd)
                  n, id, body);
     assert(n > 0 && (size_t)n < sizeof full);
     count(&l->refused, 1);
-    (void)!send(fd, full, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    /* over TLS it would have to shake hands first */
+    if (!tls)
+        (void)!send(fd, full, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)close(fd);
 }
 
 static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *sa, int n, void *arg)
 {
-    struct loop *l = arg;
+    const struct door *door = arg;
+    struct loop *l = door->loop;
     char remote[46];
     (void)listener;
     (void)n;
     loop_own(l);
     l->now_ns = assay_mono_ns();
     if (atomic_load_explicit(&l->front->conns, memory_order_relaxed) >= l->front->cfg.connections_max) {
-        refuse_connection(l, fd);
+        refuse_connection(l, fd, door->tls);
         return;
     }
     remote_text(sa, remote, sizeof remote);
-    assay_conn_new(l, fd, remote);
+    assay_conn_new(l, fd, remote, door->tls);
 }
 
 static void listeners_enable(struct loop *l, bool on)
@@ -195,7 +204,7 @@ static void listeners_enable(struct loop *l, bool on)
 
 static void on_accept_error(struct evconnlistener *listener, void *arg)
 {
-    struct loop *l = arg;
+    struct loop *l = ((const struct door *)arg)->loop;
     int errnum = errno;
     (void)listener;
     l->now_ns = assay_mono_ns();
@@ -251,9 +260,9 @@ static void on_stop(struct assay_mail *m)
     (void)event_base_loopbreak(l->base);
 }
 
-static int loop_listen(struct loop *l, int fd, struct assay_err *err)
+static int loop_listen(struct loop *l, int fd, bool tls, struct assay_err *err)
 {
-    struct evconnlistener *e = evconnlistener_new(l->base, on_accept, l, LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, 0, fd);
+    struct evconnlistener *e = evconnlistener_new(l->base, on_accept, &l->door[tls], LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_DISABLED, 0, fd);
     if (!e)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory for a listener");
     evconnlistener_set_error_cb(e, on_accept_error);
@@ -262,20 +271,27 @@ static int loop_listen(struct loop *l, int fd, struct assay_err *err)
 }
 
 /* Loop i takes the sockets whose number modulo loops is i; with fewer sockets than loops they are shared. */
+static int loop_take(struct loop *l, const int *fds, size_t n, bool tls, struct assay_err *err)
+{
+    unsigned loops = l->front->cfg.loops;
+    if (n > 0 && n < loops)
+        return loop_listen(l, fds[l->index % n], tls, err);
+    int rc = 0;
+    for (size_t i = l->index; i < n && rc == 0; i += loops)
+        rc = loop_listen(l, fds[i], tls, err);
+    return rc;
+}
+
 static int loop_listeners(struct loop *l, struct assay_err *err)
 {
     const struct assay_front_config *cfg = &l->front->cfg;
-    if (cfg->n_listen_fds == 0)
+    if (cfg->n_listen_fds + cfg->n_tls_fds == 0)
         return 0;
-    l->listener = calloc(cfg->n_listen_fds, sizeof(struct evconnlistener *));
+    l->listener = calloc(cfg->n_listen_fds + cfg->n_tls_fds, sizeof(struct evconnlistener *));
     if (!l->listener)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory for the listeners");
-    if (cfg->n_listen_fds < cfg->loops)
-        return loop_listen(l, cfg->listen_fds[l->index % cfg->n_listen_fds], err);
-    int rc = 0;
-    for (size_t i = l->index; i < cfg->n_listen_fds && rc == 0; i += cfg->loops)
-        rc = loop_listen(l, cfg->listen_fds[i], err);
-    return rc;
+    int rc = loop_take(l, cfg->listen_fds, cfg->n_listen_fds, false, err);
+    return rc != 0 ? rc : loop_take(l, cfg->tls_fds, cfg->n_tls_fds, true, err);
 }
 
 static int loop_init(struct loop *l, struct assay_err *err)
@@ -304,6 +320,8 @@ static int loop_init(struct loop *l, struct assay_err *err)
     if (!l->box_event || !l->tick_event || !l->again_event || event_add(l->box_event, NULL) != 0 || event_add(l->tick_event, &tick) != 0)
         return assay_err_set(err, ASSAY_E_NOMEM, "no memory for the events of a loop");
     assay_buf_init(&l->out, 0);
+    for (int tls = 0; tls < 2; tls++)
+        l->door[tls] = (struct door){l, tls != 0};
     l->drain_mail.run = on_drain;
     l->stop_mail.run = on_stop;
     l->now_ns = assay_mono_ns();
@@ -429,6 +447,8 @@ int assay_front_new(const struct assay_front_config *cfg, struct assay_front **r
 {
     if (cfg->loops > LOOPS_MAX)
         return assay_err_set(err, ASSAY_E_CONFIG, "at most %u event loops", LOOPS_MAX);
+    if (cfg->n_tls_fds > 0 && !cfg->tls)
+        return assay_err_set(err, ASSAY_E_INTERNAL, "listeners over TLS, and no certificate");
     assay_libevent_memory();
     struct assay_front *f = calloc(1, sizeof *f);
     if (!f)
@@ -436,6 +456,8 @@ int assay_front_new(const struct assay_front_config *cfg, struct assay_front **r
     f->cfg = *cfg;
     fill_defaults(&f->cfg);
     f->development = cfg->environment && strcmp(cfg->environment, "development") == 0;
+    if (cfg->tls && cfg->hsts_s > 0)
+        (void)snprintf(f->hsts, sizeof f->hsts, "Strict-Transport-Security: max-age=%lld\r\n", (long long)cfg->hsts_s);
     assay_random_hex(f->id_prefix, 8);
     pthread_mutex_init(&f->drain_lock, NULL);
     pthread_condattr_t attr;
@@ -524,16 +546,30 @@ void assay_front_stats(const struct assay_front *f, struct assay_front_stats *ou
         out->parse_errors += atomic_load_explicit(&l->parse_errors, memory_order_relaxed);
         out->timeouts += atomic_load_explicit(&l->timeouts, memory_order_relaxed);
         out->late_answers += atomic_load_explicit(&l->late, memory_order_relaxed);
+        for (size_t k = 0; k < 4; k++)
+            out->tls_handshakes[k / 2][k % 2] += atomic_load_explicit(&l->tls_handshakes[k / 2][k % 2], memory_order_relaxed);
+        for (size_t k = 0; k < ASSAY_TLS_FAILURES; k++)
+            out->tls_failures[k] += atomic_load_explicit(&l->tls_failures[k], memory_order_relaxed);
     }
 }
 
 /* ---- driven by hand ------------------------------------------------------------------------------- */
 
-void assay_front_adopt(struct assay_front *f, int fd)
+static void adopt(struct assay_front *f, int fd, bool tls)
 {
     assay_this_loop = f->loop[0];
     f->loop[0]->now_ns = assay_mono_ns();
-    assay_conn_new(f->loop[0], fd, "local");
+    assay_conn_new(f->loop[0], fd, "local", tls);
+}
+
+void assay_front_adopt(struct assay_front *f, int fd)
+{
+    adopt(f, fd, false);
+}
+
+void assay_front_adopt_tls(struct assay_front *f, int fd)
+{
+    adopt(f, fd, true);
 }
 
 void assay_front_turn(struct assay_front *f)

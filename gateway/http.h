@@ -26,6 +26,7 @@ struct assay_front;
 struct assay_gate;
 struct assay_limits;
 struct assay_proxies;
+struct assay_tls;
 
 /* One finished request: a line of the access log, an observation of the metrics.  Views live for the call.
  * The target's query is left out on purpose: it may hold one-time tokens. */
@@ -34,6 +35,7 @@ struct assay_front_record {
     const struct assay_route *route; /* NULL: none matched, or it never came so far */
     struct assay_str method, path, request_id, remote, user_id;
     struct assay_str traceparent, trace_parent; /* its own context, and the client's; "" without */
+    const char *tls;                 /* "1.3"; "" in the clear */
     int status;                      /* 499: the client left before its answer was made */
     int64_t duration_ns;             /* from the first byte of the request to the handing over of the answer */
     size_t bytes_in, bytes_out;      /* bodies */
@@ -44,6 +46,10 @@ struct assay_front_config {
     size_t n_routes;
     const int *listen_fds; /* listening and non-blocking, borrowed; loop i takes those with number % loops == i */
     size_t n_listen_fds;   /* when fewer than loops, loops share them */
+    const int *tls_fds;    /* the same for listeners over TLS */
+    size_t n_tls_fds;
+    struct assay_tls *tls; /* borrowed; NULL: tls_fds must be none */
+    int64_t hsts_s;        /* answers over TLS say for how long to use nothing else (RFC 6797); 0: they do not */
     unsigned loops;        /* 1 ... 64 */
     struct assay_gate *gate; /* borrowed; NULL: every route that is not public answers 401 */
 
@@ -82,11 +88,28 @@ struct assay_front_config {
     bool (*trace)(void *ctx, struct assay_str parent, char out[ASSAY_TRACEPARENT]); /* as assay_host.trace_child; or NULL */
 };
 
+/* Why a handshake came to nothing. */
+enum assay_tls_failure {
+    ASSAY_TLS_TIMEOUT,    /* it took longer than a request's head may */
+    ASSAY_TLS_CLOSED,     /* the client left */
+    ASSAY_TLS_PLAIN_HTTP, /* HTTP without TLS */
+    ASSAY_TLS_GARBAGE,    /* neither TLS nor HTTP */
+    ASSAY_TLS_VERSION,    /* only versions that are not allowed */
+    ASSAY_TLS_CIPHER,     /* no cipher suite, group or signature in common */
+    ASSAY_TLS_ALPN,       /* it speaks another protocol than HTTP/1.1 */
+    ASSAY_TLS_REFUSED,    /* the client's alert: it does not trust the certificate, as a rule */
+    ASSAY_TLS_OTHER,
+    ASSAY_TLS_FAILURES
+};
+extern const char *const assay_tls_failure_names[ASSAY_TLS_FAILURES];
+
 struct assay_front_stats {
     uint64_t connections_open, connections_accepted, connections_refused;
     uint64_t requests, requests_waiting; /* waiting: handed to a worker or deferred */
     uint64_t parse_errors, timeouts;
     uint64_t late_answers; /* resumed after the client had gone or the deadline had passed */
+    uint64_t tls_handshakes[2][2]; /* of TLS 1.2 and 1.3; whole and resumed */
+    uint64_t tls_failures[ASSAY_TLS_FAILURES];
 };
 
 /* Compiles the routes, probes the parser (a build that is not strict is refused), makes the loops. */
@@ -120,6 +143,7 @@ void assay_front_stats(const struct assay_front *f, struct assay_front_stats *ou
 /* A front that was made but not started can be driven by hand, on one thread: give its first loop a connected
  * non-blocking socket (which it takes), and let it do what there is to do.  For the tests and the fuzz target. */
 void assay_front_adopt(struct assay_front *f, int fd);
+void assay_front_adopt_tls(struct assay_front *f, int fd);
 void assay_front_turn(struct assay_front *f);
 
 /* ASSAY_E_UNSUPPORTED, naming the probe, when llhttp was built loose. assay_front_new() asks it too. */

@@ -8,7 +8,8 @@
  *
  * Work happens in turns, between assay_conn_begin() and assay_conn_end().  What a turn says is collected in
  * the loop's one `out`, and sent by one send() at its end; only what the kernel does not take goes
- * through the bufferevent's output.  An idle connection therefore owns no buffer at all.  A connection
+ * through the output buffer.  An idle connection therefore owns no buffer at all.  Over TLS both buffers are filled and
+ * emptied by http_tls.c, and all else is the same.  A connection
  * that is to be destroyed is marked dead and destroyed at the end of its turn, so no function needs to
  * tell its caller that the connection has gone.
  *
@@ -77,17 +78,33 @@ static void on_read(struct bufferevent *bev, void *arg);
 static void on_write(struct bufferevent *bev, void *arg);
 static void on_event(struct bufferevent *bev, short what, void *arg);
 
-static bool conn_start(struct conn *c, int fd)
+static bool conn_start(struct conn *c, bool tls)
 {
     struct loop *l = c->loop;
-    c->bev = bufferevent_socket_new(l->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    if (tls)
+        return assay_tls_start(c, l->front->cfg.tls);
+    c->bev = bufferevent_socket_new(l->base, c->fd, BEV_OPT_CLOSE_ON_FREE);
     if (!c->bev)
         return false;
+    c->in = bufferevent_get_input(c->bev);
+    c->out = bufferevent_get_output(c->bev);
     bufferevent_setcb(c->bev, on_read, on_write, on_event, c);
     return assay_bound_input(c->bev, INPUT_MAX) && bufferevent_enable(c->bev, EV_READ | EV_WRITE) == 0;
 }
 
-void assay_conn_new(struct loop *l, int fd, const char *remote)
+static void conn_release(struct conn *c)
+{
+    if (c->bev) {
+        bufferevent_free(c->bev); /* closes it */
+    } else {
+        assay_tls_end(c);
+        (void)close(c->fd);
+    }
+    c->magic = 0;
+    free(c);
+}
+
+void assay_conn_new(struct loop *l, int fd, const char *remote, bool tls)
 {
     struct conn *c = calloc(1, sizeof *c);
     if (!c) {
@@ -99,14 +116,11 @@ void assay_conn_new(struct loop *l, int fd, const char *remote)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     c->magic = CONN_MAGIC;
     c->loop = l;
+    c->fd = fd;
     (void)snprintf(c->remote, sizeof c->remote, "%s", remote);
     c->trusted = assay_proxies_trusts(l->front->cfg.proxies, assay_str(c->remote));
-    if (!conn_start(c, fd)) {
-        if (c->bev)
-            bufferevent_free(c->bev);
-        else
-            (void)close(fd);
-        free(c);
+    if (!conn_start(c, tls)) {
+        conn_release(c);
         return;
     }
     assay_head_init(c);
@@ -138,9 +152,7 @@ static void conn_destroy(struct conn *c)
     if (c->queued_again)
         again_out(c);
     wheel_out(c);
-    bufferevent_free(c->bev);
-    c->magic = 0;
-    free(c);
+    conn_release(c);
     l->conns--;
     if (atomic_fetch_sub_explicit(&f->conns, 1, memory_order_acq_rel) == 1 && atomic_load_explicit(&f->draining, memory_order_relaxed)) {
         pthread_mutex_lock(&f->drain_lock);
@@ -150,11 +162,6 @@ static void conn_destroy(struct conn *c)
 }
 
 /* ---- writing -------------------------------------------------------------------------------------- */
-
-static struct evbuffer *output(const struct conn *c)
-{
-    return bufferevent_get_output(c->bev);
-}
 
 static void free_body(const void *data, size_t n, void *start)
 {
@@ -166,11 +173,13 @@ static void free_body(const void *data, size_t n, void *start)
 /* What the kernel takes at once of p..p+n. */
 static size_t send_now(struct conn *c, const char *p, size_t n, int flags)
 {
-    if (evbuffer_get_length(output(c)))
+    if (evbuffer_get_length(c->out))
         return 0; /* in order: behind what already waits */
+    if (c->tls)
+        return assay_tls_send(c, p, n);
     ssize_t sent;
     do
-        sent = send(bufferevent_getfd(c->bev), p, n, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
+        sent = send(c->fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
     while (sent < 0 && errno == EINTR);
     if (sent >= 0)
         return (size_t)sent;
@@ -232,7 +241,7 @@ static void settle(struct conn *c, size_t unsent)
  * one that still waits at most OUTPUT_MAX are counted for memory, and are none. */
 static size_t unsent_memory(const struct conn *c)
 {
-    size_t n = evbuffer_get_length(output(c));
+    size_t n = evbuffer_get_length(c->out);
     uint64_t gone = c->put - n, from = c->fixed_from > gone ? c->fixed_from : gone;
     return c->fixed_to > from ? n - (size_t)(c->fixed_to - from) : n;
 }
@@ -245,7 +254,7 @@ static void flush_out(struct conn *c, bool more)
     if (out->n && !c->dead) {
         size_t sent = send_now(c, out->p, out->n, more ? MSG_MORE : 0);
         if (!c->dead && sent < out->n) {
-            if (evbuffer_add(output(c), out->p + sent, out->n - sent) != 0)
+            if (evbuffer_add(c->out, out->p + sent, out->n - sent) != 0)
                 c->dead = true;
             c->put += out->n - sent;
             owe(c, out->n - sent);
@@ -267,7 +276,7 @@ void assay_conn_flush(struct conn *c, struct assay_buf *body)
         return;
     size_t n;
     char *p = assay_buf_steal(body, &n);
-    if (!p || evbuffer_add_reference(output(c), p + sent, n - sent, free_body, p) != 0) {
+    if (!p || evbuffer_add_reference(c->out, p + sent, n - sent, free_body, p) != 0) {
         free(p);
         c->dead = true;
         return;
@@ -284,7 +293,7 @@ void assay_conn_flush_fixed(struct conn *c, struct assay_str bytes)
     size_t sent = send_now(c, bytes.p, bytes.n, 0);
     if (c->dead || sent == bytes.n)
         return;
-    if (evbuffer_add_reference(output(c), bytes.p + sent, bytes.n - sent, NULL, NULL) != 0) {
+    if (evbuffer_add_reference(c->out, bytes.p + sent, bytes.n - sent, NULL, NULL) != 0) {
         c->dead = true;
         return;
     }
@@ -303,7 +312,7 @@ static bool parses(const struct conn *c)
 
 static void throw_away(struct conn *c)
 {
-    struct evbuffer *in = bufferevent_get_input(c->bev);
+    struct evbuffer *in = c->in;
     size_t n = evbuffer_get_length(in);
     (void)evbuffer_drain(in, n);
     c->lingered += n;
@@ -311,14 +320,28 @@ static void throw_away(struct conn *c)
         c->dead = true;
 }
 
+/* Nothing is owed to the client: where there is a way to say goodbye, it is said. */
+static void close_idle(struct conn *c)
+{
+    if (c->tls)
+        (void)assay_tls_bye(c);
+    c->dead = true;
+}
+
 /* All has gone out. */
 static void shut(struct conn *c)
 {
+    if (c->tls && !assay_tls_bye(c)) {
+        /* the end of the answer is still in the kernel; its turn comes when that is read */
+        int64_t last = c->loop->now_ns + c->loop->front->cfg.body_grace_ms * MS_NS;
+        c->deadline_ns = c->deadline_ns < last ? c->deadline_ns : last;
+        return;
+    }
     if (!c->linger || c->eof) {
         c->dead = true;
         return;
     }
-    (void)shutdown(bufferevent_getfd(c->bev), SHUT_WR);
+    (void)shutdown(c->fd, SHUT_WR);
     c->phase = PHASE_LINGER;
     c->deadline_ns = c->loop->now_ns + LINGER_NS;
     throw_away(c);
@@ -375,7 +398,7 @@ static void more_is_needed(struct conn *c)
     }
 }
 
-static void queue_again(struct conn *c)
+void assay_conn_go_on(struct conn *c)
 {
     static const struct timeval at_once = {0, 0};
     struct loop *l = c->loop;
@@ -390,16 +413,16 @@ static void queue_again(struct conn *c)
 
 void assay_conn_consume(struct conn *c)
 {
-    struct evbuffer *in = bufferevent_get_input(c->bev);
+    struct evbuffer *in = c->in;
     unsigned served = 0;
     while (!c->dead && parses(c)) {
         struct evbuffer_iovec v = {.iov_base = NULL, .iov_len = 0};
         bool have = evbuffer_peek(in, -1, NULL, &v, 1) > 0 && v.iov_len > 0;
         if (!have && !c->parser_owes)
             break;
-        if (c->phase == PHASE_IDLE && (c->loop->out.n > OUTPUT_MAX || evbuffer_get_length(output(c)) > OUTPUT_MAX)) {
+        if (c->phase == PHASE_IDLE && (c->loop->out.n > OUTPUT_MAX || evbuffer_get_length(c->out) > OUTPUT_MAX)) {
             assay_conn_flush(c, NULL);
-            if (evbuffer_get_length(output(c)))
+            if (evbuffer_get_length(c->out))
                 return; /* on_write goes on */
             continue;
         }
@@ -421,7 +444,7 @@ void assay_conn_consume(struct conn *c)
             else
                 assay_exchange_dispatch(c->x);
             if (++served >= c->loop->front->cfg.pipelined_max && evbuffer_get_length(in)) {
-                queue_again(c);
+                assay_conn_go_on(c);
                 return;
             }
             break;
@@ -444,7 +467,7 @@ void assay_conn_begin(struct conn *c)
 void assay_conn_end(struct conn *c)
 {
     assay_conn_flush(c, NULL);
-    if (!c->dead && evbuffer_get_length(output(c)) == 0) {
+    if (!c->dead && evbuffer_get_length(c->out) == 0) {
         if (c->write_deadline_ns && c->phase == PHASE_IDLE)
             c->deadline_ns = c->loop->now_ns + c->loop->front->cfg.idle_ms * MS_NS;
         c->write_deadline_ns = 0;
@@ -452,13 +475,15 @@ void assay_conn_end(struct conn *c)
         if (c->phase == PHASE_CLOSING)
             shut(c);
         else if (c->eof && parses(c) && !c->queued_again)
-            c->dead = true; /* no more will come, and what came is answered */
+            close_idle(c); /* no more will come, and what came is answered */
     }
     if (c->dead) {
         conn_destroy(c);
         return;
     }
     settle(c, unsent_memory(c));
+    if (c->tls)
+        assay_tls_settle(c);
     int64_t tick = due_tick(c);
     if (tick < c->due_tick) {
         wheel_out(c);
@@ -466,48 +491,63 @@ void assay_conn_end(struct conn *c)
     }
 }
 
-static void on_read(struct bufferevent *bev, void *arg)
+void assay_conn_readable(struct conn *c)
 {
-    struct conn *c = conn_check(arg);
-    assay_conn_begin(c);
     if (c->phase == PHASE_LINGER)
         throw_away(c);
     else if (c->phase == PHASE_CLOSING)
-        (void)evbuffer_drain(bufferevent_get_input(bev), evbuffer_get_length(bufferevent_get_input(bev)));
+        (void)evbuffer_drain(c->in, evbuffer_get_length(c->in));
     else if (!c->queued_again)
         assay_conn_consume(c);
-    assay_conn_end(c);
 }
 
 /* The output has gone out. */
-static void on_write(struct bufferevent *bev, void *arg)
+void assay_conn_writable(struct conn *c)
 {
-    (void)bev;
-    struct conn *c = conn_check(arg);
-    assay_conn_begin(c);
-    if (evbuffer_get_length(output(c)) == 0 && c->phase == PHASE_IDLE && !c->queued_again)
+    if (evbuffer_get_length(c->out) == 0 && c->phase == PHASE_IDLE && !c->queued_again)
         assay_conn_consume(c);
     else if (c->phase == PHASE_STREAM)
         assay_stream_pump(c->x);
+}
+
+void assay_conn_ended(struct conn *c)
+{
+    /* half closed: what was asked before is still answered */
+    c->eof = true;
+    if (c->phase == PHASE_LINGER)
+        c->dead = true;
+    /* who waits for events and closes has left; who waits for a file may have shut only its own side */
+    if (c->phase == PHASE_STREAM && (c->x->bound->route->flags & ASSAY_ROUTE_STREAM))
+        c->dead = true;
+}
+
+static void on_read(struct bufferevent *bev, void *arg)
+{
+    struct conn *c = conn_check(arg);
+    (void)bev;
+    assay_conn_begin(c);
+    assay_conn_readable(c);
+    assay_conn_end(c);
+}
+
+static void on_write(struct bufferevent *bev, void *arg)
+{
+    struct conn *c = conn_check(arg);
+    (void)bev;
+    assay_conn_begin(c);
+    assay_conn_writable(c);
     assay_conn_end(c);
 }
 
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
-    (void)bev;
     struct conn *c = conn_check(arg);
+    (void)bev;
     assay_conn_begin(c);
     if (what & BEV_EVENT_ERROR)
         c->dead = true;
-    if (what & BEV_EVENT_EOF) {
-        /* half closed: what was asked before is still answered */
-        c->eof = true;
-        if (c->phase == PHASE_LINGER)
-            c->dead = true;
-        /* who waits for events and closes has left; who waits for a file may have shut only its own side */
-        if (c->phase == PHASE_STREAM && (c->x->bound->route->flags & ASSAY_ROUTE_STREAM))
-            c->dead = true;
-    }
+    if (what & BEV_EVENT_EOF)
+        assay_conn_ended(c);
     assay_conn_end(c);
 }
 
@@ -521,7 +561,10 @@ void assay_conn_again(struct loop *l)
         list = c->next_again;
         c->queued_again = false;
         assay_conn_begin(c);
-        assay_conn_consume(c);
+        if (c->tls)
+            assay_tls_again(c);
+        else
+            assay_conn_readable(c);
         assay_conn_end(c);
     }
 }
@@ -548,8 +591,12 @@ static void expire(struct conn *c)
             count(&l->timeouts, 1);
             assay_exchange_give_up(c->x);
             break;
-        case PHASE_STREAM: /* only its write deadline can come */
         case PHASE_IDLE:
+            if (c->tls)
+                assay_tls_timed_out(c);
+            close_idle(c);
+            break;
+        case PHASE_STREAM: /* only its write deadline can come */
         case PHASE_CLOSING:
         case PHASE_LINGER:
             c->dead = true;
@@ -590,21 +637,24 @@ void assay_conn_tick(struct loop *l)
 
 /* ---- the end -------------------------------------------------------------------------------------- */
 
+static bool is_idle(const struct conn *c)
+{
+    return c->phase == PHASE_IDLE && evbuffer_get_length(c->out) == 0 && evbuffer_get_length(c->in) == 0 && !c->queued_again;
+}
+
 static void each(struct loop *l, bool (*which)(const struct conn *c))
 {
     for (size_t i = 0; i < WHEEL_SLOTS; i++)
         for (struct conn *c = l->wheel[i], *next; c; c = next) {
             next = c->next;
             assay_conn_begin(c);
-            if (which(c))
+            if (which(c)) {
+                if (is_idle(c))
+                    close_idle(c);
                 c->dead = true;
+            }
             assay_conn_end(c);
         }
-}
-
-static bool is_idle(const struct conn *c)
-{
-    return c->phase == PHASE_IDLE && evbuffer_get_length(output(c)) == 0 && evbuffer_get_length(bufferevent_get_input(c->bev)) == 0;
 }
 
 static bool always(const struct conn *c)

@@ -197,7 +197,7 @@ static void admit(struct exchange *x)
         refuse(x, 503, ASSAY_STR("no memory for this request now"));
         return;
     }
-    if (x->wants_continue && has_body(x) && evbuffer_get_length(bufferevent_get_input(c->bev)) == 0)
+    if (x->wants_continue && has_body(x) && evbuffer_get_length(c->in) == 0)
         assay_buf_puts(&x->loop->out, "HTTP/1.1 100 Continue\r\n\r\n");
     c->phase = PHASE_BODY;
     c->parser_owes = true;

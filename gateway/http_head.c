@@ -332,7 +332,8 @@ struct assay_str assay_head_get(const struct exchange *x, const char *name)
 
 static struct assay_str header(const struct assay_request *rq, const char *name)
 {
-    return assay_head_get(exchange_check(rq->impl), name);
+    const struct exchange *x = exchange_check(rq->impl);
+    return strcmp(name, ":scheme") == 0 ? x->scheme : assay_head_get(x, name);
 }
 
 /* Fields that mean something to us and of which a second one could mean something else to another. */
@@ -556,6 +557,18 @@ static void client_behind(struct exchange *x)
         x->rq.remote = said;
 }
 
+/* ... and how the client reached it: the last line is what the proxy itself wrote. */
+static struct assay_str scheme_behind(struct exchange *x)
+{
+    bool forwarded = x->loop->front->cfg.proxy_forwarded;
+    for (uint32_t i = x->n_fields; i-- > 0;) {
+        struct assay_str at = {x->head + x->field[i].name, x->field[i].name_n};
+        if (assay_str_is(at, forwarded ? "forwarded" : "x-forwarded-proto"))
+            return assay_proxies_https(forwarded, field_value(x, &x->field[i])) ? ASSAY_STR("https") : ASSAY_STR("http");
+    }
+    return x->scheme;
+}
+
 bool assay_head_finish(struct exchange *x)
 {
     const llhttp_t *p = &x->conn->parser;
@@ -585,8 +598,11 @@ bool assay_head_finish(struct exchange *x)
     x->rq.idempotency_key = got[S_IDEMPOTENCY_KEY].p ? got[S_IDEMPOTENCY_KEY] : ASSAY_STR("");
     x->authorization = got[S_AUTHORIZATION];
     x->origin = got[S_ORIGIN];
-    if (x->conn->trusted)
+    x->scheme = x->conn->tls ? ASSAY_STR("https") : ASSAY_STR("http");
+    if (x->conn->trusted) {
         client_behind(x);
+        x->scheme = scheme_behind(x);
+    }
     return true;
 }
 

@@ -9,6 +9,7 @@
  *   http_reply.c     from an answer to bytes
  *   http_stream.c    answers in pieces
  *   http_spool.c     bodies that are too long for memory
+ *   http_tls.c       a connection over TLS (tls_none.c in a build without)
  *
  * Everything here belongs to one loop's thread except what a ticket lends out: from the moment an
  * exchange is `away` (on a worker, or deferred) until its mail comes back, the loop touches no more of it
@@ -62,6 +63,7 @@
 
 struct loop;
 struct conn;
+struct conn_tls;
 struct stream;
 
 struct field {
@@ -102,6 +104,7 @@ struct exchange {
     enum assay_method rq_method; /* GET for HEAD too; 0 for OPTIONS and what is unknown */
     uint32_t allow;     /* methods of the path */
     struct assay_str authorization, origin; /* p NULL: not sent */
+    struct assay_str scheme; /* as the client sees it: over TLS here, or before a proxy whose word counts */
 
     char *head; /* target, then names (lower case) and values */
     uint32_t head_n, head_room, target_n;
@@ -158,7 +161,11 @@ struct conn {
     bool queued_again;
     bool trusted; /* the peer is a proxy whose word about its client counts */
     struct loop *loop;
-    struct bufferevent *bev;
+    int fd;
+    struct bufferevent *bev;      /* NULL over TLS */
+    struct conn_tls *tls;         /* NULL in the clear */
+    const char *tls_version;      /* "1.3"; NULL in the clear, and before the handshake is over */
+    struct evbuffer *in, *out;    /* read and not yet taken; said and not yet sent: the bufferevent's, or ours over TLS */
     struct exchange *x; /* the one request under way */
     struct conn *next, **link; /* of its wheel slot */
     struct conn *next_again;
@@ -184,6 +191,11 @@ struct slot {
     struct exchange *x;
 };
 
+struct door { /* what a listener's callback is given */
+    struct loop *loop;
+    bool tls;
+};
+
 struct loop {
     struct assay_front *front;
     unsigned index;
@@ -193,6 +205,7 @@ struct loop {
     struct event_base *base;
     struct evconnlistener **listener;
     size_t n_listeners;
+    struct door door[2]; /* in the clear, over TLS */
     struct assay_mailbox *box;
     struct event *box_event, *tick_event, *again_event;
     struct assay_mail drain_mail, stop_mail;
@@ -220,6 +233,8 @@ struct loop {
 
     /* one writer, the loop */
     _Atomic uint64_t accepted, refused, requests, waiting, parse_errors, timeouts, late;
+    _Atomic uint64_t tls_handshakes[2][2]; /* of TLS 1.2 and 1.3; whole and resumed */
+    _Atomic uint64_t tls_failures[ASSAY_TLS_FAILURES];
 };
 
 struct assay_front {
@@ -229,6 +244,7 @@ struct assay_front {
     unsigned n_loops;
     char id_prefix[17]; /* random: begins the request ids of this process */
     bool development;
+    char hsts[64]; /* the header's line; "" for none */
     atomic_size_t conns;
     pthread_mutex_t drain_lock; /* guards nothing but the sleep on drained */
     pthread_cond_t drained;
@@ -275,7 +291,7 @@ bool assay_bound_input(struct bufferevent *bev, size_t most) ASSAY_MUST_CHECK;
 
 /* ---- http_conn.c */
 /* Takes the socket over; closes it when that fails. */
-void assay_conn_new(struct loop *l, int fd, const char *remote);
+void assay_conn_new(struct loop *l, int fd, const char *remote, bool tls);
 /* Work on a connection is done between these two; after the end it may be gone. */
 void assay_conn_begin(struct conn *c);
 void assay_conn_end(struct conn *c);
@@ -289,6 +305,12 @@ void assay_conn_flush(struct conn *c, struct assay_buf *body);
 void assay_conn_flush_fixed(struct conn *c, struct assay_str bytes);
 /* Until when the body that is under way must have come. */
 void assay_conn_body_deadline(struct conn *c);
+/* Inside a turn: c->in may have more; c->out has gone; no more will come. */
+void assay_conn_readable(struct conn *c);
+void assay_conn_writable(struct conn *c);
+void assay_conn_ended(struct conn *c);
+/* It goes on by itself, after the others have had their turn. */
+void assay_conn_go_on(struct conn *c);
 void assay_conn_tick(struct loop *l);
 void assay_conn_again(struct loop *l);
 /* Closes what idles and ends streams that would not end. */
@@ -337,6 +359,16 @@ void assay_stream_gone(struct exchange *x);   /* nobody reads any more */
 void assay_stream_finish(struct exchange *x); /* the holder has said that it was all */
 void assay_stream_drain(struct conn *c);
 void assay_stream_free(struct stream *st);
+
+/* ---- http_tls.c; all on the loop, inside a turn but for start and end; only where c->tls is set, but for these two */
+/* Makes c->in and c->out; false: no memory, and assay_tls_end takes back what was made. */
+bool assay_tls_start(struct conn *c, struct assay_tls *from) ASSAY_MUST_CHECK;
+void assay_tls_end(struct conn *c);
+size_t assay_tls_send(struct conn *c, const char *p, size_t n);
+void assay_tls_again(struct conn *c);  /* its turn after assay_conn_go_on */
+void assay_tls_settle(struct conn *c); /* at the end of a turn: what is waited for now */
+bool assay_tls_bye(struct conn *c);    /* close_notify; false: once more when there is room for it */
+void assay_tls_timed_out(struct conn *c); /* counts it, if it was still shaking hands */
 
 /* ---- http_spool.c */
 void assay_spool_out(struct exchange *x, bool last); /* lends x to a worker, or refuses */

@@ -155,6 +155,7 @@ void assay_reply_record(struct exchange *x, int status, size_t bytes_out)
                                    .user_id = x->who.user_id,
                                    .traceparent = x->rq.traceparent,
                                    .trace_parent = x->trace_parent,
+                                   .tls = x->conn && x->conn->tls_version ? x->conn->tls_version : "",
                                    .status = status,
                                    .duration_ns = assay_mono_ns() - x->rq.started_mono_ns,
                                    .bytes_in = (size_t)x->body_total,
@@ -195,6 +196,8 @@ static void put_head(struct exchange *x, const struct answer *a, size_t length, 
         PUT(out, "\r\n");
     }
     put_protection(a, out);
+    if (x->conn && x->conn->tls)
+        assay_buf_puts(out, l->front->hsts);
     if (!answer_header(a, "cache-control").p)
         PUT(out, "Cache-Control: no-store\r\n");
     PUT(out, "X-Request-Id: ");

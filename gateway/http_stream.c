@@ -270,7 +270,7 @@ void assay_stream_pump(struct exchange *x)
     ASSAY_CLEANUP_BUF struct assay_buf piece = ASSAY_BUF_INIT;
     if (!x->stream->begun)
         begin(x);
-    if (c->dead || evbuffer_get_length(bufferevent_get_output(c->bev)) > 0)
+    if (c->dead || evbuffer_get_length(c->out) > 0)
         return; /* on_write comes back */
     take_pending(x->stream, &piece);
     assay_conn_flush(c, &piece);

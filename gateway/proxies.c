@@ -135,19 +135,31 @@ static struct assay_str without_port(struct assay_str s)
     return s;
 }
 
-/* The for= of one element of Forwarded: "for=192.0.2.60;proto=http;by=203.0.113.43". */
-static struct assay_str for_of(struct assay_str element)
+/* The value of one parameter of an element of Forwarded: "for=192.0.2.60;proto=http;by=203.0.113.43". */
+static struct assay_str parameter(struct assay_str element, const char *name)
 {
+    size_t len = strlen(name);
     while (element.n) {
         const char *semi = memchr(element.p, ';', element.n);
         size_t n = semi ? (size_t)(semi - element.p) : element.n;
         struct assay_str pair = trim((struct assay_str){element.p, n});
-        if (pair.n > 4 && pair.p[3] == '=' && assay_str_ieq((struct assay_str){pair.p, 3}, "for"))
-            return (struct assay_str){pair.p + 4, pair.n - 4};
+        if (pair.n > len + 1 && pair.p[len] == '=' && assay_str_ieq((struct assay_str){pair.p, len}, name))
+            return (struct assay_str){pair.p + len + 1, pair.n - len - 1};
         element.p += n + (semi != NULL);
         element.n -= n + (semi != NULL);
     }
     return ASSAY_STR_NULL;
+}
+
+bool assay_proxies_https(bool forwarded, struct assay_str value)
+{
+    const char *comma = value.n ? memrchr(value.p, ',', value.n) : NULL;
+    size_t at = comma ? (size_t)(comma - value.p) + 1 : 0;
+    struct assay_str last = trim((struct assay_str){value.p + at, value.n - at});
+    struct assay_str proto = forwarded ? parameter(last, "proto") : last;
+    if (proto.n > 2 && proto.p[0] == '"' && proto.p[proto.n - 1] == '"')
+        proto = (struct assay_str){proto.p + 1, proto.n - 2};
+    return assay_str_ieq(proto, "https");
 }
 
 bool assay_proxies_walk(const struct assay_proxies *p, bool forwarded, struct assay_str value, char out[ASSAY_ADDRESS_SIZE])
@@ -162,7 +174,7 @@ bool assay_proxies_walk(const struct assay_proxies *p, bool forwarded, struct as
         struct in6_addr a;
         bool v4;
         /* "unknown", an obfuscated name or nonsense: nobody vouches for more than what came before */
-        if (!parse(without_port(forwarded ? for_of(element) : element), &a, &v4))
+        if (!parse(without_port(forwarded ? parameter(element, "for") : element), &a, &v4))
             return false;
         bool mapped = IN6_IS_ADDR_V4MAPPED(&a);
         if (!inet_ntop(mapped ? AF_INET : AF_INET6, mapped ? (const void *)(a.s6_addr + 12) : (const void *)&a, out, ASSAY_ADDRESS_SIZE))

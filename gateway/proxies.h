@@ -30,4 +30,7 @@ bool assay_proxies_trusts(const struct assay_proxies *p, struct assay_str addres
  * false: the chain has ended, earlier fields must not be asked. */
 bool assay_proxies_walk(const struct assay_proxies *p, bool forwarded, struct assay_str value, char out[ASSAY_ADDRESS_SIZE]);
 
+/* Whether the last entry of one field's value (X-Forwarded-Proto, or Forwarded with its proto=) says https. */
+bool assay_proxies_https(bool forwarded, struct assay_str value);
+
 #endif

@@ -13,10 +13,15 @@ gateway_libassay_front_la_SOURCES = \
 	gateway/http.c gateway/http.h gateway/http_conn.c gateway/http_exchange.c gateway/http_head.c gateway/http_memory.c \
 	gateway/http_impl.h gateway/http_reply.c gateway/http_spool.c gateway/http_stream.c \
 	gateway/keys.c gateway/keys.h gateway/limits.c gateway/limits.h gateway/limits_shared.c gateway/limits_shared.h gateway/proxies.c gateway/proxies.h gateway/gate.c gateway/gate.h \
-	gateway/pages.c gateway/pages.h
+	gateway/pages.c gateway/pages.h gateway/tls.h
+if HAVE_OPENSSL
+gateway_libassay_front_la_SOURCES += gateway/tls.c gateway/http_tls.c
+else
+gateway_libassay_front_la_SOURCES += gateway/tls_none.c
+endif
 gateway_libassay_front_la_CPPFLAGS = $(SDK_CPPFLAGS) -I$(top_srcdir) -isystem $(LLHTTP_INC) -DLLHTTP_STRICT_MODE=1 \
-	$(LIBEVENT_CFLAGS) $(LIBJWT_CFLAGS) $(SODIUM_CFLAGS)
-gateway_libassay_front_la_LIBADD = gateway/libassay_llhttp.la $(LIBEVENT_LIBS) $(LIBJWT_LIBS) $(SODIUM_LIBS)
+	$(LIBEVENT_CFLAGS) $(LIBJWT_CFLAGS) $(SODIUM_CFLAGS) $(OPENSSL_CFLAGS)
+gateway_libassay_front_la_LIBADD = gateway/libassay_llhttp.la $(LIBEVENT_LIBS) $(LIBJWT_LIBS) $(SODIUM_LIBS) $(OPENSSL_LIBS)
 
 # linked by users: gateway/libassay_front.la gateway/libassay_core.la queue/libassay_queue.la $(SDK_LIBS) -lpthread -lm
 FRONT_TEST_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
@@ -43,6 +48,15 @@ tests_unit_reserve_test_LDADD = $(FRONT_TEST_LIBS)
 tests_unit_http_test_SOURCES = tests/unit/http_test.c tests/unit/http_rig.c tests/unit/http_rig.h
 tests_unit_http_test_CPPFLAGS = $(FRONT_TEST_CPPFLAGS)
 tests_unit_http_test_LDADD = $(FRONT_TEST_LIBS)
+if HAVE_OPENSSL
+check_PROGRAMS += tests/unit/tls_test
+TESTS += tests/unit/tls_test
+tests_unit_tls_test_SOURCES = tests/unit/tls_test.c tests/unit/http_rig.c tests/unit/http_rig.h
+tests_unit_tls_test_CPPFLAGS = $(FRONT_TEST_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_tls_test_LDADD = $(FRONT_TEST_LIBS) $(OPENSSL_LIBS)
+else
+EXTRA_DIST += tests/unit/tls_test.c
+endif
 tests_unit_http_live_test_SOURCES = tests/unit/http_live_test.c tests/unit/http_rig.c tests/unit/http_rig.h
 tests_unit_http_live_test_CPPFLAGS = $(FRONT_TEST_CPPFLAGS)
 tests_unit_http_live_test_LDADD = $(FRONT_TEST_LIBS)

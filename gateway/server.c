@@ -42,6 +42,7 @@
 
 #include "core_routes.h"
 #include "reserve.h"
+#include "tls.h"
 
 #define LAST_DESCRIPTORS 32
 #define SHORT_FOR_S 3
@@ -318,9 +319,60 @@ static int signing_keys(struct assay_server *s, struct assay_keys *keys, struct 
     return rc == ASSAY_E_NOT_FOUND ? assay_err_set(err, ASSAY_E_CONFIG, "jwt_secrets_file: there is no %s", file) : rc;
 }
 
+/* What is to be known about the certificate in use, as loud as it matters. */
+static void tell_certificate(struct assay_server *s, const char *event)
+{
+    struct assay_tls_facts f;
+    int64_t now = assay_now_ms() / 1000;
+    char ends[ASSAY_TIME_SIZE];
+    assay_tls_facts_get(s->tls, &f);
+    assay_time_format(f.not_after_s * 1000, ends);
+    ASSAY_LOG(s->log, ASSAY_LOG_INFO, "server", event, ASSAY_KZ("subject", f.subject), ASSAY_KZ("names", f.names), ASSAY_KZ("serial", f.serial),
+              ASSAY_KI("chain", f.chain), ASSAY_KZ("ends", ends));
+    enum assay_tls_state state = assay_tls_judge(&f, now);
+    if (state == ASSAY_TLS_ENDED || state == ASSAY_TLS_NOT_YET)
+        ASSAY_LOG(s->log, ASSAY_LOG_ERROR, "server", state == ASSAY_TLS_ENDED ? "tls_certificate_ended" : "tls_certificate_not_yet_valid", ASSAY_KZ("ends", ends),
+                  ASSAY_KZ("effect", "clients refuse to connect"),
+                  ASSAY_KZ("remedy", state == ASSAY_TLS_ENDED ? "renew it, put it where tls_cert_file says, and send SIGHUP (systemctl reload assayd)"
+                                                              : "check this machine's clock, and from when the certificate is valid"));
+    else if (state == ASSAY_TLS_ENDS_SOON)
+        ASSAY_LOG(s->log, ASSAY_LOG_WARN, "server", "tls_certificate_ends_soon", ASSAY_KZ("ends", ends), ASSAY_KI("days", (f.not_after_s - now) / 86400),
+                  ASSAY_KZ("remedy", "renew it, put it where tls_cert_file says, and send SIGHUP (systemctl reload assayd)"));
+    if (f.key_exposed)
+        ASSAY_LOG(s->log, ASSAY_LOG_WARN, "server", "tls_key_exposed", ASSAY_KZ("path", assay_config_str(s->setup.config, "tls_key_file")),
+                  ASSAY_KZ("effect", "anyone on this machine can pose as this server"), ASSAY_KZ("remedy", "chmod 640, with the group of the server's user"));
+}
+
+static int make_tls(struct assay_server *s, struct assay_err *err)
+{
+    if (s->tls_listeners == 0)
+        return 0;
+    struct assay_tls_config cfg = assay_setup_tls(s->setup.config);
+    int rc = assay_tls_new(&cfg, &s->tls, err);
+    if (rc == 0)
+        tell_certificate(s, "tls_certificate_read");
+    return rc;
+}
+
+static void reload_tls(struct assay_server *s)
+{
+    struct assay_err err = {0};
+    bool changed = false;
+    if (s->tls == NULL)
+        return;
+    int rc = assay_tls_reload(s->tls, &changed, &err);
+    atomic_fetch_add(rc == 0 ? &s->tls_reloads : &s->tls_reloads_failed, 1);
+    if (rc != 0)
+        ASSAY_LOG(s->log, ASSAY_LOG_ERROR, "server", "tls_certificate_not_reloaded", ASSAY_KZ("error", err.msg),
+                  ASSAY_KZ("effect", "the one that was read before stays in use"));
+    else
+        tell_certificate(s, changed ? "tls_certificate_replaced" : "tls_certificate_unchanged");
+}
+
 /* SIGHUP: what is in files is read again; what is wrong with one is said, and the old stays in use. */
 static void reload(struct assay_server *s)
 {
+    reload_tls(s);
     struct assay_keys keys = {.n = 0};
     struct assay_err err = {0};
     bool changed = false;
@@ -638,7 +690,7 @@ static int make_front(struct assay_server *s, struct assay_err *err)
     for (size_t i = 0; i < ps->n_order; i++)
         n += ps->entry[ps->order[i]]->p->routes.count;
     s->routes = calloc(n + 1, sizeof *s->routes);
-    s->listen_fds = calloc((size_t)s->listeners, sizeof *s->listen_fds);
+    s->listen_fds = calloc((size_t)s->listeners + (size_t)s->tls_listeners, sizeof *s->listen_fds);
     const char *origins = assay_config_str(c, "cors_origins");
     /* a Swagger UI or a web page under development comes from another port of the same machine */
     if (origins[0] == '\0' && strcmp(assay_config_str(c, "app_env"), "development") == 0)
@@ -660,11 +712,14 @@ static int make_front(struct assay_server *s, struct assay_err *err)
         for (uint32_t k = 0; k < e->p->routes.count; k++)
             s->routes[n++] = (struct assay_bound_route){assay_table_row(&e->p->routes, k), e->self, e->p->name};
     }
-    for (int i = 0; i < s->listeners; i++)
+    for (int i = 0; i < s->listeners + s->tls_listeners; i++)
         s->listen_fds[i] = ASSAY_SERVER_LISTEN_FD + i;
     const char *limits = assay_config_str(c, "rate_limits");
     if (strcmp(limits, "auto") == 0)
         limits = strcmp(assay_config_str(c, "app_env"), "development") == 0 ? "" : ASSAY_LIMITS_USUAL;
+    rc = make_tls(s, err);
+    if (rc != 0)
+        return rc;
     rc = assay_limits_new(limits, assay_config_str(c, "rate_limit_exempt"), s->routes, n, &s->limits, err);
     if (rc == 0 && s->limits != NULL)
         rc = share_limits(s, err);
@@ -675,7 +730,11 @@ static int make_front(struct assay_server *s, struct assay_err *err)
         .n_routes = n,
         .listen_fds = s->listen_fds,
         .n_listen_fds = (size_t)s->listeners,
-        .loops = (unsigned)s->listeners,
+        .tls_fds = s->listen_fds + s->listeners,
+        .n_tls_fds = (size_t)s->tls_listeners,
+        .tls = s->tls,
+        .hsts_s = assay_config_int(c, "tls_hsts") / 1000,
+        .loops = (unsigned)(s->listeners > s->tls_listeners ? s->listeners : s->tls_listeners),
         .gate = s->gate,
         .header_bytes_max = (size_t)assay_config_int(c, "http_header_max"),
         .header_count_max = (size_t)assay_config_int(c, "http_header_count_max"),
@@ -871,6 +930,7 @@ static void stop(struct assay_server *s, bool was_up)
     assay_topics_free(s->topics);
     assay_limits_free(s->limits);
     assay_proxies_free(s->proxies);
+    assay_tls_free(s->tls);
     free(s->spool_dir);
     assay_gate_free(s->gate);
     free(s->routes);
@@ -928,18 +988,19 @@ int assay_server_main(int argc, char **argv)
     struct assay_options *options = NULL;
     sigset_t set;
 
-    int64_t listeners = argument(argc, argv, "--listeners", 1024);
+    int64_t listeners = argument(argc, argv, "--listeners", 1024), tls_listeners = argument(argc, argv, "--tls-listeners", 1024);
     struct assay_str task = text_argument(argc, argv, "--reset-cursor");
     int64_t uid = argument(argc, argv, "--uid", UINT32_MAX - 1), gid = argument(argc, argv, "--gid", UINT32_MAX - 1);
-    if (listeners < (task.n != 0 ? 0 : 1) || uid < 0 || gid < 0 || fcntl(ASSAY_SERVER_CONTROL_FD, F_SETFD, FD_CLOEXEC) != 0) {
+    if (listeners < 0 || tls_listeners < 0 || listeners + tls_listeners < (task.n != 0 ? 0 : 1) || uid < 0 || gid < 0 || fcntl(ASSAY_SERVER_CONTROL_FD, F_SETFD, FD_CLOEXEC) != 0) {
         (void)fprintf(stderr, "assayd: --role=server is for the supervisor, not for hand\n");
         return 64;
     }
     assay_json_memory(assay_reserve_take, assay_reserve_give);
     s->listeners = (int)listeners;
+    s->tls_listeners = (int)tls_listeners;
     s->uid = (uid_t)uid;
     s->gid = (gid_t)gid;
-    for (int fd = ASSAY_SERVER_OPTIONS_FD; fd < ASSAY_SERVER_LISTEN_FD + s->listeners; fd++)
+    for (int fd = ASSAY_SERVER_OPTIONS_FD; fd < ASSAY_SERVER_LISTEN_FD + s->listeners + s->tls_listeners; fd++)
         (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
@@ -983,7 +1044,7 @@ int assay_server_main(int argc, char **argv)
     atomic_store(&s->up, true);
     ASSAY_LOG(s->log, ASSAY_LOG_INFO, "server", "up", ASSAY_KZ("version", PACKAGE_VERSION), ASSAY_KI("pid", getpid()),
               ASSAY_KI("uid", getuid()), ASSAY_KZ("store", s->setup.store), ASSAY_KZ("blobs", s->setup.blobs),
-              ASSAY_KI("loops", s->listeners));
+              ASSAY_KI("loops", s->listeners > s->tls_listeners ? s->listeners : s->tls_listeners), ASSAY_KZ("tls", s->tls != NULL ? "yes" : "no"));
     struct assay_bk_packet ready = {.type = ASSAY_BK_READY};
     (void)!assay_bk_send(ASSAY_SERVER_CONTROL_FD, &ready, -1, NULL);
 

@@ -19,7 +19,7 @@
 #define ASSAY_SERVER_LOCK_FD 5 /* held open so that the lock lasts as long as this process */
 #define ASSAY_SERVER_LISTEN_FD 6 /* and the following ones */
 
-/* --role=server --listeners=N, or with --reset-cursor=GROUP only that. Returns the exit status. */
+/* --role=server --listeners=N --tls-listeners=M, or with --reset-cursor=GROUP only that. Returns the exit status. */
 int assay_server_main(int argc, char **argv);
 
 struct assay_server;

@@ -29,6 +29,7 @@
 #include "sessions.h"
 #include "setup.h"
 #include "timed.h"
+#include "tls.h"
 
 struct assay_server {
     struct assay_setup setup;
@@ -61,7 +62,9 @@ struct assay_server {
     struct assay_front *front;
     bool access_log, wants_boxes; /* options that every request asks for */
     int64_t descriptors;          /* what this process may open; less than it needs: said at start */
-    int listeners;
+    int listeners, tls_listeners; /* of which those over TLS have the later descriptors */
+    struct assay_tls *tls;        /* NULL: none of the latter */
+    _Atomic uint64_t tls_reloads, tls_reloads_failed;
     int wake; /* eventfd: the supervisor has gone */
     uid_t uid;
     gid_t gid;

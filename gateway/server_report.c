@@ -13,7 +13,7 @@ static const double seconds[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05
 enum {
     M_REQUESTS, M_REQUEST_SECONDS, M_CONNECTIONS, M_ACCEPTED, M_REFUSED, M_PARSE_ERRORS, M_TIMEOUTS, M_LATE,
     M_WAITING, M_WORKERS, M_WORK_QUEUED, M_WORK_RUNNING, M_WORK_REFUSED, M_WORK_DONE, M_WORK_WAIT, M_LOG_LINES,
-    M_LOG_DROPPED, M_BUILD, M_LIMITED, M_DISK_FREE, M_DISK_SIZE,
+    M_LOG_DROPPED, M_BUILD, M_LIMITED, M_DISK_FREE, M_DISK_SIZE, M_HANDSHAKES, M_HANDSHAKE_FAILURES, M_CERTIFICATE, M_RELOADS,
 };
 static const struct assay_metric metric[] = {
     [M_REQUESTS] = {"assay_http_requests_total", ASSAY_METRIC_COUNTER, "Requests by route and status.",
@@ -40,6 +40,13 @@ static const struct assay_metric metric[] = {
     [M_DISK_FREE] = {"assay_disk_free_bytes", ASSAY_METRIC_GAUGE, "Room that is left for this process where the data directory or the blobs lie.", "folder",
                      NULL},
     [M_DISK_SIZE] = {"assay_disk_size_bytes", ASSAY_METRIC_GAUGE, "Size of the file system where the data directory or the blobs lie.", "folder", NULL},
+    [M_HANDSHAKES] = {"assay_tls_handshakes_total", ASSAY_METRIC_COUNTER, "TLS handshakes, by version and whether a session was resumed.",
+                      "version,resumed", NULL},
+    [M_HANDSHAKE_FAILURES] = {"assay_tls_handshake_failures_total", ASSAY_METRIC_COUNTER, "TLS handshakes that came to nothing, by reason.",
+                              "reason", NULL},
+    [M_CERTIFICATE] = {"assay_tls_certificate_expiry_timestamp_seconds", ASSAY_METRIC_GAUGE,
+                       "When the certificate in use ends, in Unix seconds; absent without TLS.", "", NULL},
+    [M_RELOADS] = {"assay_tls_certificate_reloads_total", ASSAY_METRIC_COUNTER, "Times that the certificate was read again, by result.", "result", NULL},
 };
 
 static void measure_disk(struct assay_server *s, const char *folder, const char *path)
@@ -49,6 +56,24 @@ static void measure_disk(struct assay_server *s, const char *folder, const char 
         return;
     assay_metrics_set(s->metrics, &metric[M_DISK_FREE], &folder, (double)v.f_bavail * (double)v.f_frsize);
     assay_metrics_set(s->metrics, &metric[M_DISK_SIZE], &folder, (double)v.f_blocks * (double)v.f_frsize);
+}
+
+static void tls_metrics(struct assay_server *s, const struct assay_front_stats *http)
+{
+    static const char *const versions[] = {"1.2", "1.3"}, *const resumed[] = {"no", "yes"};
+    struct assay_tls_facts f;
+    const char *ok[] = {"ok"}, *failed[] = {"failed"};
+    for (size_t v = 0; v < 2; v++)
+        for (size_t r = 0; r < 2; r++) {
+            const char *labels[] = {versions[v], resumed[r]};
+            assay_metrics_count_to(s->metrics, &metric[M_HANDSHAKES], labels, (double)http->tls_handshakes[v][r]);
+        }
+    for (size_t i = 0; i < ASSAY_TLS_FAILURES; i++)
+        assay_metrics_count_to(s->metrics, &metric[M_HANDSHAKE_FAILURES], &assay_tls_failure_names[i], (double)http->tls_failures[i]);
+    assay_tls_facts_get(s->tls, &f);
+    assay_metrics_set(s->metrics, &metric[M_CERTIFICATE], NULL, (double)f.not_after_s);
+    assay_metrics_count_to(s->metrics, &metric[M_RELOADS], ok, (double)atomic_load(&s->tls_reloads));
+    assay_metrics_count_to(s->metrics, &metric[M_RELOADS], failed, (double)atomic_load(&s->tls_reloads_failed));
 }
 
 static void on_scrape(void *arg)
@@ -81,6 +106,8 @@ static void on_scrape(void *arg)
     assay_metrics_count_to(s->metrics, &metric[M_PARSE_ERRORS], NULL, (double)http.parse_errors);
     assay_metrics_count_to(s->metrics, &metric[M_TIMEOUTS], NULL, (double)http.timeouts);
     assay_metrics_count_to(s->metrics, &metric[M_LATE], NULL, (double)http.late_answers);
+    if (s->tls != NULL)
+        tls_metrics(s, &http);
     uint64_t refused;
     const char *rule;
     for (size_t i = 0; (rule = assay_limits_rule(s->limits, i, &refused)) != NULL; i++)
@@ -150,7 +177,7 @@ void assay_server_request_done(void *ctx, const struct assay_front_record *r)
     ASSAY_LOG(s->log, r->status >= 500 ? ASSAY_LOG_WARN : ASSAY_LOG_INFO, "http", "request", ASSAY_KS("method", r->method),
               ASSAY_KS("path", r->path), ASSAY_KI("status", r->status), ASSAY_KR("ms", (double)r->duration_ns / 1e6),
               ASSAY_KI("bytes", r->bytes_out), ASSAY_KS("request_id", r->request_id), ASSAY_KS("remote", r->remote),
-              ASSAY_KS("user_id", r->user_id), ASSAY_KS("trace_id", trace_id));
+              ASSAY_KS("user_id", r->user_id), ASSAY_KS("trace_id", trace_id), ASSAY_KZ("tls", r->tls));
 }
 
 /* ---- telemetry to a collector ----------------------------------------------------------------------- */

@@ -18,6 +18,7 @@
 #include "core_routes.h"
 #include "limits.h"
 #include "proxies.h"
+#include "tls.h"
 
 #define MIB ((int64_t)1 << 20)
 #define DAY_MS ((int64_t)86400000)
@@ -84,6 +85,24 @@ static const struct assay_option core_rows[] = {
      .help = "Longest time that a request waits for its answer."},
     {.name = "http_idle_timeout", .type = ASSAY_OPT_DURATION, .default_text = "75s", .min = 100, .max = DAY_MS,
      .help = "How long an idle connection is kept."},
+    {.name = "http_plain", .type = ASSAY_OPT_BOOL, .default_text = "true",
+     .help = "Listen for HTTP without TLS, on http_address and http_port; false, where tls_cert_file is set: only TLS is spoken."},
+    {.name = "tls_cert_file", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "File (PEM) with the server's certificate, followed by those between it and the authority; with tls_key_file it makes the "
+             "server listen for TLS. Read again on SIGHUP."},
+    {.name = "tls_key_file", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "File (PEM) with its private key, without a passphrase, readable by the server's user and nobody else. Read again on SIGHUP."},
+    {.name = "tls_address", .type = ASSAY_OPT_STRING, .default_text = "",
+     .help = "Address to listen on for TLS; 0.0.0.0 or :: for all. Empty: http_address."},
+    {.name = "tls_port", .type = ASSAY_OPT_INT, .default_text = "8443", .min = 0, .max = 65535,
+     .help = "Port to listen on for TLS; 0 takes a free one and writes it to <data_dir>/run/tls_url."},
+    {.name = "tls_min_version", .type = ASSAY_OPT_CHOICE, .default_text = "1.2", .choices = "1.2|1.3",
+     .help = "Oldest version of TLS that is spoken."},
+    {.name = "tls_session_tickets", .type = ASSAY_OPT_BOOL, .default_text = "true",
+     .help = "Clients may resume a session without a full handshake, until the server restarts or its certificate is read again."},
+    {.name = "tls_hsts", .type = ASSAY_OPT_DURATION, .default_text = "0", .min = 0, .max = 4000 * DAY_MS,
+     .help = "Answers over TLS tell browsers for how long to use nothing but TLS with this host (Strict-Transport-Security), such as "
+             "4320h; 0 tells them nothing."},
     {.name = "cors_origins", .type = ASSAY_OPT_STRING, .default_text = "",
      .help = "Origins that browsers may call from, separated by commas; * for any, never with credentials; localhost for any "
              "port of this machine, which is the default in development."},
@@ -354,6 +373,27 @@ static int brokers(struct assay_setup *s, struct assay_err *err)
     return rc != 0 ? rc : brokers_of(s, "dispatch_projects", false, err);
 }
 
+/* The files themselves are read by the server, which has to be able to. */
+static int tls(struct assay_setup *s, struct assay_err *err)
+{
+    const char *cert = assay_config_str(s->config, "tls_cert_file"), *key = assay_config_str(s->config, "tls_key_file");
+    if ((cert[0] == '\0') != (key[0] == '\0'))
+        return assay_err_set(err, ASSAY_E_CONFIG, "%s is set and %s is not: TLS needs both, the certificate and its key",
+                             cert[0] != '\0' ? "tls_cert_file" : "tls_key_file", cert[0] != '\0' ? "tls_key_file" : "tls_cert_file");
+    if (cert[0] != '\0' && !assay_tls_built())
+        return assay_err_set(err, ASSAY_E_CONFIG, "tls_cert_file (%s) is set, and this assayd was built without TLS: leave it empty and put a proxy in "
+                             "front, or build with OpenSSL (Debian: apt-get install libssl-dev, then configure without --without-tls)",
+                             assay_config_origin(s->config, "tls_cert_file"));
+    if (cert[0] == '\0' && assay_config_int(s->config, "http_plain") == 0)
+        return assay_err_set(err, ASSAY_E_CONFIG, "http_plain (%s) is false and there is no TLS either: set tls_cert_file and tls_key_file",
+                             assay_config_origin(s->config, "http_plain"));
+    if (cert[0] != '\0' && assay_config_int(s->config, "http_plain") != 0 && assay_config_int(s->config, "tls_port") != 0 &&
+        assay_config_int(s->config, "tls_port") == assay_config_int(s->config, "http_port"))
+        return assay_err_set(err, ASSAY_E_CONFIG, "tls_port and http_port are both %lld: give TLS another port, or set http_plain = false",
+                             (long long)assay_config_int(s->config, "tls_port"));
+    return 0;
+}
+
 /* Rules that concern more than one option. */
 static int cross_check(struct assay_setup *s, struct assay_err *err)
 {
@@ -374,6 +414,8 @@ static int cross_check(struct assay_setup *s, struct assay_err *err)
     else
         s->store = "store_sqlite";
     if (brokers(s, err) != 0)
+        return ASSAY_E_CONFIG;
+    if (tls(s, err) != 0)
         return ASSAY_E_CONFIG;
     if (strcmp(blobs, "fs") == 0)
         s->blobs = "blob_fs";
@@ -468,6 +510,10 @@ int assay_setup_resolve(struct assay_setup *s, char *const *flags, char *const *
         rc = absolute(s, "libexec_dir", err);
     if (rc == 0)
         rc = absolute(s, "share_dir", err);
+    if (rc == 0)
+        rc = absolute(s, "tls_cert_file", err);
+    if (rc == 0)
+        rc = absolute(s, "tls_key_file", err);
     return rc;
 }
 
@@ -579,6 +625,14 @@ int assay_setup_identity(const char *server_user, uid_t *uid, gid_t *gid, struct
     if (*uid == 0)
         return assay_err_set(err, ASSAY_E_CONFIG, "server_user must not be root: the server holds no privilege");
     return 0;
+}
+
+struct assay_tls_config assay_setup_tls(const struct assay_config *c)
+{
+    return (struct assay_tls_config){.cert_file = assay_config_str(c, "tls_cert_file"),
+                                     .key_file = assay_config_str(c, "tls_key_file"),
+                                     .min_version = assay_config_str(c, "tls_min_version"),
+                                     .tickets = assay_config_int(c, "tls_session_tickets") != 0};
 }
 
 int64_t assay_setup_descriptors(const struct assay_config *c, bool raise)

@@ -14,6 +14,7 @@
 
 #include "config.h"
 #include "plugins.h"
+#include "tls.h"
 
 /* Exit status when starting again cannot help: EX_CONFIG of sysexits.h. */
 #define ASSAY_EXIT_CONFIG 78
@@ -53,6 +54,9 @@ int assay_setup_identity(const char *server_user, uid_t *uid, gid_t *gid, struct
 /* How many descriptors this process may have, after raising its limit to what http_connections_max needs (raise), or
  * how many it could have (otherwise; root may go further). */
 int64_t assay_setup_descriptors(const struct assay_config *c, bool raise);
+
+/* The options of TLS; cert_file is "" where there is none. The strings are the configuration's. */
+struct assay_tls_config assay_setup_tls(const struct assay_config *c);
 
 /* Event loops for the option http_loops, 0 taken for "as many as processors, at most 4". */
 unsigned assay_setup_loops(int64_t configured);

@@ -13,7 +13,8 @@
  * is new and both are there, a fresh socketpair is made and each gets its end.
  *
  * Sockets.  Whoever starts us may bring them (systemd's socket units, sd_listen_fds(3)): then a stop and a start of the service refuse
- * nobody, since the sockets stay.  Each loop gets a descriptor of its own of one of them.  Where NOTIFY_SOCKET asks for it, sd_notify(3)'s READY=1
+ * nobody, since the sockets stay.  Each loop gets a descriptor of its own of one of them.  A socket called "tls"
+ * (FileDescriptorName=, LISTEN_FDNAMES) is one that TLS is spoken on; those of either kind stand in for the addresses of that kind.  Where NOTIFY_SOCKET asks for it, sd_notify(3)'s READY=1
  * is sent when the server takes requests.  Both are a variable and a few bytes, so libsystemd is not linked.
  *
  * The lock is an flock on a descriptor that the server inherits: it lasts until the last of the two has
@@ -64,13 +65,14 @@
 #define DEATHS_MAX 5
 #define PAUSE_MIN_MS 100
 #define PAUSE_MAX_MS 2000
-#define LISTENERS_MAX 64
+#define LISTENERS_MAX 64 /* of each kind */
 #define BOXKEEPER_STOP_MS 10000
-#define HIGH_FD 100 /* ours live above, so that the low numbers are free for a child's layout */
+#define HIGH_FD 140 /* ours live above, so that the low numbers are free for a child's layout */
 #define EXIT_GAVE_UP 70
 #define ENV_MAX 64
 
 enum { SERVER, BOXKEEPER, N_CHILDREN };
+enum { PLAIN, TLS, N_KINDS };
 
 struct child {
     const char *name;
@@ -88,14 +90,16 @@ struct supervisor {
     struct assay_options *options;
     int options_all, options_public; /* memfds */
     int lock;
-    int listener[LISTENERS_MAX];
-    int n_listeners;
-    int given[LISTENERS_MAX]; /* listening sockets that we were started with */
-    int n_given;
+    struct listening {
+        int fd[LISTENERS_MAX];
+        int n;
+        int given[LISTENERS_MAX]; /* listening sockets that we were started with */
+        int n_given;
+        char url[128]; /* "": this kind is not spoken */
+    } listening[N_KINDS];
     int signals;
     uid_t uid;
     gid_t gid;
-    char url[128];
     char task[200]; /* what the server does instead of serving; "": it serves */
     char exe[PATH_MAX], boxkeeper[PATH_MAX];
     struct child child[N_CHILDREN];
@@ -386,16 +390,26 @@ static int prepare_data_dir(struct supervisor *s)
 
 /* ---- listening --------------------------------------------------------------------------------- */
 
+/* The i-th of names separated by colons. */
+static struct assay_str name_at(const char *names, int i)
+{
+    const char *p = names != NULL ? names : "";
+    for (; i > 0 && *p != '\0'; p++)
+        i -= *p == ':';
+    return (struct assay_str){p, strcspn(p, ":")};
+}
+
 /* Before any descriptor is made: they are 3 and up, and for us only if the variables name this process. */
 static void take_given(struct supervisor *s)
 {
-    const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
+    const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS"), *names = getenv("LISTEN_FDNAMES");
     int64_t who = 0, n = 0;
     if (pid != NULL && fds != NULL && assay_parse_i64(assay_str(pid), 1, INT32_MAX, &who, NULL) == 0 && who == getpid() &&
         assay_parse_i64(assay_str(fds), 1, LISTENERS_MAX, &n, NULL) == 0)
         for (int fd = 3; fd < 3 + n; fd++) {
+            struct listening *l = &s->listening[assay_str_is(name_at(names, fd - 3), "tls") ? TLS : PLAIN];
             (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-            s->given[s->n_given++] = high(fd);
+            l->given[l->n_given++] = high(fd);
         }
     (void)unsetenv("LISTEN_PID");
     (void)unsetenv("LISTEN_FDS");
@@ -419,52 +433,71 @@ static void notify(const char *state)
     close(fd);
 }
 
-static void write_url(struct supervisor *s, const struct sockaddr_storage *at)
+static void write_file(const struct supervisor *s, const char *name, const char *url)
 {
-    char host[INET6_ADDRSTRLEN] = "", path[PATH_MAX + 16];
+    char path[PATH_MAX + 16];
+    (void)snprintf(path, sizeof path, "%s/run/%s", assay_options_str(s->options, "data_dir"), name);
+    if (url[0] == '\0') {
+        (void)unlink(path);
+        return;
+    }
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (fd < 0)
+        return;
+    (void)!write(fd, url, strlen(url));
+    (void)!write(fd, "\n", 1);
+    close(fd);
+}
+
+/* run/url is where a client begins, run/tls_url only what speaks TLS. */
+static void write_urls(const struct supervisor *s)
+{
+    const char *plain = s->listening[PLAIN].url, *tls = s->listening[TLS].url;
+    write_file(s, "url", plain[0] != '\0' ? plain : tls);
+    write_file(s, "tls_url", tls);
+}
+
+static void make_url(struct listening *l, int kind, const struct sockaddr_storage *at)
+{
+    char host[INET6_ADDRSTRLEN] = "";
     bool six = at->ss_family == AF_INET6;
     const struct sockaddr_in6 *in6 = (const void *)at;
     const struct sockaddr_in *in = (const void *)at;
     (void)inet_ntop(at->ss_family, six ? (const void *)&in6->sin6_addr : (const void *)&in->sin_addr, host, sizeof host);
     bool any = strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
-    (void)snprintf(s->url, sizeof s->url, "http://%s%s%s:%u", six && !any ? "[" : "", any ? "127.0.0.1" : host, six && !any ? "]" : "",
-                   (unsigned)ntohs(six ? in6->sin6_port : in->sin_port));
-    (void)snprintf(path, sizeof path, "%s/run/url", assay_options_str(s->options, "data_dir"));
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-    if (fd < 0)
-        return;
-    (void)!write(fd, s->url, strlen(s->url));
-    (void)!write(fd, "\n", 1);
-    close(fd);
+    (void)snprintf(l->url, sizeof l->url, "%s://%s%s%s:%u", kind == TLS ? "https" : "http", six && !any ? "[" : "", any ? "127.0.0.1" : host,
+                   six && !any ? "]" : "", (unsigned)ntohs(six ? in6->sin6_port : in->sin_port));
 }
 
-/* http_address and http_port say nothing then. */
-static int use_given(struct supervisor *s)
+/* The options of addresses and ports say nothing then. */
+static int use_given(struct supervisor *s, int kind)
 {
+    struct listening *l = &s->listening[kind];
     struct sockaddr_storage at, first = {.ss_family = AF_UNSPEC};
-    for (int i = 0; i < s->n_given; i++) {
+    for (int i = 0; i < l->n_given; i++) {
         int listening = 0, type = 0;
         socklen_t one = sizeof listening, two = sizeof type, len = sizeof at;
-        if (s->given[i] < 0 || getsockopt(s->given[i], SOL_SOCKET, SO_ACCEPTCONN, &listening, &one) != 0 || listening == 0 ||
-            getsockopt(s->given[i], SOL_SOCKET, SO_TYPE, &type, &two) != 0 || type != SOCK_STREAM ||
-            getsockname(s->given[i], (struct sockaddr *)&at, &len) != 0 || (at.ss_family != AF_INET && at.ss_family != AF_INET6))
-            return refuse(s, ASSAY_EXIT_CONFIG, "descriptor %d of LISTEN_FDS is not a listening TCP socket (ListenStream=PORT, Accept=no)", i + 3);
-        int flags = fcntl(s->given[i], F_GETFL);
-        if (flags < 0 || fcntl(s->given[i], F_SETFL, flags | O_NONBLOCK) != 0)
-            return refuse(s, 71, "descriptor %d of LISTEN_FDS: %s", i + 3, strerror(errno));
+        if (l->given[i] < 0 || getsockopt(l->given[i], SOL_SOCKET, SO_ACCEPTCONN, &listening, &one) != 0 || listening == 0 ||
+            getsockopt(l->given[i], SOL_SOCKET, SO_TYPE, &type, &two) != 0 || type != SOCK_STREAM ||
+            getsockname(l->given[i], (struct sockaddr *)&at, &len) != 0 || (at.ss_family != AF_INET && at.ss_family != AF_INET6))
+            return refuse(s, ASSAY_EXIT_CONFIG, "%s descriptor %d of LISTEN_FDS is not a listening TCP socket (ListenStream=PORT, Accept=no)",
+                          kind == TLS ? "tls" : "plain", i + 1);
+        int flags = fcntl(l->given[i], F_GETFL);
+        if (flags < 0 || fcntl(l->given[i], F_SETFL, flags | O_NONBLOCK) != 0)
+            return refuse(s, 71, "a descriptor of LISTEN_FDS: %s", strerror(errno));
         if (first.ss_family == AF_UNSPEC)
             first = at;
     }
     int want = (int)assay_setup_loops(assay_options_int(s->options, "http_loops", 0));
-    if (want < s->n_given)
-        want = s->n_given;
-    for (s->n_listeners = 0; s->n_listeners < want; s->n_listeners++) {
-        int fd = fcntl(s->given[s->n_listeners % s->n_given], F_DUPFD_CLOEXEC, HIGH_FD);
+    if (want < l->n_given)
+        want = l->n_given;
+    for (l->n = 0; l->n < want; l->n++) {
+        int fd = fcntl(l->given[l->n % l->n_given], F_DUPFD_CLOEXEC, HIGH_FD);
         if (fd < 0)
             return refuse(s, 71, "cannot duplicate a socket: %s", strerror(errno));
-        s->listener[s->n_listeners] = fd;
+        l->fd[l->n] = fd;
     }
-    write_url(s, &first);
+    make_url(l, kind, &first);
     return 0;
 }
 
@@ -488,19 +521,23 @@ static int bind_one(const struct addrinfo *ai, bool share)
     return fd;
 }
 
-static int listen_all(struct supervisor *s)
+static int listen_kind(struct supervisor *s, int kind)
 {
-    if (s->n_given > 0)
-        return use_given(s);
-    const char *host = assay_options_str(s->options, "http_address"), *port = assay_options_str(s->options, "http_port");
+    struct listening *l = &s->listening[kind];
+    if (l->n_given > 0)
+        return use_given(s, kind);
+    const char *option = kind == TLS ? "tls_address" : "http_address";
+    const char *host = assay_options_str(s->options, option), *port = assay_options_str(s->options, kind == TLS ? "tls_port" : "http_port");
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV};
     struct addrinfo *ai = NULL;
+    if (kind == TLS && host[0] == '\0')
+        host = assay_options_str(s->options, option = "http_address");
     if (strcmp(host, "localhost") == 0)
         host = "127.0.0.1";
     int e = getaddrinfo(host, port, &hints, &ai);
     if (e != 0)
-        return refuse(s, ASSAY_EXIT_CONFIG, "http_address \"%s\" is not an IP address: %s", host, gai_strerror(e));
+        return refuse(s, ASSAY_EXIT_CONFIG, "%s \"%s\" is not an IP address: %s", option, host, gai_strerror(e));
     /* SO_REUSEPORT would let a second server share the port in silence, so a socket without it goes first */
     int probe = -1;
     for (int tries = 0; (probe = bind_one(ai, false)) < 0 && errno == EADDRINUSE && tries < 30; tries++)
@@ -513,7 +550,7 @@ static int listen_all(struct supervisor *s)
     }
     close(probe);
     int want = (int)assay_setup_loops(assay_options_int(s->options, "http_loops", 0));
-    for (s->n_listeners = 0; s->n_listeners < want; s->n_listeners++) {
+    for (l->n = 0; l->n < want; l->n++) {
         int fd = bind_one(ai, true);
         struct sockaddr_storage bound;
         socklen_t len = sizeof bound;
@@ -522,15 +559,30 @@ static int listen_all(struct supervisor *s)
             freeaddrinfo(ai);
             return refuse(s, ASSAY_EXIT_CONFIG, "cannot listen on %s port %s: %s", host, port, strerror(e));
         }
-        s->listener[s->n_listeners] = fd;
+        l->fd[l->n] = fd;
         memcpy(ai->ai_addr, &bound, len); /* port 0: the others take the one that the first was given */
     }
     freeaddrinfo(ai);
     struct sockaddr_storage at;
     socklen_t len = sizeof at;
-    if (getsockname(s->listener[0], (struct sockaddr *)&at, &len) == 0)
-        write_url(s, &at);
+    if (getsockname(l->fd[0], (struct sockaddr *)&at, &len) == 0)
+        make_url(l, kind, &at);
     return 0;
+}
+
+static int listen_all(struct supervisor *s)
+{
+    bool tls = assay_options_str(s->options, "tls_cert_file")[0] != '\0', plain = assay_options_int(s->options, "http_plain", 1) != 0;
+    if (s->listening[TLS].n_given > 0 && !tls)
+        return refuse(s, ASSAY_EXIT_CONFIG, "LISTEN_FDS has a socket called tls, and there is no certificate: set tls_cert_file and tls_key_file");
+    if (s->listening[PLAIN].n_given > 0 && !plain)
+        return refuse(s, ASSAY_EXIT_CONFIG, "LISTEN_FDS has a socket for plain HTTP, and http_plain is false: give it FileDescriptorName=tls, or take it away");
+    int rc = plain ? listen_kind(s, PLAIN) : 0;
+    if (rc == 0 && tls)
+        rc = listen_kind(s, TLS);
+    if (rc == 0)
+        write_urls(s);
+    return rc;
 }
 
 /* ---- children ---------------------------------------------------------------------------------- */
@@ -555,7 +607,7 @@ static void choose_env(struct supervisor *s, char *const *env)
 static void become_child(struct supervisor *s, int which, int control, char **argv, pid_t parent)
 {
     sigset_t none;
-    int fds[3 + LISTENERS_MAX], n = 0;
+    int fds[3 + N_KINDS * LISTENERS_MAX], n = 0;
     sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)signal(SIGPIPE, SIG_DFL);
@@ -568,8 +620,9 @@ static void become_child(struct supervisor *s, int which, int control, char **ar
     fds[n++] = which == SERVER ? s->options_all : s->options_public;
     if (which == SERVER) {
         fds[n++] = s->lock;
-        for (int i = 0; i < s->n_listeners; i++)
-            fds[n++] = s->listener[i];
+        for (int kind = 0; kind < N_KINDS; kind++)
+            for (int i = 0; i < s->listening[kind].n; i++)
+                fds[n++] = s->listening[kind].fd[i];
     }
     for (int i = 0; i < n; i++)
         if (dup2(fds[i], 3 + i) < 0)
@@ -585,12 +638,13 @@ static void start_child(struct supervisor *s, int which)
 {
     struct child *c = &s->child[which];
     int pair[2];
-    char listeners[40], uid[40], gid[40];
-    (void)snprintf(listeners, sizeof listeners, "--listeners=%d", s->n_listeners);
+    char listeners[40], tls_listeners[40], uid[40], gid[40];
+    (void)snprintf(listeners, sizeof listeners, "--listeners=%d", s->listening[PLAIN].n);
+    (void)snprintf(tls_listeners, sizeof tls_listeners, "--tls-listeners=%d", s->listening[TLS].n);
     (void)snprintf(uid, sizeof uid, "--uid=%u", (unsigned)s->uid);
     (void)snprintf(gid, sizeof gid, "--gid=%u", (unsigned)s->gid);
     char role[] = "--role=server";
-    char *server_argv[] = {s->exe, role, listeners, uid, gid, s->task[0] != '\0' ? s->task : NULL, NULL};
+    char *server_argv[] = {s->exe, role, listeners, tls_listeners, uid, gid, s->task[0] != '\0' ? s->task : NULL, NULL};
     char *boxkeeper_argv[] = {s->boxkeeper, NULL};
     pid_t parent = getpid();
 
@@ -757,7 +811,8 @@ static void on_control(struct supervisor *s, int which)
     if (!s->announced && s->child[SERVER].ready) {
         s->announced = true;
         notify("READY=1\n");
-        SAY(s, ASSAY_LOG_INFO, "listening", ASSAY_KZ("url", s->url),
+        const char *plain = s->listening[PLAIN].url, *tls = s->listening[TLS].url;
+        SAY(s, ASSAY_LOG_INFO, "listening", ASSAY_KZ("url", plain[0] != '\0' ? plain : tls), ASSAY_KZ("tls_url", tls),
             ASSAY_KZ("data_dir", assay_options_str(s->options, "data_dir")));
     }
 }

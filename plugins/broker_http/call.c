@@ -104,6 +104,11 @@ int bh_call(struct bh_call *c, const char *path, const struct assay_str *body, i
         curl_easy_setopt(c->curl, CURLOPT_HTTPGET, 1L);
     }
     CURLcode rc = curl_easy_perform(c->curl);
+    if (rc == CURLE_PEER_FAILED_VERIFICATION)
+        return assay_err_set(err, ASSAY_E_IO, "the gateway's certificate is not trusted: name its authority's file in gateway_ca, or mend the certificate (%s)",
+                             curl_easy_strerror(rc));
+    if (rc == CURLE_SSL_CACERT_BADFILE)
+        return assay_err_set(err, ASSAY_E_IO, "gateway_ca: %s cannot be used as a file of authorities", c->d->ca);
     if (rc != CURLE_OK)
         return assay_err_set(err, ASSAY_E_IO, "%s: %s", url, curl_easy_strerror(rc));
     curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);

@@ -73,6 +73,16 @@ static int make(const struct job *j, struct assay_arena *a, char token[TOKEN_SIZ
     return assay_store_exec(h->store, tx, err);
 }
 
+/* Where no public_url is set: what this server listens on. */
+static struct assay_str in_development(const struct assay_host *h, struct assay_arena *a)
+{
+    bool tls = h->option_int(h->ctx, "http_plain") == 0;
+    const char *address = h->option_str(h->ctx, tls ? "tls_address" : "http_address");
+    if (address[0] == '\0')
+        address = h->option_str(h->ctx, "http_address");
+    return assay_arena_fmt(a, "%s://%s:%lld", tls ? "https" : "http", address, (long long)h->option_int(h->ctx, tls ? "tls_port" : "http_port"));
+}
+
 static void work(void *arg)
 {
     struct job *j = arg;
@@ -82,7 +92,7 @@ static void work(void *arg)
     char token[TOKEN_SIZE];
     struct assay_str base = assay_str(h->option_str(h->ctx, "public_url"));
     if (base.n == 0 && a != NULL)
-        base = assay_arena_fmt(a, "http://%s:%lld", h->option_str(h->ctx, "http_address"), (long long)h->option_int(h->ctx, "http_port"));
+        base = in_development(h, a);
     int rc = a != NULL ? make(j, a, token, &err) : assay_err_set(&err, ASSAY_E_NOMEM, "no memory");
     if (rc == ASSAY_E_NOT_FOUND) {
         told(h, j, ASSAY_LOG_INFO, "sign_in_link_not_sent", "there is no such account");

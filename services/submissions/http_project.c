@@ -43,7 +43,7 @@ int http_project_request(void *self, struct assay_request *rq, struct assay_resp
     if (rc == ASSAY_E_UNSUPPORTED) { /* only this server reaches the blobs */
         char signature[UPLOAD_SIGNATURE];
         int64_t until = host->now_ms(host->ctx) / 1000 + UPLOAD_TTL_S;
-        struct assay_str base = upload_base(rq->arena, host->option_str(host->ctx, "public_url"), rq->header(rq, "host"));
+        struct assay_str base = upload_base(rq->arena, host->option_str(host->ctx, "public_url"), rq->header(rq, ":scheme"), rq->header(rq, "host"));
         rc = base.p == NULL ? no_memory(err) : repo_upload_secret(s, rq->arena, &secret, err);
         if (rc < 0)
             return rc;

@@ -36,7 +36,7 @@ int upload_check(struct assay_str secret, struct assay_str key, struct assay_str
 struct assay_str upload_key(struct assay_arena *arena, struct assay_str user, struct assay_str pit, int64_t now_ms);
 bool upload_is_zip(struct assay_str bytes);
 /* "http://HOST" of a Host header, or "" when it is none that may stand in a URL. */
-struct assay_str upload_base(struct assay_arena *arena, const char *public_url, struct assay_str host);
+struct assay_str upload_base(struct assay_arena *arena, const char *public_url, struct assay_str scheme, struct assay_str host);
 void project_write(struct assay_jw *w, const struct project_row *r, bool whole);
 
 struct upload_body {

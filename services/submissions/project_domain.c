@@ -63,7 +63,7 @@ bool upload_is_zip(struct assay_str b)
     return b.n >= 22 && b.p[0] == 'P' && b.p[1] == 'K' && ((b.p[2] == 3 && b.p[3] == 4) || (b.p[2] == 5 && b.p[3] == 6));
 }
 
-struct assay_str upload_base(struct assay_arena *arena, const char *public_url, struct assay_str host)
+struct assay_str upload_base(struct assay_arena *arena, const char *public_url, struct assay_str scheme, struct assay_str host)
 {
     struct assay_str url = assay_str(public_url);
     while (url.n != 0 && url.p[url.n - 1] == '/')
@@ -75,7 +75,7 @@ struct assay_str upload_base(struct assay_arena *arena, const char *public_url, 
         if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == ':' || c == '[' || c == ']'))
             return ASSAY_STR("");
     }
-    return host.n != 0 && host.n <= 255 ? assay_arena_fmt(arena, "http://%.*s", ASSAY_FMT(host)) : ASSAY_STR("");
+    return host.n != 0 && host.n <= 255 ? assay_arena_fmt(arena, "%s://%.*s", assay_str_is(scheme, "https") ? "https" : "http", ASSAY_FMT(host)) : ASSAY_STR("");
 }
 
 /* What there is to say of one that was never run to its end. */

@@ -47,6 +47,7 @@ LIBRARIES = [
     (r"zip\.h", "libzip"),
     (r"zlib\.h", "zlib"),
     (r"png\.h|jpeglib\.h|jerror\.h|libexif/.*|pixman\.h", "images"),
+    (r"openssl/.*", "openssl"),
     (r"cmocka\.h", "cmocka"),
 ]
 
@@ -56,6 +57,7 @@ FLAG_OF = {
     "SECCOMP": "seccomp", "CURL": "curl", "INIH": "inih", "CMOCKA": "cmocka", "LIBPQ": "libpq", "PQ": "libpq",
     "RDKAFKA": "librdkafka", "RABBITMQ": "rabbitmq-c", "LIBARCHIVE": "libarchive", "ARCHIVESTATIC": "libarchive", "EXPAT": "xml", "LIBXML": "xml",
     "HIREDIS": "hiredis", "YAML": "yaml", "ZLIB": "zlib", "LIBZIP": "libzip", "IMAGES": "images", "IMAGESTATIC": "images",
+    "OPENSSL": "openssl",
 }
 LINKER_FREE = {"-lpthread", "-pthread", "-lm", "-ldl", "-lrt"}  # parts of the C library
 
@@ -72,7 +74,7 @@ DRIVER_SHARES = {"broker_sqs": {"plugins/aws"}, "blob_s3": {"plugins/aws"}}
 # Within the gateway, which files may include which library.
 GATEWAY_LIBRARY = {
     "bufferevent": r"http[a-z_]*\.[ch]", "libevent": r"http[a-z_]*\.[ch]", "llhttp": r"(http[a-z_]*|llhttp_[a-z]+)\.[ch]",
-    "libjwt": r"gate\.c", "inih": r"config\.c", "curl": r"otlp\.c", "zlib": r"otlp\.c",
+    "libjwt": r"gate\.c", "inih": r"config\.c", "curl": r"otlp\.c", "zlib": r"otlp\.c", "openssl": r"(http_)?tls\.c",
     "sodium": r"(gate|keys|limits|server|setup|http[a-z_]*|router)\.c",
 }
 
