@@ -72,6 +72,7 @@ class TlsServer(Server):
         self.ca.issue(self.cert, self.key, kind=kind)
         self.tls_port = free_port()
         self.env.update({"ASSAY_TLS_CERT_FILE": str(self.cert), "ASSAY_TLS_KEY_FILE": str(self.key), "ASSAY_TLS_PORT": str(self.tls_port),
+                         "ASSAY_TLS_ADDRESS": "127.0.0.1",  # not through the proxy that holds answers to the contract
                          **(env or {})})
 
     @property
@@ -133,7 +134,7 @@ def test_both_listeners_answer_and_each_says_what_it_is(server):
     assert headers["strict-transport-security"] == "max-age=86400", headers
     plain = server.api().get("/healthz")
     assert "strict-transport-security" not in plain.headers, plain.headers
-    assert (server.data / "run" / "url").read_text().strip() == f"http://127.0.0.1:{server.port}"
+    assert (server.data / "run" / "url").read_text().strip() == f"http://{server.env['ASSAY_HTTP_ADDRESS']}:{server.port}"
     assert (server.data / "run" / "tls_url").read_text().strip() == server.url
     lines = [json.loads(x) for x in server.log_text().splitlines() if '"event":"request"' in x and '"/healthz"' in x]
     assert {x["tls"] for x in lines} == {"1.3", ""}, lines
@@ -595,7 +596,7 @@ def test_tls_alone_and_a_kill_of_the_server():
         wait_for("an answer over TLS", lambda: answers(s), timeout=60)
         assert (s.data / "run" / "url").read_text().strip() == s.url
         with socket.socket() as plain:
-            assert plain.connect_ex(("127.0.0.1", s.port)) != 0, "plain HTTP is spoken although it is off"
+            assert plain.connect_ex((s.env["ASSAY_HTTP_ADDRESS"], s.port)) != 0, "plain HTTP is spoken although it is off"
         for _ in range(3):
             pid = s.children()["server"]
             os.kill(pid, signal.SIGKILL)
@@ -643,10 +644,10 @@ def test_sockets_of_systemd():
     s = TlsServer(args=["--boxkeeper=false"])
     held = []
     try:
-        for port in (s.port, s.tls_port):
+        for where in ((s.env["ASSAY_HTTP_ADDRESS"], s.port), ("127.0.0.1", s.tls_port)):
             x = socket.socket()
             x.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            x.bind(("127.0.0.1", port))
+            x.bind(where)
             x.listen(64)
             held.append(x)
         s.env["ASSAY_TLS_PORT"], s.env["HTTP_PORT"] = "1", "2"  # say nothing then
