@@ -628,14 +628,17 @@ def test_a_stop_lets_requests_end(server):
     s = TlsServer(args=["--boxkeeper=false"])
     try:
         s.start()
-        idle = s.connect()
-        load = Load(s, 2)
+        token = s.login().token
+        idle, half = s.connect(), s.connect()
+        half.sendall(f"POST /agents HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: 21\r\n\r\n".encode())
+        half.sendall(b'{"id":"e"')
         time.sleep(0.5)
-        load.stop = True
-        assert s.stop() == 0
+        s.process.send_signal(signal.SIGTERM)
         assert read_all(idle) == b""  # close_notify, not a cut
-        load.end()
-        assert not load.faults, load.faults
+        half.sendall(b',"name":"E"}')
+        got = read_all(half)
+        assert got.startswith(b"HTTP/1.1 201 ") and b"Connection: close" in got, got
+        assert s.process.wait(40) == 0
     finally:
         s.close()
 
