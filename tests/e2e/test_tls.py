@@ -665,8 +665,11 @@ def test_sockets_of_systemd():
         log = open(s.log_path, "ab")
         s.process = subprocess.Popen([sys.executable, "-c", shell, str(PREFIX / "bin" / "assayd"), *s.args], env=s.env, close_fds=False,
                                      stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        s.wait_ready()
-        assert s.call("GET", "/healthz")[0] == 200 and s.api().get("/healthz").status == 200
+        wait_for("an answer over TLS", lambda: answers(s), timeout=60)
+        c = http.client.HTTPConnection(s.env["ASSAY_HTTP_ADDRESS"], s.port, timeout=20)
+        c.request("GET", "/healthz")
+        assert c.getresponse().status == 200
+        c.close()
     finally:
         s.close()
         for x in held:
