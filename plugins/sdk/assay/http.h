@@ -49,7 +49,7 @@ struct assay_request {
     const struct assay_principal *who;
     struct assay_arena *arena;
     int64_t started_mono_ns;
-    /* another header, lower-case name; "" when absent */
+    /* another header, lower-case name; "" when absent.  ":scheme": "http" or "https", as the client sees it (RFC 9113, 8.3.1) */
     struct assay_str (*header)(const struct assay_request *rq, const char *name);
     void *impl; /* the host's */
     /* since ABI 1.1: a body that was too long for memory (or whose route is an ASSAY_ROUTE_SPOOL) is in an unlinked
