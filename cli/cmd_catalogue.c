@@ -262,7 +262,7 @@ static int send_file(struct cli *c, const struct cli_command *cmd, const char *m
     return body == NULL ? rc : send_json(c, method, path, body, what, done);
 }
 
-/* The file's JSON with the priority in it; either may be NULL, and not both. */
+/* The file's JSON with the priority in it; either may be NULL, and not both. NULL: *rc says why, and says nothing otherwise. */
 static json_t *benchmark_body(const struct cli_command *cmd, const char *file, const char *priority, int *rc)
 {
     char *end = NULL;
@@ -276,9 +276,12 @@ static json_t *benchmark_body(const struct cli_command *cmd, const char *file, c
         *rc = cli_usage(cmd, "--priority is a number from 1 to 100");
         return NULL;
     }
+    *rc = CLI_LOCAL;
     json_t *body = file != NULL ? json_file(cmd, file, rc) : json_object();
-    if (json_is_object(body) && json_object_set_new(body, "priority", json_integer(n)) != 0)
-        *rc = CLI_LOCAL;
+    if (json_is_object(body) && json_object_set_new(body, "priority", json_integer(n)) != 0) {
+        json_decref(body);
+        body = NULL;
+    }
     return body;
 }
 
@@ -307,14 +310,15 @@ int cmd_benchmarks(struct cli *c, int argc, char **argv)
         return show(c, path);
     }
     if (argc == 1 && strcmp(argv[0], "create") == 0) {
-        rc = file == NULL ? cli_usage(cmd, "name the file: -f FILE") : CLI_OK;
-        body = rc == CLI_OK ? benchmark_body(cmd, file, priority, &rc) : NULL;
-        return body == NULL || rc != CLI_OK ? rc : send_json(c, "POST", "/benchmarks", body, "Benchmark", "is made");
+        if (file == NULL)
+            return cli_usage(cmd, "name the file: -f FILE");
+        body = benchmark_body(cmd, file, priority, &rc);
+        return body == NULL ? rc : send_json(c, "POST", "/benchmarks", body, "Benchmark", "is made");
     }
     if (argc == 2 && strcmp(argv[0], "update") == 0) {
         path = api_path("/benchmarks/", argv[1], "");
         body = benchmark_body(cmd, file, priority, &rc);
-        return body == NULL || rc != CLI_OK ? rc : send_json(c, "PATCH", path, body, "Benchmark", "is changed");
+        return body == NULL ? rc : send_json(c, "PATCH", path, body, "Benchmark", "is changed");
     }
     if (argc == 2 && strcmp(argv[0], "delete") == 0) {
         path = api_path("/benchmarks/", argv[1], "");
