@@ -36,7 +36,7 @@ apt-get update -qq
 apt-get install -y -qq --no-install-recommends /debs/assay-server_*.deb /debs/assay-client_*.deb gcc libc6-dev python3-minimal libpython3-stdlib > /tmp/install.log 2>&1 || { cat /tmp/install.log; exit 1; }
 rm -rf /var/cache/apt/archives/*.deb /var/lib/apt/lists/* /usr/sbin/policy-rc.d /tmp/install.log
 echo ASSAY_WARM=false >> /etc/default/assay
-systemctl enable -q assay-test.service
+systemctl enable -q administrator.service
 systemctl mask -q MASKED
 """
 SLOW = "import time\nn = sum(map(int, input().split()))\ntime.sleep(2)\nprint(n)\n"
@@ -68,7 +68,7 @@ def disk():
     (t / "benchmark.json").write_text(json.dumps({"id": "sum", "name": "Sum", "feedback": "full", "compare": "tokens", "limits": LIMITS,
                                                   "tests": [{"input": "10 -5 7\n", "expected_output": "12\n"},
                                                             {"input": "2147483647 2147483647 2\n", "expected_output": "4294967296\n"}]}))
-    (target / "etc/systemd/system/assay-test.service").write_text(UNIT)
+    (target / "etc/systemd/system/administrator.service").write_text(UNIT)
     (target / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")  # no first boot, which enables all units by itself
     (target / "etc/fstab").write_text("")
     inside(target, INSTALL.replace("MASKED", MASKED))
