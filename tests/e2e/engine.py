@@ -110,6 +110,20 @@ class Engine:
         status, text = self.call("POST", f"/images/create?fromSrc=-&repo={repo}&tag={tag}", open(tar, "rb"), "application/x-tar")
         assert status == 200 and b"errorDetail" not in text, (status, text)
 
+    def end_shims(self):
+        """What a containerd leaves of containers that it lost sight of, when dockerd was killed in the middle: nobody would ever end them."""
+        for proc in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                words = (proc / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"containerd-shim" in words[0] and str(self.tmp / "c.sock").encode() in words:
+                for pid in [*subprocess.run(["pgrep", "-P", proc.name], capture_output=True, text=True).stdout.split(), proc.name]:
+                    try:
+                        os.kill(int(pid), signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass
+
     def stop(self):
         if self.process.poll() is None:
             try:
@@ -129,6 +143,7 @@ class Engine:
         except subprocess.TimeoutExpired:
             self.containerd.kill()
             self.containerd.wait()
+        self.end_shims()
         mounts = [l.split()[4] for l in open("/proc/self/mountinfo") if f" {self.tmp}/" in l]
         for m in sorted(mounts, key=len, reverse=True):
             subprocess.run(["umount", "-l", m], check=False, capture_output=True)
