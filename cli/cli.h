@@ -209,6 +209,7 @@ int cmd_whoami(struct cli *c, int argc, char **argv);
 int cmd_agents(struct cli *c, int argc, char **argv);
 int cmd_benchmarks(struct cli *c, int argc, char **argv);
 int cmd_problems(struct cli *c, int argc, char **argv);
+int cmd_sessions(struct cli *c, int argc, char **argv);
 int cmd_token(struct cli *c, int argc, char **argv);
 int cmd_leaderboard(struct cli *c, int argc, char **argv);
 int cmd_submit(struct cli *c, int argc, char **argv);

@@ -56,24 +56,25 @@ static void show_object(const json_t *o)
     term_table_print(&t, stdout);
 }
 
+static void items_print(const struct cli *c, const json_t *items, size_t n, const char *const *keys, const char *const *heads, const char *none)
+{
+    if (c->json)
+        term_json(items);
+    else if (json_array_size(items) == 0)
+        puts(none);
+    else
+        js_table(items, n, heads, keys);
+}
+
 static int list_print(struct cli *c, const char *path, size_t limit, size_t n, const char *const *keys,
                       const char *const *heads, const char *none)
 {
     CLI_CLEANUP_JSON json_t *items = NULL;
     int rc = api_list(c, path, limit, &items);
 
-    if (rc != CLI_OK)
-        return rc;
-    if (c->json) {
-        term_json(items);
-        return CLI_OK;
-    }
-    if (json_array_size(items) == 0) {
-        puts(none);
-        return CLI_OK;
-    }
-    js_table(items, n, heads, keys);
-    return CLI_OK;
+    if (rc == CLI_OK)
+        items_print(c, items, n, keys, heads, none);
+    return rc;
 }
 
 static int show(struct cli *c, const char *path)
@@ -90,7 +91,7 @@ static int show(struct cli *c, const char *path)
     return CLI_OK;
 }
 
-static int delete_one(struct cli *c, const char *path, const char *what, const char *id)
+static int delete_it(struct cli *c, const char *path, const char *what, const char *id, const char *became)
 {
     API_CLEANUP struct api_answer a = {.status = 0};
     struct api_call call = {.method = "DELETE", .path = path};
@@ -99,9 +100,14 @@ static int delete_one(struct cli *c, const char *path, const char *what, const c
     if (rc == CLI_OK && !c->json) {
         printf("%s ", what);
         term_text(stdout, id, strlen(id), false, NULL);
-        puts(" is deleted.");
+        printf(" %s.\n", became);
     }
     return rc;
+}
+
+static int delete_one(struct cli *c, const char *path, const char *what, const char *id)
+{
+    return delete_it(c, path, what, id, "is deleted");
 }
 
 static int agent_token(struct cli *c, const struct cli_command *cmd, const char *id, const char *name, size_t n_scopes,
@@ -453,4 +459,29 @@ int cmd_token(struct cli *c, int argc, char **argv)
         return delete_one(c, path, "Token", argv[2]);
     }
     return cli_usage(cmd, "token %s is not understood", argv[0]);
+}
+
+/* Where one is signed in. */
+int cmd_sessions(struct cli *c, int argc, char **argv)
+{
+    static const char *const keys[] = {"id", "created_at", "used_at", "expires_at"};
+    static const char *const heads[] = {"SESSION", "SIGNED IN", "LAST USED", "EXPIRES"};
+    const struct cli_command *cmd = cli_command_find("sessions");
+    CLI_CLEANUP_STR char *path = NULL;
+    API_CLEANUP struct api_answer a = {.status = 0};
+    int rc = cli_options(c, cmd, &argc, argv, NULL);
+
+    if (rc != CLI_OK)
+        return rc;
+    if (argc == 0 || (argc == 1 && strcmp(argv[0], "list") == 0)) {
+        rc = api_get(c, "/me/sessions", &a); /* all of them: it has no pages */
+        if (rc == CLI_OK)
+            items_print(c, json_object_get(a.json, "items"), 4, keys, heads, "There are no sessions: you are signed in by a token.");
+        return rc;
+    }
+    if (argc == 2 && strcmp(argv[0], "end") == 0) {
+        path = api_path("/me/sessions/", argv[1], "");
+        return delete_it(c, path, "Session", argv[1], "is ended");
+    }
+    return cli_usage(cmd, "sessions %s is not understood", argv[0]);
 }

@@ -31,6 +31,7 @@ static const struct cli_command commands[] = {
      "the problems of a benchmark, and their tests",
      "  -f, --file FILE        the problem, what of it changes, or its tests ({\"tests\": [...]}), as JSON; - for standard input\n"
      "  --limit N              list: at most N (default 100)\n"},
+    {"sessions", cmd_sessions, "sessions [list | end ID]", "where you are signed in; end one of those, such as a machine that was lost", NULL},
     {"token", cmd_token, "token [create AGENT | list AGENT | revoke AGENT TOKEN]", "tokens of agents; alone: the one that you are signed in with",
      "  --name NAME            create: what the token is for\n"
      "  --scope SCOPE          create: what it allows, may be repeated (submissions:write ...; work: a runner elsewhere)\n"

@@ -112,6 +112,21 @@ def test_agents_and_their_tokens(server):
     ada("agents", "show", "passing", expect=5)
 
 
+def test_sessions(server):
+    _, ada = homes(server)
+    before = {s["id"] for s in ada.json("sessions")}
+    lost = Home(server)
+    lost("login", "ada", ASSAY_PASSWORD="correct horse battery")
+    new = {s["id"] for s in ada.json("sessions", "list")} - before
+    assert len(new) == 1 and before and new.pop() in (text := ada("sessions")) and "SIGNED IN" in text
+    of_lost = next(s["id"] for s in ada.json("sessions") if s["id"] not in before)
+    assert "is ended" in ada("sessions", "end", of_lost)
+    wait_for("its end", lambda: subprocess.run([ASSAY, "whoami"], env=lost.env, check=False, capture_output=True).returncode == 6, 10)
+    ada("whoami")
+    ada("sessions", "end", of_lost, expect=5)
+    ada("sessions", "nonsense", expect=2)
+
+
 def test_submissions(server):
     staff, ada = homes(server)
     at = ["-b", "sums", "-a", "ada-bot"]
