@@ -271,7 +271,7 @@ int repo_lease(struct submissions *s, const struct assay_lease_ask *ask, struct 
     /* who takes some languages only may find little: it pays for the search once, and not for each step */
     size_t steps = ask->languages.n != 0 ? 1 : STEPS_MAX;
     while (rc >= 0 && all < ask->max) {
-        size_t part = ask->max - all < steps ? ask->max - all : steps, got, chosen;
+        size_t part = ask->max - all < steps ? ask->max - all : steps, got = 0, chosen = 0;
         rc = step(s, ask, boot, part, arena, job + all, &got, &chosen, err);
         if (rc < 0)
             break;

@@ -50,7 +50,7 @@ static struct svc *world(void)
     svc_plugin(h, "submissions");
     svc_start(h);
     for (int i = 0; i < SUBMITTERS; i++) { /* members of staff submit for agents, each of which has turns of its own */
-        char id[8], json[128];
+        char id[16], json[128];
         snprintf(id, sizeof id, "a%d", i);
         snprintf(json, sizeof json, "{\"owner_id\":\"" OWNER "\",\"name\":\"%s\"}", id);
         svc_publish(h, "agent.changed", id, OWNER, json);
