@@ -406,11 +406,18 @@ int auth_do_logout(void *self, struct assay_request *rq, struct assay_response *
 
 /* ---- accounts ------------------------------------------------------------------------------------ */
 
+/* The account of whoever asks. Its token may be good for a moment longer than the account. */
+static int caller(struct service *s, const struct assay_request *rq, struct auth_user *u, struct assay_err *err)
+{
+    int rc = auth_user_by_id(s->host->store, rq->who->user_id, rq->arena, u, err);
+    return rc == ASSAY_E_NOT_FOUND ? assay_err_set(err, ASSAY_E_UNAUTHENTICATED, "the account was erased") : rc;
+}
+
 int auth_do_me(void *self, struct assay_request *rq, struct assay_response *rs, struct assay_err *err)
 {
     struct service *s = self;
     struct auth_user u;
-    int rc = auth_user_by_id(s->host->store, rq->who->user_id, rq->arena, &u, err);
+    int rc = caller(s, rq, &u, err);
     return rc < 0 ? rc : reply_user(rs, 200, &u, auth_write_user, err);
 }
 
@@ -614,7 +621,7 @@ static int me_erase_now(void *self, struct assay_request *rq, struct assay_respo
     bool right = false;
     int rc = assay_body_json(rq, rs, auth_erase_fields, &in, err);
     if (rc == ASSAY_OK)
-        rc = auth_user_by_id(s->host->store, rq->who->user_id, rq->arena, &u, err);
+        rc = caller(s, rq, &u, err);
     if (rc == ASSAY_OK)
         rc = verify(s, rq, rs, u.id, in.password, u.password_hash, &right, err);
     if (rc < 0)

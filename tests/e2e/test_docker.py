@@ -253,7 +253,7 @@ def test_from_inside_a_container():
     server = harness.Server(env={"ASSAY_SANDBOX": "docker", "DOCKER_HOST": "unix:///run/engine.sock",
                                  "ASSAY_DOCKER_IMAGE": engine.IMAGE, "ASSAY_DATA_DIR": "/var/lib/assay",
                                  "ASSAY_PLUGIN_PATH": f"{prefix}/lib/assay/plugins", "ASSAY_SHARE_DIR": f"{prefix}/share/assay",
-                                 "ASSAY_LIBEXEC_DIR": f"{prefix}/libexec/assay"})  # the prefix may have been configured as a/../b
+                                 "ASSAY_LIBEXEC_DIR": f"{prefix}/libexec/assay"}, direct="the engine starts it, in a container")  # the prefix may have been configured as a/../b
     status, text = e.call("POST", "/containers/create", {
         "Image": "assay-test/server:1", "Cmd": [f"{prefix}/bin/assayd"], "Env": [f"{k}={v}" for k, v in server.env.items()],
         "HostConfig": {"NetworkMode": "host", "Mounts": [

@@ -487,6 +487,8 @@ static void one_sees_and_mends_one_s_own_account(void **state)
     struct svc_reply session = post(h, SVC_ANYONE, "/login", "{\"login\":\"eve\",\"password\":\"old password\"}");
     struct svc_reply r = svc_call(h, &me, "GET", "/me", NULL);
     assert_string_equal(svc_str(&r, "/login"), "eve");
+    struct assay_principal gone = as(h, "00000000-0000-7000-8000-0000000000ff", "user");
+    assert_int_equal(svc_call(h, &gone, "GET", "/me", NULL).status, 401);
     char path[80], password[96];
     snprintf(path, sizeof path, "/users/%s", id);
     snprintf(password, sizeof password, "/users/%s/password", id);
