@@ -81,7 +81,7 @@ const struct assay_accounts_ops assay_shared_accounts_ops = {.size = sizeof assa
 
 static int read_event(const struct assay_event_row *ev, struct assay_session_state *out, struct assay_err *err)
 {
-    struct assay_ev_user u;
+    struct assay_ev_user u = {.epoch = 0};
     ASSAY_CLEANUP_ARENA struct assay_arena *arena = assay_arena_new(0);
     int rc = arena != NULL ? assay_ev_user_decode(ev->ev.payload, arena, &u, err) : assay_err_set(err, ASSAY_E_NOMEM, "no memory");
     if (rc == 0)

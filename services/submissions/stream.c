@@ -193,7 +193,7 @@ static struct stream_benchmark benchmark_of(struct submissions *s, const struct 
 
 static void benchmark_changed(struct submissions *s, const struct assay_event_row *ev, struct assay_arena *arena)
 {
-    struct assay_ev_benchmark b;
+    struct assay_ev_benchmark b = {.visibility = ASSAY_VISIBLE_PRIVATE};
     /* its feedback policy may be another; kept also when it is new to us, for our projection may still show the old one */
     s->hub->changed = ev->seq;
     stream_tail_forget(s->hub->tail, ASSAY_STR(""), ev->ev.subject);
