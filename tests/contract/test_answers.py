@@ -233,6 +233,15 @@ def test_accounts(server):
     admin.call("DELETE", f"/users/{admin.get('/me').json['id']}", expect=409)
     erin = checked(server, "erin", PASSWORD)
     erin.call("DELETE", f"/users/{NOWHERE}", expect=403)
+    Checked(server.port).post("/register", {"login": "leaver", "password": PASSWORD}, expect=201)
+    lost, leaver = checked(server, "leaver", PASSWORD), checked(server, "leaver", PASSWORD)
+    sessions = leaver.get("/me/sessions").json["items"]
+    assert len(sessions) == 2, sessions
+    leaver.call("DELETE", f"/me/sessions/{min(sessions, key=lambda s: (s['created_at'], s['id']))['id']}", expect=204)
+    leaver.call("DELETE", f"/me/sessions/{NOWHERE}", expect=404)
+    wait_for("the session's end", lambda: lost.call("GET", "/me").status == 401, 5)
+    leaver.call("POST", "/me/erase", {"password": "not it, surely"}, expect=403)
+    leaver.call("POST", "/me/erase", {"password": PASSWORD}, expect=204)
 
 
 def test_a_mailed_link(server):
