@@ -94,6 +94,7 @@ struct supervisor {
         int fd[LISTENERS_MAX];
         int n;
         int given[LISTENERS_MAX]; /* listening sockets that we were started with */
+        int given_as[LISTENERS_MAX]; /* the numbers that they came by */
         int n_given;
         char url[128]; /* "": this kind is not spoken */
     } listening[N_KINDS];
@@ -409,6 +410,7 @@ static void take_given(struct supervisor *s)
         for (int fd = 3; fd < 3 + n; fd++) {
             struct listening *l = &s->listening[assay_str_is(name_at(names, fd - 3), "tls") ? TLS : PLAIN];
             (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+            l->given_as[l->n_given] = fd;
             l->given[l->n_given++] = high(fd);
         }
     (void)unsetenv("LISTEN_PID");
@@ -480,8 +482,8 @@ static int use_given(struct supervisor *s, int kind)
         if (l->given[i] < 0 || getsockopt(l->given[i], SOL_SOCKET, SO_ACCEPTCONN, &listening, &one) != 0 || listening == 0 ||
             getsockopt(l->given[i], SOL_SOCKET, SO_TYPE, &type, &two) != 0 || type != SOCK_STREAM ||
             getsockname(l->given[i], (struct sockaddr *)&at, &len) != 0 || (at.ss_family != AF_INET && at.ss_family != AF_INET6))
-            return refuse(s, ASSAY_EXIT_CONFIG, "%s descriptor %d of LISTEN_FDS is not a listening TCP socket (ListenStream=PORT, Accept=no)",
-                          kind == TLS ? "tls" : "plain", i + 1);
+            return refuse(s, ASSAY_EXIT_CONFIG, "descriptor %d of LISTEN_FDS is not a listening TCP socket (ListenStream=PORT, Accept=no)",
+                          l->given_as[i]);
         int flags = fcntl(l->given[i], F_GETFL);
         if (flags < 0 || fcntl(l->given[i], F_SETFL, flags | O_NONBLOCK) != 0)
             return refuse(s, 71, "a descriptor of LISTEN_FDS: %s", strerror(errno));

@@ -60,6 +60,15 @@ def test_an_erased_person_is_nowhere(server):
     other.call("GET", f"/submissions/{sid}", expect=404)
 
 
+def test_one_erases_one_s_own_account(server):
+    server.login().post("/register", {"login": "leaver", "password": PASSWORD}, expect=201)
+    leaver = server.login("leaver", PASSWORD)
+    leaver.call("POST", "/me/erase", {"password": "not it, surely"}, expect=403)
+    leaver.call("POST", "/me/erase", {"password": PASSWORD}, expect=204)
+    wait_for("the access token to be refused", lambda: leaver.call("GET", "/me").status == 401, 5)
+    server.api().call("POST", "/login", {"login": "leaver", "password": PASSWORD}, expect=401)
+
+
 def test_the_last_admin_is_not_erased(server):
     admin = server.login()
     me = admin.get("/me").json["id"]
