@@ -45,7 +45,7 @@ static const struct assay_metric metric[] = {
     [M_HANDSHAKE_FAILURES] = {"assay_tls_handshake_failures_total", ASSAY_METRIC_COUNTER, "TLS handshakes that came to nothing, by reason.",
                               "reason", NULL},
     [M_CERTIFICATE] = {"assay_tls_certificate_expiry_timestamp_seconds", ASSAY_METRIC_GAUGE,
-                       "When the certificate in use ends, in Unix seconds; absent without TLS.", "", NULL},
+                       "When the certificate in use ends, in Unix seconds; 0 without TLS.", "", NULL},
     [M_RELOADS] = {"assay_tls_certificate_reloads_total", ASSAY_METRIC_COUNTER, "Times that the certificate was read again, by result.", "result", NULL},
 };
 

@@ -316,7 +316,8 @@ def test_each_query_of_the_dashboard_is_answered_by_a_prometheus_that_scrapes_a_
         assert len(rules) >= 20
         wait_for("all rules to be evaluated", lambda: all(
             r["health"] == "ok" for g in p.get("/api/v1/rules")["groups"] for r in g["rules"]))
-        assert not p.query('ALERTS{alertstate="firing"}')
+        firing = p.query('ALERTS{alertstate="firing"}')
+        assert not firing, firing
 
 
 def test_a_server_that_is_gone_is_alarmed_of():
