@@ -96,7 +96,7 @@ tests_unit_box_reduced_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
 tests_unit_box_reduced_user_test_SOURCES = $(box_reduced_test_sources)
 tests_unit_box_reduced_user_test_CPPFLAGS = $(TEST_CPPFLAGS) -DBOX_ORDINARY=true
 tests_unit_box_reduced_user_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)
-tests_unit_warden_test_SOURCES = tests/unit/warden_test.c tests/unit/warden_fixture.c tests/unit/warden_fixture.h \
+tests_unit_warden_test_SOURCES = tests/unit/warden_test.c tests/unit/ordinary.h tests/unit/warden_fixture.c tests/unit/warden_fixture.h \
 	plugins/warden/find.c plugins/warden/sha256.c plugins/warden/util.c plugins/warden/wire.c plugins/warden/warden.h
 tests_unit_warden_test_CPPFLAGS = $(TEST_CPPFLAGS) -I$(top_srcdir)
 tests_unit_warden_test_LDADD = $(SDK_LIBS) $(CMOCKA_LIBS)

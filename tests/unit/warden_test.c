@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "ordinary.h"
 #include "plugins/warden/warden.h"
 #include "warden_fixture.h"
 
@@ -605,7 +606,10 @@ static void shared_artefacts(void **state)
     (void)snprintf(shared, sizeof shared, "--shared=%s", dir);
     const char *extra[] = {shared, NULL}, *missing[] = {"--shared=/no/such/path", NULL};
     static const char other[] = "1111111111111111111111111111111111111111111111111111111111111111";
-    for (int ordinary = 0; ordinary < 2; ordinary++) {
+    int ways = ordinary_user_can("/") ? 2 : 1;
+    if (ways == 1)
+        puts("# an ordinary user gets no user namespace here: tried as root only");
+    for (int ordinary = 0; ordinary < ways; ordinary++) {
         struct fixture f;
         struct assay_err err;
         struct assay_box_outcome o;
