@@ -34,6 +34,17 @@ static char *password_get(bool from_stdin, bool twice)
     return first;
 }
 
+static int tokens_came(struct cli *c, struct api_answer *a)
+{
+    if (a->status < 200 || a->status > 299)
+        return api_refused(c, a);
+    if (js_str(a->json, "token")[0] == '\0') {
+        term_error("%s answered without a token: is it an Assay server?", c->url);
+        return CLI_SERVER;
+    }
+    return CLI_OK;
+}
+
 /* Asks the server; the answer holds the tokens. */
 static int sign_in(struct cli *c, const char *login, const char *password, struct api_answer *a)
 {
@@ -53,13 +64,7 @@ static int sign_in(struct cli *c, const char *login, const char *password, struc
         term_note("No account yet? assay register %s", login);
         return CLI_SIGN_IN;
     }
-    if (a->status < 200 || a->status > 299)
-        return api_refused(c, a);
-    if (js_str(a->json, "token")[0] == '\0') {
-        term_error("%s answered without a token: is it an Assay server?", c->url);
-        return CLI_SERVER;
-    }
-    return CLI_OK;
+    return tokens_came(c, a);
 }
 
 /* The token in "https://…/auth/verify?token=asl_…", in the page's own address that a browser shows, or alone; NULL: it is none of these. */
@@ -80,13 +85,7 @@ static int sign_in_by_link(struct cli *c, const char *token, struct api_answer *
 
     if (rc != CLI_OK)
         return rc;
-    if (a->status < 200 || a->status > 299)
-        return api_refused(c, a);
-    if (js_str(a->json, "token")[0] == '\0') {
-        term_error("%s answered without a token: is it an Assay server?", c->url);
-        return CLI_SERVER;
-    }
-    return CLI_OK;
+    return tokens_came(c, a);
 }
 
 int cli_sign_in(struct cli *c, const char *login)
