@@ -270,7 +270,7 @@ export function Feedback({ id, version }) {
     <Loaded of={project}>{(p) => {
       const f = p.feedback;
       const counted = f && f.totalTests > 0;
-      const [what, todo] = (f?.step && STEPS[f.step]) || [];
+      const [what, advice] = (f?.step && STEPS[f.step]) || [];
       return (
         <section aria-labelledby="feedback">
           <h2 id="feedback">Feedback on <a href={link('projects', p.pitId)}>{p.pitTitle}</a></h2>
@@ -295,7 +295,7 @@ export function Feedback({ id, version }) {
                 </div>
               </div>
               {f.timedOut ? <div class="fault"><p><b>It took too long.</b> The score is 0 then. Look for a loop that does not end, or a program that waits for input.</p></div> : null}
-              {p.status === 'ERROR' && !f.timedOut ? <div class="fault"><p><b>{what || 'It failed'}.</b> {todo}</p>{f.error ? <p>{f.error}</p> : null}</div> : null}
+              {p.status === 'ERROR' && !f.timedOut ? <div class="fault"><p><b>{what || 'It failed'}.</b> {advice}</p>{f.error ? <p>{f.error}</p> : null}</div> : null}
               {f.details ? <Block label="Details" text={f.details} /> : null}
             </>
           ) : <p class="note">There is no feedback yet: it is <Status of={p.status.toLowerCase()} />.</p>}
